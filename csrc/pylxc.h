@@ -1,0 +1,159 @@
+/* The whole C boundary: what Python hands to C, what C hands back, and what the library and the helper say to each other.
+ *
+ * Two programs share it. csrc/lib runs inside the caller's process, as a cffi extension. csrc/helper is a static
+ * program without libc, run from a sealed memfd; everything that touches a container happens there.
+ *
+ * Python describes a process to be started as a *plan*: a header and a list of operations, each one step ("mount
+ * this", "drop these capabilities", "become this user") with its operands. The helper carries them out in order; a
+ * failure names the operation by its index, so Python, which wrote the plan, can say in words what failed.
+ */
+#ifndef PYLXC_H
+#define PYLXC_H
+#include <stdint.h>
+
+/* cffi: begin (csrc/build_ffi.py reads from here; no preprocessor lines) */
+
+/* Which step failed. The names, in lower case without the prefix, are what SpawnError.stage says. */
+enum pylxc_stage {
+    PYLXC_STAGE_NONE,
+    PYLXC_STAGE_HELPER,       /* the helper could not be made, executed, or did not answer */
+    PYLXC_STAGE_PLAN,         /* the plan is malformed: a defect of pylxc, never of its input */
+    PYLXC_STAGE_RECORD,       /* the container's state or log file could not be written */
+    PYLXC_STAGE_NAMESPACES,   /* clone3, setns, unshare */
+    PYLXC_STAGE_ROOT,         /* the root file system: its layers, the overlay, pivot_root */
+    PYLXC_STAGE_MOUNT,
+    PYLXC_STAGE_DEVICE,
+    PYLXC_STAGE_FILE,         /* a file, directory or symbolic link that the runtime puts into the root */
+    PYLXC_STAGE_MASK,         /* masked and read-only paths */
+    PYLXC_STAGE_HOSTNAME,
+    PYLXC_STAGE_NETWORK,
+    PYLXC_STAGE_SYSCTL,
+    PYLXC_STAGE_RLIMIT,
+    PYLXC_STAGE_USER,
+    PYLXC_STAGE_CAPABILITIES,
+    PYLXC_STAGE_WORKDIR,
+    PYLXC_STAGE_UNPACK,
+    PYLXC_STAGE_PACK,
+    PYLXC_STAGE_EXEC
+};
+
+/* Operations of a plan, in the order in which a container start uses them. "in the root" means: resolved with
+ * openat2(RESOLVE_IN_ROOT | RESOLVE_NO_MAGICLINKS) against the new root, so that no link leads out of it. */
+enum pylxc_op_code {
+    PYLXC_OP_OVERLAY,     /* strings: mount point, upper, work, lower (topmost first)...; upper and work "" = read-only;
+                             flags: PYLXC_OVERLAY_*. Becomes the root, or with PYLXC_OVERLAY_INSIDE is mounted in it */
+    PYLXC_OP_BIND_ROOT,   /* strings: mount point, source directory. Becomes the root */
+    PYLXC_OP_MOUNT,       /* strings: type, target in the root, options "k=v,k"; flags: MOUNT_ATTR_*; a: PYLXC_MAKE_* */
+    PYLXC_OP_BIND,        /* strings: source on the host, target in the root; flags: MOUNT_ATTR_*; a: PYLXC_MAKE_* | PYLXC_BIND_* */
+    PYLXC_OP_DEVICE,      /* strings: path in the root; flags: mode with type; a, b: major, minor */
+    PYLXC_OP_SYMLINK,     /* strings: path in the root, its text */
+    PYLXC_OP_DIRECTORY,   /* strings: path in the root; flags: mode; parents are made as 0755; a, b: uid, gid */
+    PYLXC_OP_FILE,        /* strings: path in the root, content; flags: mode. Mounted from memory over what is there */
+    PYLXC_OP_MASK,        /* strings: paths in the root..., hidden under nothing; absent ones are passed over */
+    PYLXC_OP_READ_ONLY,   /* strings: paths in the root..., made read-only; absent ones are passed over */
+    PYLXC_OP_ROOT_READ_ONLY,
+    PYLXC_OP_PIVOT,       /* leave the host's tree for the root */
+    PYLXC_OP_HOSTNAME,    /* strings: name */
+    PYLXC_OP_LOOPBACK,    /* bring lo up */
+    PYLXC_OP_SYSCTL,      /* strings: path below /proc/sys, value */
+    PYLXC_OP_RLIMIT,      /* flags: resource; a, b: soft, hard (-1 = unlimited); clamped to what may be had */
+    PYLXC_OP_UMASK,       /* flags: mask */
+    PYLXC_OP_USER,        /* strings: "name", "uid", "name:group" or "uid:gid", then additional groups */
+    PYLXC_OP_CAPABILITIES,/* flags: the bounding, permitted and effective set */
+    PYLXC_OP_NO_NEW_PRIVILEGES,
+    PYLXC_OP_WORKDIR,     /* strings: directory in the root; a: PYLXC_MAKE_DIRECTORY */
+    PYLXC_OP_UNPACK,      /* strings: destination directory in the root; flags: PYLXC_UNPACK_*; a: fd of the tar stream;
+                             b: limit of unpacked bytes */
+    PYLXC_OP_PACK,        /* strings: directory in the root; flags: PYLXC_PACK_*; a: fd to write to */
+    PYLXC_OP_ENV,         /* strings: NAME=value... */
+    PYLXC_OP_EXEC         /* strings: argv... Last. Without it the process ends with status 0 after the last operation */
+};
+
+enum pylxc_flags {
+    PYLXC_OVERLAY_VOLATILE = 1,  /* no sync on unmount: for roots that are thrown away or synced by other means */
+    PYLXC_OVERLAY_INSIDE = 2,    /* mounted in the root at the first string, instead of becoming the root */
+    PYLXC_OVERLAY_JOINED = 4,    /* give all layers in one lowerdir= string (Linux < 6.5 has no lowerdir+) */
+
+    PYLXC_MAKE_DIRECTORY = 1,    /* make the target, a directory, where it is missing */
+    PYLXC_MAKE_LIKE_SOURCE = 2,  /* make the target, of the source's kind, where it is missing */
+    PYLXC_BIND_RECURSIVE = 4,
+    PYLXC_BIND_OPTIONAL = 8,     /* pass over a source that is missing */
+
+    PYLXC_UNPACK_LAYER = 1,      /* .wh. names are whiteouts, as in an image layer */
+    PYLXC_UNPACK_OWNER_ROOT = 2, /* everything belongs to 0:0, whatever the archive says */
+    PYLXC_UNPACK_CREATE = 4,     /* make the destination (0755) where it is missing */
+    PYLXC_UNPACK_KEEP_DIRECTORIES = 8, /* directories that exist keep their owner, mode and time */
+
+    PYLXC_PACK_LAYER = 1,        /* overlay whiteouts and opaque marks are written as .wh. names */
+
+    PYLXC_PLAN_JOIN = 1,         /* enter the namespaces of the process whose pidfd is plan.target_fd */
+    PYLXC_PLAN_LOG = 2,          /* standard output and error go to the log, not to descriptors 1 and 2 */
+    PYLXC_PLAN_KILL_WITH_OWNER = 4
+};
+
+/* The head of a plan. Descriptors are numbers in the helper's own table (see pylxc_spec.fds); -1 = none.
+ * It is followed by op_count operations, each 8-byte aligned. */
+struct pylxc_plan {
+    uint32_t magic, size, op_count, flags;
+    uint64_t clone_flags;        /* CLONE_NEW*; with PYLXC_PLAN_JOIN, the namespaces to enter */
+    int32_t owner_fd, target_fd, directory_fd, reserved;
+};
+
+/* The head of an operation, followed by `strings` strings that each end in NUL, padded to 8 bytes. */
+struct pylxc_op {
+    uint32_t size;
+    uint16_t code, strings;
+    uint64_t flags;
+    int64_t a, b;
+};
+
+struct pylxc_error {
+    int32_t stage, errnum, index;    /* index of the operation, -1 = none */
+    char subject[244];               /* more about it, for example the archive entry; may be empty; NUL-terminated */
+};
+
+enum pylxc_report_kind { PYLXC_REPORT_STARTED = 1, PYLXC_REPORT_FAILED, PYLXC_REPORT_ENDED };
+
+/* One message on the control socket (SOCK_SEQPACKET). STARTED carries the process's pidfd as SCM_RIGHTS. */
+struct pylxc_report {
+    int32_t kind, pid;               /* pid as the caller's namespace sees it */
+    int32_t code, signal;            /* ENDED: exit status, or the signal that ended it (then code = 128 + signal) */
+    int64_t time_ns;                 /* CLOCK_REALTIME */
+    struct pylxc_error error;        /* FAILED */
+};
+
+/* What pylxc_spawn starts. fds[i] becomes descriptor i of the helper: 0 to 2 are the payload's standard streams, 3 is
+ * the control socket and 4 the plan (both given as -1, pylxc_spawn makes them), the rest as the plan says. */
+struct pylxc_spec {
+    int helper_fd;
+    const void *plan;
+    size_t plan_size;
+    const int *fds;
+    size_t fd_count;
+};
+
+struct pylxc_child {
+    int32_t monitor_pid, pid;
+    int monitor_fd, pid_fd, control_fd;   /* pidfds of the monitor and of the process; the control socket */
+};
+
+/* All return 0, or -1 with *reterr or errno set. Descriptors given back are O_CLOEXEC and the caller's to close. */
+
+/* The helper as a sealed memfd, fit to be executed and by nobody to be altered. */
+int pylxc_helper_load(const char *path, int *ret_fd);
+/* Starts the helper on a plan and waits until the process runs or has failed to (no child is left then). */
+int pylxc_spawn(const struct pylxc_spec *spec, struct pylxc_child *ret_child, struct pylxc_error *reterr);
+/* A socket made in the network namespace of the process behind pid_fd. */
+int pylxc_socket_in(int pid_fd, int domain, int type, int protocol, int *ret_fd);
+/* Removes name below dirfd with all it holds, without following links or crossing mounts. */
+int pylxc_remove_tree(int dirfd, const char *name);
+/* Waits up to timeout_ms (-1 = for ever) for the child to end; *ret_ended says whether it did. Reaps it. */
+int pylxc_reap(int pid_fd, int timeout_ms, int *ret_ended);
+int pylxc_pidfd_open(int pid, int *ret_fd);
+int pylxc_pidfd_send_signal(int pid_fd, int signal);
+
+/* cffi: end */
+
+#define PYLXC_PLAN_MAGIC 0x70786c31u
+enum { PYLXC_FD_CONTROL = 3, PYLXC_FD_PLAN = 4, PYLXC_MAX_FDS = 16 };
+#endif
