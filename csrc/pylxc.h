@@ -9,6 +9,7 @@
  */
 #ifndef PYLXC_H
 #define PYLXC_H
+#include <stddef.h>
 #include <stdint.h>
 
 /* cffi: begin (csrc/build_ffi.py reads from here; no preprocessor lines) */
@@ -43,6 +44,7 @@ enum pylxc_op_code {
     PYLXC_OP_OVERLAY,     /* strings: mount point, upper, work, lower (topmost first)...; upper and work "" = read-only;
                              flags: PYLXC_OVERLAY_*. Becomes the root, or with PYLXC_OVERLAY_INSIDE is mounted in it */
     PYLXC_OP_BIND_ROOT,   /* strings: mount point, source directory. Becomes the root */
+    PYLXC_OP_MEMORY,      /* strings: mount point on the host. A small tmpfs there, the source of FILE and MASK */
     PYLXC_OP_MOUNT,       /* strings: type, target in the root, options "k=v,k"; flags: MOUNT_ATTR_*; a: PYLXC_MAKE_* */
     PYLXC_OP_BIND,        /* strings: source on the host, target in the root; flags: MOUNT_ATTR_*; a: PYLXC_MAKE_* | PYLXC_BIND_* */
     PYLXC_OP_DEVICE,      /* strings: path in the root; flags: mode with type; a, b: major, minor */
@@ -59,7 +61,7 @@ enum pylxc_op_code {
     PYLXC_OP_RLIMIT,      /* flags: resource; a, b: soft, hard (-1 = unlimited); clamped to what may be had */
     PYLXC_OP_UMASK,       /* flags: mask */
     PYLXC_OP_USER,        /* strings: "name", "uid", "name:group" or "uid:gid", then additional groups */
-    PYLXC_OP_CAPABILITIES,/* flags: the bounding, permitted and effective set */
+    PYLXC_OP_CAPABILITIES,/* flags: the capabilities kept; a: 0 = of the bounding set (before USER), 1 = of the others (after) */
     PYLXC_OP_NO_NEW_PRIVILEGES,
     PYLXC_OP_WORKDIR,     /* strings: directory in the root; a: PYLXC_MAKE_DIRECTORY */
     PYLXC_OP_UNPACK,      /* strings: destination directory in the root; flags: PYLXC_UNPACK_*; a: fd of the tar stream;
@@ -114,12 +116,13 @@ struct pylxc_error {
 
 enum pylxc_report_kind { PYLXC_REPORT_STARTED = 1, PYLXC_REPORT_FAILED, PYLXC_REPORT_ENDED };
 
-/* One message on the control socket (SOCK_SEQPACKET). STARTED carries the process's pidfd as SCM_RIGHTS. */
+/* One message on the control socket (SOCK_SEQPACKET). STARTED carries the process's pidfd as SCM_RIGHTS. A plan that
+ * unpacks or packs is STARTED when the transfer begins; what fails during it comes with ENDED, as its error. */
 struct pylxc_report {
     int32_t kind, pid;               /* pid as the caller's namespace sees it */
     int32_t code, signal;            /* ENDED: exit status, or the signal that ended it (then code = 128 + signal) */
     int64_t time_ns;                 /* CLOCK_REALTIME */
-    struct pylxc_error error;        /* FAILED */
+    struct pylxc_error error;        /* FAILED, and ENDED of a transfer; stage NONE = no error */
 };
 
 /* What pylxc_spawn starts. fds[i] becomes descriptor i of the helper: 0 to 2 are the payload's standard streams, 3 is
@@ -147,10 +150,11 @@ int pylxc_spawn(const struct pylxc_spec *spec, struct pylxc_child *ret_child, st
 int pylxc_socket_in(int pid_fd, int domain, int type, int protocol, int *ret_fd);
 /* Removes name below dirfd with all it holds, without following links or crossing mounts. */
 int pylxc_remove_tree(int dirfd, const char *name);
-/* Waits up to timeout_ms (-1 = for ever) for the child to end; *ret_ended says whether it did. Reaps it. */
-int pylxc_reap(int pid_fd, int timeout_ms, int *ret_ended);
+/* Reaps the child behind pid_fd if it has ended; *ret_ended says whether it has (also when somebody else reaped it). */
+int pylxc_reap(int pid_fd, int *ret_ended);
 int pylxc_pidfd_open(int pid, int *ret_fd);
 int pylxc_pidfd_send_signal(int pid_fd, int signal);
+int pylxc_syncfs(int fd);
 
 /* cffi: end */
 

@@ -1,0 +1,43 @@
+"""Builds ``pylxc._native``: the part of csrc/pylxc.h between the cffi marks, over the sources of csrc/lib.
+
+Invariant: the boundary is declared once, in pylxc.h; constants and structures reach Python from there.
+"""
+
+import re
+from pathlib import Path
+
+from cffi import FFI
+
+CSRC = Path(__file__).parent.resolve()
+SOURCES = sorted(str(path.relative_to(CSRC.parent)) for path in (CSRC / "lib").glob("*.c"))
+WARNINGS = [
+    "-std=gnu11",
+    "-Wall",
+    "-Wextra",
+    "-Wshadow",
+    "-Wformat=2",
+    "-Wno-unused-parameter",
+    "-Wno-missing-field-initializers",
+]
+
+
+def boundary() -> str:
+    """Returns the declarations that cffi reads."""
+    header = (CSRC / "pylxc.h").read_text()
+    match = re.search(r"/\* cffi: begin.*?\*/(.*)/\* cffi: end \*/", header, re.DOTALL)
+    if match is None:
+        raise SystemExit("csrc/pylxc.h: the cffi marks are missing")
+    return match.group(1)
+
+
+ffi = FFI()
+ffi.cdef(boundary())
+ffi.set_source(
+    "pylxc._native",
+    '#include "pylxc.h"',
+    sources=SOURCES,
+    include_dirs=["csrc"],
+    depends=["csrc/pylxc.h", "csrc/lib/lib.h"],
+    extra_compile_args=["-O2", *WARNINGS],
+    py_limited_api=True,
+)

@@ -1,0 +1,64 @@
+/* What the helper's files share: a process in the making, and how a step of it fails.
+ *
+ *   main.c      reads the plan, starts the monitor
+ *   monitor.c   the parent of one container or exec: its clone, its log, its exit record
+ *   launch.c    the child: carries out the plan's operations, then becomes the payload
+ *   root.c      operations that build the root file system
+ *   identity.c  operations that give up privileges: user, groups, capabilities
+ */
+#ifndef PYLXC_HELPER_H
+#define PYLXC_HELPER_H
+#include "../pylxc.h"
+#include "sys.h"
+
+struct plan {
+    const struct pylxc_plan *head;
+    const struct pylxc_op *first;
+};
+
+/* A process being launched; one operation at a time changes it. */
+struct launch {
+    const struct plan *plan;
+    int error_fd;                /* the pipe to the monitor */
+    int root_fd;                 /* the new root, once there is one */
+    int memory_fd;               /* the tmpfs that FILE and MASK take from, once there is one */
+    int index;                   /* the operation under way */
+    int files;                   /* how many FILE operations were carried out */
+    int pivoted;
+    const struct pylxc_op *env;
+    char home[4104];             /* "HOME=...", from the user database */
+    char subject[sizeof((struct pylxc_error *)0)->subject];
+};
+
+/* The i-th string of an operation ("" past the last one). */
+const char *op_string(const struct pylxc_op *op, unsigned i);
+
+/* Each carries out one kind of operation: 0 or a negative errno. */
+int op_overlay(struct launch *l, const struct pylxc_op *op);
+int op_bind_root(struct launch *l, const struct pylxc_op *op);
+int op_memory(struct launch *l, const struct pylxc_op *op);
+int op_mount(struct launch *l, const struct pylxc_op *op);
+int op_bind(struct launch *l, const struct pylxc_op *op);
+int op_device(struct launch *l, const struct pylxc_op *op);
+int op_symlink(struct launch *l, const struct pylxc_op *op);
+int op_directory(struct launch *l, const struct pylxc_op *op);
+int op_file(struct launch *l, const struct pylxc_op *op);
+int op_mask(struct launch *l, const struct pylxc_op *op);
+int op_read_only(struct launch *l, const struct pylxc_op *op);
+int op_root_read_only(struct launch *l, const struct pylxc_op *op);
+int op_pivot(struct launch *l, const struct pylxc_op *op);
+int op_sysctl(struct launch *l, const struct pylxc_op *op);
+int op_workdir(struct launch *l, const struct pylxc_op *op);
+int op_user(struct launch *l, const struct pylxc_op *op);
+int op_capabilities(struct launch *l, const struct pylxc_op *op);
+
+/* Opens a path in the root (see PYLXC_OP_*); a descriptor or a negative errno. */
+int open_in_root(struct launch *l, const char *path, uint64_t flags);
+/* A directory of the root that exists or is made (0755), with its parents. */
+int make_directory_in_root(struct launch *l, const char *path);
+
+/* The child's life, from the clone to the payload. Never returns. */
+_Noreturn void launch_run(const struct plan *plan, int error_fd);
+/* The monitor's life. Never returns. */
+_Noreturn void monitor_run(const struct plan *plan);
+#endif

@@ -1,0 +1,278 @@
+/* The child between clone and exec: carries out the plan, one operation after the other, and becomes the payload.
+ *
+ * The first operation that fails ends the process; (stage, errno, index) go down a pipe that the exec closes.
+ */
+#include "helper.h"
+#include "tar.h"
+#include <linux/close_range.h>
+#include <linux/openat2.h>
+#include <linux/prctl.h>
+#include <linux/resource.h>
+#include <linux/sched.h>
+#include <linux/signal.h>
+#include <linux/stat.h>
+
+const char *op_string(const struct pylxc_op *op, unsigned i)
+{
+    const char *s = (const char *)(op + 1);
+    if (i >= op->strings)
+        return "";
+    while (i--)
+        s += strlen(s) + 1;
+    return s;
+}
+
+static void send_error(const struct launch *l, int stage, int errnum)
+{
+    struct pylxc_error error = {.stage = stage, .errnum = errnum, .index = l->index};
+    memcpy(error.subject, l->subject, sizeof error.subject);
+    write_all(l->error_fd, &error, sizeof error);
+}
+
+_Noreturn static void fail(const struct launch *l, int stage, int errnum)
+{
+    send_error(l, stage, errnum);
+    sys_exit(127);
+}
+
+static int op_hostname(struct launch *l, const struct pylxc_op *op)
+{
+    (void)l;
+    const char *name = op_string(op, 0);
+    return (int)sys(sethostname, name, strlen(name));
+}
+
+static int op_loopback(struct launch *l, const struct pylxc_op *op)
+{
+    enum { AF_INET_ = 2, SOCK_DGRAM_ = 2, SIOCGIFFLAGS_ = 0x8913, SIOCSIFFLAGS_ = 0x8914, IFF_UP_ = 1 };
+    struct {
+        char name[16];
+        short flags;
+        char rest[22];
+    } request = {.name = "lo"};
+    (void)l, (void)op;
+    fd_close int fd = (int)sys(socket, AF_INET_, SOCK_DGRAM_ | O_CLOEXEC, 0);
+    if (fd < 0)
+        return fd;
+    long r = sys(ioctl, fd, SIOCGIFFLAGS_, &request);
+    request.flags |= IFF_UP_;
+    return (int)(r < 0 ? r : sys(ioctl, fd, SIOCSIFFLAGS_, &request));
+}
+
+/* A hard limit above the present one needs CAP_SYS_RESOURCE, which not every root has: then take what may be had. */
+static int op_rlimit(struct launch *l, const struct pylxc_op *op)
+{
+    struct rlimit64 wanted = {(uint64_t)op->a, (uint64_t)op->b}, now;
+    (void)l;
+    long r = sys(prlimit64, 0, op->flags, &wanted, 0);
+    if (r != -EPERM)
+        return (int)r;
+    r = sys(prlimit64, 0, op->flags, 0, &now);
+    if (r < 0)
+        return (int)r;
+    wanted.rlim_max = MINIMUM(wanted.rlim_max, now.rlim_max);
+    wanted.rlim_cur = MINIMUM(wanted.rlim_cur, wanted.rlim_max);
+    return (int)sys(prlimit64, 0, op->flags, &wanted, 0);
+}
+
+static int op_umask(struct launch *l, const struct pylxc_op *op)
+{
+    (void)l;
+    sys(umask, op->flags);
+    return 0;
+}
+
+static int op_no_new_privileges(struct launch *l, const struct pylxc_op *op)
+{
+    (void)l, (void)op;
+    return (int)sys(prctl, PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0);
+}
+
+static int op_env(struct launch *l, const struct pylxc_op *op)
+{
+    l->env = op;
+    return 0;
+}
+
+/* Tells the monitor that a transfer begins: an error with stage NONE. */
+static int transfer_begins(struct launch *l)
+{
+    send_error(l, PYLXC_STAGE_NONE, 0);
+    return 0;
+}
+
+static int op_unpack(struct launch *l, const struct pylxc_op *op)
+{
+    const char *path = op_string(op, 0);
+    fd_close int directory = op->flags & PYLXC_UNPACK_CREATE ? make_directory_in_root(l, path)
+                                                             : open_in_root(l, path, O_PATH | O_DIRECTORY);
+    if (directory < 0)
+        return directory;
+    fd_close int readable = (int)sys(openat, directory, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC, 0);
+    if (readable < 0)
+        return readable;
+    transfer_begins(l);
+    return unpack_tar((int)op->a, readable, op->flags, (uint64_t)op->b, l->subject, sizeof l->subject);
+}
+
+static int op_pack(struct launch *l, const struct pylxc_op *op)
+{
+    fd_close int directory = open_in_root(l, op_string(op, 0), O_RDONLY | O_DIRECTORY);
+    if (directory < 0)
+        return directory;
+    transfer_begins(l);
+    return pack_tar((int)op->a, directory, op->flags, l->subject, sizeof l->subject);
+}
+
+static int starts_with(const char *s, const char *prefix)
+{
+    return strncmp(s, prefix, strlen(prefix)) == 0;
+}
+
+/* The payload's environment: the plan's, and HOME from the user database where the plan has none. */
+static char **environment(struct launch *l, const char **ret_path)
+{
+    unsigned n = l->env ? l->env->strings : 0;
+    char **envp = memory_take((n + 2) * sizeof *envp);
+    int has_home = 0;
+    *ret_path = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+    if (!envp)
+        return NULL;
+    const char *s = l->env ? (const char *)(l->env + 1) : "";
+    for (unsigned i = 0; i < n; i++, s += strlen(s) + 1) {
+        envp[i] = (char *)(uintptr_t)s;
+        has_home |= starts_with(s, "HOME=");
+        if (starts_with(s, "PATH="))
+            *ret_path = s + 5;
+    }
+    if (!has_home && l->home[0])
+        envp[n] = l->home;
+    return envp;
+}
+
+/* As execvp: a name without a slash is looked for along PATH; "not executable" is kept in mind over "not there". */
+static int execute(char **argv, char **envp, const char *path)
+{
+    int worst = -ENOENT;
+    if (strchr(argv[0], '/'))
+        return (int)sys(execve, argv[0], argv, envp);
+    while (*argv[0]) {
+        const char *end = strchr(path, ':');
+        size_t n = end ? (size_t)(end - path) : strlen(path);
+        TEXT(candidate, 4096);
+        text_bytes(&candidate, n ? path : ".", n ? n : 1);
+        text_add(&candidate, "/");
+        text_add(&candidate, argv[0]);
+        long r = candidate.overflow ? -ENAMETOOLONG : sys(execve, candidate.data, argv, envp);
+        if (r != -ENOENT && r != -ENOTDIR && r != -EACCES)
+            return (int)r;
+        if (r == -EACCES)
+            worst = -EACCES;
+        if (!end)
+            break;
+        path = end + 1;
+    }
+    return worst;
+}
+
+/* Signal dispositions and the mask as a fresh program expects them: the caller may ignore SIGPIPE, as Python does. */
+static void reset_signals(void)
+{
+    struct {
+        uint64_t handler, flags, restorer, mask;
+    } by_default = {0};
+    uint64_t none = 0;
+    for (int i = 1; i <= 64; i++)
+        sys(rt_sigaction, i, &by_default, 0, sizeof none);
+    sys(rt_sigprocmask, 2 /* SIG_SETMASK */, &none, 0, sizeof none);
+}
+
+static int op_exec(struct launch *l, const struct pylxc_op *op)
+{
+    const char *path;
+    char **argv = memory_take((op->strings + 1u) * sizeof *argv);
+    char **envp = environment(l, &path);
+    if (!argv || !envp)
+        return -ENOMEM;
+    const char *s = (const char *)(op + 1);
+    for (unsigned i = 0; i < op->strings; i++, s += strlen(s) + 1)
+        argv[i] = (char *)(uintptr_t)s;
+    if (!op->strings)
+        return -EINVAL;
+    /* Everything but the standard streams closes with the exec, whatever it is and wherever it came from. */
+    long r = sys(close_range, 3, ~0U, CLOSE_RANGE_CLOEXEC);
+    if (r < 0)
+        return (int)r;
+    /* The monitor's death is the payload's. Said here because a change of credentials takes it back. */
+    sys(prctl, PR_SET_PDEATHSIG, 9 /* SIGKILL */, 0, 0, 0);
+    reset_signals();
+    return execute(argv, envp, path);
+}
+
+static const struct {
+    int (*run)(struct launch *, const struct pylxc_op *);
+    enum pylxc_stage stage;
+} operations[] = {
+    [PYLXC_OP_OVERLAY] = {op_overlay, PYLXC_STAGE_ROOT},
+    [PYLXC_OP_BIND_ROOT] = {op_bind_root, PYLXC_STAGE_ROOT},
+    [PYLXC_OP_MEMORY] = {op_memory, PYLXC_STAGE_ROOT},
+    [PYLXC_OP_MOUNT] = {op_mount, PYLXC_STAGE_MOUNT},
+    [PYLXC_OP_BIND] = {op_bind, PYLXC_STAGE_MOUNT},
+    [PYLXC_OP_DEVICE] = {op_device, PYLXC_STAGE_DEVICE},
+    [PYLXC_OP_SYMLINK] = {op_symlink, PYLXC_STAGE_FILE},
+    [PYLXC_OP_DIRECTORY] = {op_directory, PYLXC_STAGE_FILE},
+    [PYLXC_OP_FILE] = {op_file, PYLXC_STAGE_FILE},
+    [PYLXC_OP_MASK] = {op_mask, PYLXC_STAGE_MASK},
+    [PYLXC_OP_READ_ONLY] = {op_read_only, PYLXC_STAGE_MASK},
+    [PYLXC_OP_ROOT_READ_ONLY] = {op_root_read_only, PYLXC_STAGE_ROOT},
+    [PYLXC_OP_PIVOT] = {op_pivot, PYLXC_STAGE_ROOT},
+    [PYLXC_OP_HOSTNAME] = {op_hostname, PYLXC_STAGE_HOSTNAME},
+    [PYLXC_OP_LOOPBACK] = {op_loopback, PYLXC_STAGE_NETWORK},
+    [PYLXC_OP_SYSCTL] = {op_sysctl, PYLXC_STAGE_SYSCTL},
+    [PYLXC_OP_RLIMIT] = {op_rlimit, PYLXC_STAGE_RLIMIT},
+    [PYLXC_OP_UMASK] = {op_umask, PYLXC_STAGE_PLAN},
+    [PYLXC_OP_USER] = {op_user, PYLXC_STAGE_USER},
+    [PYLXC_OP_CAPABILITIES] = {op_capabilities, PYLXC_STAGE_CAPABILITIES},
+    [PYLXC_OP_NO_NEW_PRIVILEGES] = {op_no_new_privileges, PYLXC_STAGE_CAPABILITIES},
+    [PYLXC_OP_WORKDIR] = {op_workdir, PYLXC_STAGE_WORKDIR},
+    [PYLXC_OP_UNPACK] = {op_unpack, PYLXC_STAGE_UNPACK},
+    [PYLXC_OP_PACK] = {op_pack, PYLXC_STAGE_PACK},
+    [PYLXC_OP_ENV] = {op_env, PYLXC_STAGE_PLAN},
+    [PYLXC_OP_EXEC] = {op_exec, PYLXC_STAGE_EXEC},
+};
+
+/* Enters the namespaces of the target. Its pid namespace was entered by the monitor, before the clone. */
+static void enter_target(struct launch *l)
+{
+    const struct pylxc_plan *head = l->plan->head;
+    long r = sys(setns, head->target_fd, head->clone_flags & ~(uint64_t)CLONE_NEWPID);
+    if (r < 0)
+        fail(l, PYLXC_STAGE_NAMESPACES, (int)-r);
+    sys(close, head->target_fd);
+    l->root_fd = (int)sys(openat, AT_FDCWD, "/", O_PATH | O_DIRECTORY | O_CLOEXEC, 0);
+}
+
+_Noreturn void launch_run(const struct plan *plan, int error_fd)
+{
+    struct launch l = {.plan = plan, .error_fd = error_fd, .root_fd = -1, .memory_fd = -1, .index = -1};
+    const struct pylxc_plan *head = plan->head;
+    sys(setsid);
+    if (head->flags & PYLXC_PLAN_JOIN)
+        enter_target(&l);
+    else if (head->clone_flags & CLONE_NEWNS) {
+        /* Nothing mounted from here on may appear outside, nor the other way round. */
+        long r = sys(mount, 0, "/", 0, 1 << 14 | 1 << 18 /* MS_REC | MS_PRIVATE */, 0);
+        if (r < 0)
+            fail(&l, PYLXC_STAGE_NAMESPACES, (int)-r);
+    }
+    const struct pylxc_op *op = plan->first;
+    for (uint32_t i = 0; i < head->op_count; i++, op = (const void *)((const char *)op + op->size)) {
+        l.index = (int)i;
+        if (op->code >= LENGTH(operations))
+            fail(&l, PYLXC_STAGE_PLAN, EINVAL);
+        int r = operations[op->code].run(&l, op);
+        if (r < 0)
+            fail(&l, (int)operations[op->code].stage, -r);
+    }
+    sys_exit(0);
+}

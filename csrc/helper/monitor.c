@@ -1,0 +1,374 @@
+/* The monitor: parent of one container or exec, for as long as that runs.
+ *
+ * It makes the process, tells the caller what became of it, keeps its output in the log, writes how it ended, and kills
+ * it when the owner goes first. It holds no memory of the caller's, runs no code of the container's, and stays out of
+ * the container's namespaces. One thread, one poll loop; signals are blocked for good (the caller blocked them around
+ * the clone), so only SIGKILL ends it early, and then PR_SET_PDEATHSIG takes the payload along.
+ */
+#include "helper.h"
+#include <asm/poll.h>
+#include <linux/prctl.h>
+#include <linux/sched.h>
+#include <linux/signal.h>
+#include <linux/time_types.h>
+#include <linux/wait.h>
+
+enum { STREAM_BUFFER = 65536 };
+
+struct stream {
+    int fd;
+    const char *name;
+};
+
+struct monitor {
+    const struct plan *plan;
+    int error_fd, pid_fd, state_fd, log_fd;
+    int32_t pid;
+    struct stream streams[2];
+};
+
+static int64_t now_ns(void)
+{
+    struct __kernel_timespec t;
+    sys(clock_gettime, 0 /* CLOCK_REALTIME */, &t);
+    return t.tv_sec * 1000000000 + t.tv_nsec;
+}
+
+/* Days since 1970 to a date of the Gregorian calendar, by eras of 400 years that begin on 1 March. */
+static void add_date(struct text *to, int64_t days)
+{
+    int64_t z = days + 719468, era = z / 146097, doe = z - era * 146097;
+    int64_t yoe = (doe - doe / 1460 + doe / 36524 - doe / 146096) / 365;
+    int64_t doy = doe - (365 * yoe + yoe / 4 - yoe / 100), mp = (5 * doy + 2) / 153;
+    int64_t day = doy - (153 * mp + 2) / 5 + 1, month = mp < 10 ? mp + 3 : mp - 9;
+    text_padded(to, (uint64_t)(yoe + era * 400 + (month <= 2)), 4);
+    text_add(to, "-");
+    text_padded(to, (uint64_t)month, 2);
+    text_add(to, "-");
+    text_padded(to, (uint64_t)day, 2);
+}
+
+/* RFC 3339 with nanoseconds, UTC. */
+static void add_time(struct text *to, int64_t ns)
+{
+    int64_t s = ns / 1000000000, of_day = s % 86400;
+    add_date(to, s / 86400);
+    text_add(to, "T");
+    text_padded(to, (uint64_t)(of_day / 3600), 2);
+    text_add(to, ":");
+    text_padded(to, (uint64_t)(of_day / 60 % 60), 2);
+    text_add(to, ":");
+    text_padded(to, (uint64_t)(of_day % 60), 2);
+    text_add(to, ".");
+    text_padded(to, (uint64_t)(ns % 1000000000), 9);
+    text_add(to, "Z");
+}
+
+static void report(const struct pylxc_report *r, int pass_fd)
+{
+    struct {
+        uint64_t length;
+        int32_t level, type, fd, padding;
+    } ancillary = {sizeof ancillary - 4, 1 /* SOL_SOCKET */, 1 /* SCM_RIGHTS */, pass_fd, 0};
+    struct {
+        const void *base;
+        uint64_t length;
+    } part = {r, sizeof *r};
+    struct {
+        void *name;
+        uint32_t name_length;
+        void *parts;
+        uint64_t part_count;
+        void *control;
+        uint64_t control_length;
+        int32_t flags;
+    } message = {0, 0, &part, 1, pass_fd >= 0 ? &ancillary : NULL, pass_fd >= 0 ? sizeof ancillary : 0, 0};
+    sys(sendmsg, PYLXC_FD_CONTROL, &message, 0x4000 /* MSG_NOSIGNAL */);
+}
+
+_Noreturn static void give_up(int stage, long negative_errno, int index)
+{
+    struct pylxc_report r = {.kind = PYLXC_REPORT_FAILED,
+                             .error = {.stage = stage, .errnum = (int32_t)-negative_errno, .index = index}};
+    report(&r, -1);
+    sys_exit(1);
+}
+
+/* Makes `name` in the record directory appear whole or not at all. Returns the open file. */
+static int write_record(int directory, const char *name, const struct text *content, int lock)
+{
+    static const char temporary[] = ".record";
+    sys(unlinkat, directory, temporary, 0);
+    fd_close int fd = (int)sys(openat, directory, temporary, O_CREAT | O_EXCL | O_WRONLY | O_CLOEXEC, 0600);
+    if (fd < 0)
+        return fd;
+    long r = lock ? sys(flock, fd, 2 /* LOCK_EX */) : 0;
+    if (r >= 0)
+        r = write_all(fd, content->data, content->length);
+    if (r >= 0)
+        r = sys(renameat2, directory, temporary, directory, name, 0);
+    return r < 0 ? (int)r : steal_fd(&fd);
+}
+
+/* Field 22 of /proc/PID/stat (proc_pid_stat(5)): with the boot id it tells a process from a later one of equal pid. */
+static void add_start_time(struct text *to, int32_t pid)
+{
+    char stat[1024];
+    TEXT(path, 64);
+    text_add(&path, "/proc/");
+    text_number(&path, pid);
+    text_add(&path, "/stat");
+    fd_close int fd = (int)sys(openat, AT_FDCWD, path.data, O_RDONLY | O_CLOEXEC, 0);
+    long n = fd < 0 ? 0 : read_full(fd, stat, sizeof stat - 1);
+    char *at = stat, *end = stat + (n > 0 ? n : 0);
+    *end = 0;
+    for (char *p = stat; p < end; p++)
+        if (*p == ')')
+            at = p; /* the name may itself hold brackets: the last one counts */
+    for (int field = 2; field < 22 && *at; at++)
+        field += *at == ' ';
+    char *stop = strchr(at, ' ');
+    if (stop && stop > at)
+        text_bytes(to, at, (size_t)(stop - at));
+    else
+        text_add(to, "0");
+}
+
+/* The file "state" says which process this is; the lock on it, held until the monitor ends, says that it is watched. */
+static int record_state(struct monitor *m)
+{
+    int directory = m->plan->head->directory_fd;
+    if (directory < 0)
+        return 0;
+    TEXT(json, 512);
+    text_add(&json, "{\"pid\":");
+    text_number(&json, m->pid);
+    text_add(&json, ",\"pid_start\":");
+    add_start_time(&json, m->pid);
+    text_add(&json, ",\"monitor\":");
+    text_number(&json, (int64_t)sys(getpid));
+    text_add(&json, ",\"started_ns\":");
+    text_number(&json, now_ns());
+    text_add(&json, "}\n");
+    m->state_fd = write_record(directory, "state", &json, 1);
+    return m->state_fd < 0 ? m->state_fd : 0;
+}
+
+static void record_end(const struct monitor *m, const struct pylxc_report *end)
+{
+    TEXT(json, 512);
+    if (m->plan->head->directory_fd < 0)
+        return;
+    text_add(&json, "{\"exit_code\":");
+    text_number(&json, end->code);
+    text_add(&json, ",\"signal\":");
+    text_number(&json, end->signal);
+    text_add(&json, ",\"finished_ns\":");
+    text_number(&json, end->time_ns);
+    text_add(&json, "}\n");
+    fd_close int fd = write_record(m->plan->head->directory_fd, "exit", &json, 0);
+    (void)fd;
+}
+
+/* Pipes in place of descriptors 1 and 2, and the log that they end in. */
+static int open_log(struct monitor *m)
+{
+    m->log_fd = (int)sys(openat, m->plan->head->directory_fd, "log", O_CREAT | O_APPEND | O_WRONLY | O_CLOEXEC, 0600);
+    if (m->log_fd < 0)
+        return m->log_fd;
+    for (int i = 0; i < 2; i++) {
+        int ends[2];
+        long r = sys(pipe2, ends, O_CLOEXEC);
+        if (r < 0)
+            return (int)r;
+        m->streams[i] = (struct stream){ends[0], i ? "stderr" : "stdout"};
+        r = sys(dup3, ends[1], i + 1, 0);
+        sys(close, ends[1]);
+        if (r < 0)
+            return (int)r;
+    }
+    return 0;
+}
+
+/* Lines for the log, gathered so that a flood of short ones does not cost a write each. */
+struct lines {
+    size_t length;
+    char data[2 * STREAM_BUFFER];
+};
+
+static void flush_lines(const struct monitor *m, struct lines *lines)
+{
+    write_all(m->log_fd, lines->data, lines->length);
+    lines->length = 0;
+}
+
+/* One line: the CRI logging format (Kubernetes), "TIME STREAM P|F CONTENT\n". P says that the content did not end in a
+ * newline, so the bytes come back exactly. */
+static void add_line(const struct monitor *m, struct lines *to, const struct text *prefix, const char *bytes, size_t n, int whole)
+{
+    if (to->length + prefix->length + n + 4 > sizeof to->data)
+        flush_lines(m, to);
+    char *at = to->data + to->length;
+    memcpy(at, prefix->data, prefix->length);
+    at += prefix->length;
+    memcpy(at, whole ? "F " : "P ", 2);
+    memcpy(at + 2, bytes, n);
+    at[2 + n] = '\n';
+    to->length += prefix->length + n + 3;
+}
+
+/* Moves what a stream has to the log. 1, or 0 at its end. */
+static int pump(struct monitor *m, struct stream *s)
+{
+    static char buffer[STREAM_BUFFER];
+    long n = sys(read, s->fd, buffer, sizeof buffer);
+    if (n == -EINTR || n == -EAGAIN)
+        return 1;
+    if (n <= 0) {
+        sys(close, s->fd);
+        s->fd = -1;
+        return 0;
+    }
+    static struct lines lines;
+    TEXT(prefix, 48);
+    add_time(&prefix, now_ns());
+    text_add(&prefix, " ");
+    text_add(&prefix, s->name);
+    text_add(&prefix, " ");
+    for (char *at = buffer, *end = buffer + n; at < end;) {
+        char *newline = memchr(at, '\n', (size_t)(end - at));
+        char *stop = newline ? newline : end;
+        add_line(m, &lines, &prefix, at, (size_t)(stop - at), newline != NULL);
+        at = newline ? newline + 1 : end;
+    }
+    flush_lines(m, &lines);
+    return 1;
+}
+
+static void end_process(const struct monitor *m)
+{
+    sys(pidfd_send_signal, m->pid_fd, 9 /* SIGKILL */, 0, 0);
+    sys(wait4, m->pid, 0, __WALL, 0);
+}
+
+/* What the child says before the exec: nothing (it worked), that a transfer begins, or what failed. */
+static void await_start(struct monitor *m)
+{
+    struct pylxc_error error;
+    long n = read_full(m->error_fd, &error, sizeof error);
+    if (n == 0 || (n == sizeof error && error.stage == PYLXC_STAGE_NONE))
+        return;
+    struct pylxc_report r = {.kind = PYLXC_REPORT_FAILED, .error = error};
+    if (n != sizeof error)
+        r.error = (struct pylxc_error){.stage = PYLXC_STAGE_HELPER, .errnum = EPROTO, .index = -1};
+    end_process(m);
+    report(&r, -1);
+    sys_exit(1);
+}
+
+/* Standard streams that the caller did not give are /dev/null: left closed, their numbers would go to other files. */
+static void fill_streams(void)
+{
+    for (int fd = 0; fd <= 2; fd++)
+        if (sys(fcntl, fd, F_GETFD) < 0)
+            sys(openat, AT_FDCWD, "/dev/null", O_RDWR, 0);
+}
+
+static void make_process(struct monitor *m)
+{
+    const struct pylxc_plan *head = m->plan->head;
+    int pipe_ends[2], joining = (head->flags & PYLXC_PLAN_JOIN) != 0;
+    long r = sys(pipe2, pipe_ends, O_CLOEXEC);
+    if (r >= 0 && joining && head->clone_flags & CLONE_NEWPID)
+        r = sys(setns, head->target_fd, CLONE_NEWPID);
+    if (r < 0)
+        give_up(PYLXC_STAGE_NAMESPACES, r, -1);
+    struct clone_args args = {.flags = CLONE_PIDFD | (joining ? 0 : head->clone_flags),
+                              .pidfd = (uintptr_t)&m->pid_fd,
+                              .exit_signal = 17 /* SIGCHLD */};
+    r = sys(clone3, &args, sizeof args);
+    if (r < 0)
+        give_up(PYLXC_STAGE_NAMESPACES, r, -1);
+    if (r == 0) {
+        sys(close, PYLXC_FD_CONTROL);
+        sys(close, pipe_ends[0]);
+        launch_run(m->plan, pipe_ends[1]);
+    }
+    m->pid = (int32_t)r;
+    m->error_fd = pipe_ends[0];
+    sys(close, pipe_ends[1]);
+    for (int fd = 0; fd <= 2; fd++) /* the payload's now: held here, their other ends would never see an end of file */
+        sys(close, fd);
+}
+
+/* Waits for the process, meanwhile serving the log and watching the owner. */
+static void watch(struct monitor *m)
+{
+    const struct pylxc_plan *head = m->plan->head;
+    int owner = head->flags & PYLXC_PLAN_KILL_WITH_OWNER ? head->owner_fd : -1;
+    enum { PROCESS, OWNER, OUT, ERR, COUNT };
+    for (;;) {
+        struct pollfd waits[COUNT] = {{.fd = m->pid_fd, .events = POLLIN},
+                                      {.fd = owner, .events = POLLIN},
+                                      {.fd = m->streams[0].fd, .events = POLLIN},
+                                      {.fd = m->streams[1].fd, .events = POLLIN}};
+        long r = sys(ppoll, waits, COUNT, 0, 0, 0);
+        if (r < 0)
+            continue;
+        for (int i = 0; i < 2; i++)
+            if (waits[OUT + i].revents)
+                pump(m, &m->streams[i]);
+        if (waits[OWNER].revents) {
+            sys(pidfd_send_signal, m->pid_fd, 9, 0, 0);
+            owner = -1;
+        }
+        if (waits[PROCESS].revents)
+            return;
+    }
+}
+
+/* What the streams still hold when the process has ended. Its namespace is empty then, so nobody writes any more. */
+static void drain_log(struct monitor *m)
+{
+    for (int i = 0; i < 2; i++) {
+        struct pollfd ready = {.fd = m->streams[i].fd, .events = POLLIN};
+        struct __kernel_timespec at_once = {0, 0};
+        while (m->streams[i].fd >= 0 && sys(ppoll, &ready, 1, &at_once, 0, 0) > 0)
+            pump(m, &m->streams[i]);
+    }
+}
+
+_Noreturn void monitor_run(const struct plan *plan)
+{
+    struct monitor m = {.plan = plan, .pid_fd = -1, .state_fd = -1, .log_fd = -1, .streams = {{-1, ""}, {-1, ""}}};
+    sys(prctl, PR_SET_NAME, "pylxc-monitor", 0, 0, 0);
+    sys(setsid);
+    sys(chdir, "/");
+    sys(umask, 0);
+    fill_streams();
+    if (plan->head->flags & PYLXC_PLAN_LOG) {
+        int r = open_log(&m);
+        if (r < 0)
+            give_up(PYLXC_STAGE_RECORD, r, -1);
+    }
+    make_process(&m);
+    await_start(&m);
+    int r = record_state(&m);
+    if (r < 0) {
+        end_process(&m);
+        give_up(PYLXC_STAGE_RECORD, r, -1);
+    }
+    struct pylxc_report started = {.kind = PYLXC_REPORT_STARTED, .pid = m.pid, .time_ns = now_ns()};
+    report(&started, m.pid_fd);
+    watch(&m);
+
+    int status = 0;
+    sys(wait4, m.pid, &status, __WALL, 0);
+    struct pylxc_report ended = {.kind = PYLXC_REPORT_ENDED, .pid = m.pid, .time_ns = now_ns(), .signal = status & 0x7f};
+    ended.code = ended.signal ? 128 + ended.signal : status >> 8 & 0xff;
+    read_full(m.error_fd, &ended.error, sizeof ended.error);
+    drain_log(&m);
+    record_end(&m, &ended);
+    report(&ended, -1);
+    sys_exit(0);
+}

@@ -1,0 +1,24 @@
+/* Shared by the files of csrc/lib: descriptors that close themselves, and the one way to run code in a new process. */
+#ifndef PYLXC_LIB_H
+#define PYLXC_LIB_H
+#include <stddef.h>
+#include "../pylxc.h"
+#include <unistd.h>
+
+static inline void lib_fd_close_at_end(int *fd)
+{
+    if (*fd >= 0)
+        close(*fd);
+}
+#define lib_fd_close __attribute__((cleanup(lib_fd_close_at_end)))
+static inline int lib_steal_fd(int *fd)
+{
+    int stolen = *fd;
+    *fd = -1;
+    return stolen;
+}
+
+/* Runs run(operand), which never returns, in a child that shares the address space; comes back when the child has
+ * executed something or exited. 0, or -1 with errno. */
+int pylxc_clone_vfork(uint64_t flags, void (*run)(void *), void *operand, int32_t *ret_pid, int *ret_pid_fd);
+#endif

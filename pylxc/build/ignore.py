@@ -1,0 +1,166 @@
+"""Which files of a build context stay out of it: the patterns of ``.dockerignore``.
+
+Hides the pattern language, which is Go's ``filepath.Match`` plus ``**``. Invariant: a path is judged by the last
+pattern that matches it or one of its parents; order in the file is all that counts.
+
+Source: Docker documentation, "Build context", section ".dockerignore files"; Go, ``path/filepath.Match``.
+"""
+
+from __future__ import annotations
+
+import posixpath
+import re
+from typing import TYPE_CHECKING
+
+import attrs
+
+from pylxc.errors import DockerfileError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+
+class PatternError(ValueError):
+    """A pattern is malformed. Fields: ``pattern``, ``reason``."""
+
+    def __init__(self, pattern: str, reason: str) -> None:
+        super().__init__(pattern, reason)
+        self.pattern = pattern
+        self.reason = reason
+
+    def __str__(self) -> str:
+        return f"bad pattern {self.pattern!r}: {self.reason}"
+
+
+def compile_glob(pattern: str, *, recursive: bool) -> re.Pattern[str]:
+    """Translate a pattern to a regular expression to be used with ``fullmatch`` on a slash-separated relative path.
+
+    ``*`` and ``?`` do not cross a slash, ``[...]`` is a class (``^`` negates, ranges, escapes), a backslash makes
+    the next character literal; with ``recursive``, ``**`` stands for any number of directories, none included.
+    Raises :class:`PatternError`.
+    """
+    expression = ""
+    at = 0
+    while at < len(pattern):
+        char = pattern[at]
+        at += 1
+        if recursive and pattern.startswith("**", at - 1):
+            at += 1
+            at += pattern.startswith("/", at)
+            expression += ".*" if at == len(pattern) else "(?:.*/)?"
+        elif char == "*":
+            expression += "[^/]*"
+        elif char == "?":
+            expression += "[^/]"
+        elif char == "[":
+            text, at = _character_class(pattern, at)
+            expression += text
+        elif char == "\\":
+            if at == len(pattern):
+                raise PatternError(pattern, "it ends in a backslash")
+            expression += re.escape(pattern[at])
+            at += 1
+        else:
+            expression += re.escape(char)
+    return re.compile(expression, re.DOTALL)
+
+
+def _character_class(pattern: str, at: int) -> tuple[str, int]:
+    """Read a class from after its ``[``; give its expression and the position after its ``]``."""
+    negated = pattern.startswith("^", at)
+    at += negated
+    ranges = ""
+    while True:
+        if at >= len(pattern):
+            raise PatternError(pattern, "a '[' is not closed by ']'")
+        if pattern[at] == "]" and ranges:
+            # A range that runs backwards matches nothing in Go, and is an error in Python.
+            return f"[{'^' if negated else ''}{ranges}]", at + 1
+        low, at = _class_member(pattern, at)
+        high = low
+        if pattern.startswith("-", at):
+            high, at = _class_member(pattern, at + 1)
+        if low > high:
+            raise PatternError(pattern, f"the range {low}-{high} runs backwards")
+        ranges += f"{re.escape(low)}-{re.escape(high)}"
+
+
+def _class_member(pattern: str, at: int) -> tuple[str, int]:
+    if at < len(pattern) and pattern[at] == "\\":
+        at += 1
+    elif at < len(pattern) and pattern[at] in "-]":
+        raise PatternError(pattern, f"{pattern[at]!r} must be escaped inside '[...]'")
+    if at >= len(pattern):
+        raise PatternError(pattern, "a '[' is not closed by ']'")
+    return pattern[at], at + 1
+
+
+@attrs.frozen
+class _Rule:
+    expression: re.Pattern[str]
+    included: bool  # written with "!"
+
+
+@attrs.frozen
+class Ignore:
+    """The compiled patterns of one ``.dockerignore``. Paths are relative to the context, with slashes.
+
+    >>> ignore = Ignore.parse("*.log\\n!keep.log\\n")
+    >>> ignore.excludes("a.log"), ignore.excludes("keep.log")
+    (True, False)
+    """
+
+    _rules: tuple[_Rule, ...] = ()
+
+    @classmethod
+    def parse(cls, data: bytes | str, path: str = ".dockerignore") -> Ignore:
+        """Compile a file's content. Raises :class:`DockerfileError` with the line of a malformed pattern."""
+        text = data.decode("utf-8", "surrogateescape") if isinstance(data, bytes) else data
+        rules = []
+        for number, line in enumerate(text.removeprefix("\ufeff").split("\n"), 1):
+            pattern, included = _clean(line)
+            if pattern in ("", ".", "/") and not included:
+                continue  # "For historical reasons, the pattern . is ignored"
+            try:
+                if not pattern:
+                    raise PatternError(line.strip(), "nothing follows the '!'")
+                rules.append(_Rule(compile_glob(pattern, recursive=True), included))
+            except PatternError as error:
+                raise DockerfileError(str(error), line=number, column=1, source=line.rstrip(), path=path) from None
+        return cls(tuple(rules))
+
+    def excludes(self, relative_path: str) -> bool:
+        """Tell whether the path is kept out of the context. A directory's exclusion holds for all below it."""
+        paths = list(_with_parents(posixpath.normpath(relative_path)))
+        excluded = False
+        for rule in self._rules:
+            if excluded == rule.included and any(map(rule.expression.fullmatch, paths)):
+                excluded = not rule.included
+        return excluded
+
+    def prunes(self, relative_path: str) -> bool:
+        """Tell whether a directory is excluded with everything below it, so that it need not be read.
+
+        Any ``!`` pattern may reach below any directory, so with one present nothing is pruned: slower, never wrong.
+        """
+        return not any(rule.included for rule in self._rules) and self.excludes(relative_path)
+
+
+def _clean(line: str) -> tuple[str, bool]:
+    """Give a line's pattern without its decoration, and whether it re-includes."""
+    if line.startswith("#"):
+        return "", False
+    pattern = line.strip()
+    included = pattern.startswith("!")
+    pattern = pattern[included:].strip()
+    if pattern:
+        pattern = posixpath.normpath(pattern)
+        # normpath keeps two leading slashes, which POSIX lets mean something else.
+        pattern = pattern.lstrip("/") or "/"
+    return pattern, included
+
+
+def _with_parents(path: str) -> Iterator[str]:
+    while path not in ("", ".", "/"):
+        yield path
+        path = posixpath.dirname(path)

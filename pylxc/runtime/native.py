@@ -1,0 +1,180 @@
+"""Hides the C extension: its memory, its error convention, the sealed helper.
+
+Invariant: descriptors that come out of here are close-on-exec and belong to the caller; failures are
+:class:`~pylxc.errors.SpawnError` (with the plan's own words) or ``OSError`` with the call's name.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+from typing import TYPE_CHECKING
+
+from pylxc._native import ffi, lib
+from pylxc.errors import SpawnError, StoreError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from pylxc.runtime.plan import Plan
+
+HELPER_PATH = os.path.join(os.path.dirname(__file__), "pylxc-helper")  # noqa: PTH118, PTH120  pathlib costs at import
+STAGES = {
+    getattr(lib, name): name.removeprefix("PYLXC_STAGE_").lower() for name in dir(lib) if name.startswith("PYLXC_STAGE_")
+}
+
+_lock = threading.Lock()
+_helper_fd = -1
+_own_pidfd = (-1, -1)
+
+
+class Child:
+    """A process started by the helper, and its monitor.
+
+    ``pid`` and ``monitor_pid`` as this process sees them; ``pid_fd`` and ``monitor_fd`` are pidfds, ``control_fd`` is the
+    socket on which the monitor reports the end. ``close()`` closes what is still open; it neither waits nor kills.
+    """
+
+    __slots__ = ("control_fd", "monitor_fd", "monitor_pid", "pid", "pid_fd", "plan")
+
+    def __init__(self, plan: Plan, child: object) -> None:
+        self.plan = plan
+        for name in ("pid", "monitor_pid", "pid_fd", "monitor_fd", "control_fd"):
+            setattr(self, name, getattr(child, name))
+
+    pid: int
+    monitor_pid: int
+    pid_fd: int
+    monitor_fd: int
+    control_fd: int
+
+    def close(self) -> None:
+        """Closes the descriptors that are still open."""
+        for name in ("pid_fd", "monitor_fd", "control_fd"):
+            fd = getattr(self, name)
+            if fd >= 0:
+                setattr(self, name, -1)
+                os.close(fd)
+
+
+class Ending:
+    """How a process ended, as its monitor reports it: ``code`` (128 + signal for a signal), ``signal``, ``time`` (s)."""
+
+    __slots__ = ("code", "error", "signal", "time")
+
+    def __init__(self, code: int, signal: int, time: float, error: SpawnError | None) -> None:
+        self.code = code
+        self.signal = signal
+        self.time = time
+        self.error = error
+
+
+def _os_error(call: str) -> OSError:
+    return OSError(ffi.errno, f"{call}: {os.strerror(ffi.errno)}")
+
+
+def helper_fd() -> int:
+    """Returns the sealed memfd that holds the helper; made once per process, and inherited by forks of it."""
+    global _helper_fd  # noqa: PLW0603  one descriptor per process is the point
+    with _lock:
+        if _helper_fd < 0:
+            ret = ffi.new("int *")
+            if lib.pylxc_helper_load(HELPER_PATH.encode(), ret) < 0:
+                raise StoreError(HELPER_PATH, f"the helper cannot be loaded ({os.strerror(ffi.errno)}); reinstall pylxc")
+            _helper_fd = ret[0]
+        return _helper_fd
+
+
+def own_pidfd() -> int:
+    """Returns a pidfd of this very process (not of the one it was forked from)."""
+    global _own_pidfd  # noqa: PLW0603  one descriptor per process is the point
+    pid = os.getpid()
+    with _lock:
+        if _own_pidfd[0] != pid:
+            _own_pidfd = (pid, pidfd_open(pid))
+        return _own_pidfd[1]
+
+
+def _error(plan: Plan, error: object) -> SpawnError:
+    stage, errnum, index = error.stage, error.errnum, error.index  # type: ignore[attr-defined]
+    subject = plan.subject(index)
+    detail = ffi.string(error.subject).decode("utf-8", "replace")  # type: ignore[attr-defined]
+    return SpawnError(STAGES.get(stage, str(stage)), errnum, f"{subject}: {detail}" if detail else subject)
+
+
+def spawn(plan: Plan, fds: Sequence[int]) -> Child:
+    """Starts the helper on a plan. ``fds[i]`` becomes its descriptor i (-1 = closed; 3 and 4 are filled in).
+
+    Returns when the process runs, or when a transfer has begun.
+
+    Raises:
+        SpawnError: a step failed; nothing is left of the process.
+    """
+    encoded = plan.encode()
+    c_plan = ffi.from_buffer(encoded)
+    c_fds = ffi.new("int[]", fds)
+    spec = ffi.new(
+        "struct pylxc_spec *",
+        {"helper_fd": helper_fd(), "plan": c_plan, "plan_size": len(encoded), "fds": c_fds, "fd_count": len(fds)},
+    )
+    child = ffi.new("struct pylxc_child *")
+    error = ffi.new("struct pylxc_error *")
+    if lib.pylxc_spawn(spec, child, error) < 0:
+        raise _error(plan, error)
+    return Child(plan, child)
+
+
+def read_ending(child: Child) -> Ending | None:
+    """Reads the monitor's last report; None when the monitor was killed before it could write one. Blocks."""
+    report = ffi.new("struct pylxc_report *")
+    buffer = ffi.buffer(report)
+    data = os.read(child.control_fd, len(buffer))
+    if len(data) != len(buffer):
+        return None
+    buffer[:] = data
+    error = _error(child.plan, report.error) if report.error.stage else None
+    return Ending(report.code, report.signal, report.time_ns / 1e9, error)
+
+
+def reap(pid_fd: int) -> bool:
+    """Reaps the child behind a pidfd if it has ended; says whether it has."""
+    ended = ffi.new("int *")
+    if lib.pylxc_reap(pid_fd, ended) < 0:
+        raise _os_error("waitid")
+    return bool(ended[0])
+
+
+def pidfd_open(pid: int) -> int:
+    """Opens a pidfd (pidfd_open(2)). Raises OSError."""
+    ret = ffi.new("int *")
+    if lib.pylxc_pidfd_open(pid, ret) < 0:
+        raise _os_error("pidfd_open")
+    return int(ret[0])
+
+
+def send_signal(pid_fd: int, signal: int) -> None:
+    """Sends a signal to the process behind a pidfd; one that has ended is no error (pidfd_send_signal(2))."""
+    import errno  # noqa: PLC0415  not needed on the start path
+
+    if lib.pylxc_pidfd_send_signal(pid_fd, signal) < 0 and ffi.errno != errno.ESRCH:
+        raise _os_error("pidfd_send_signal")
+
+
+def socket_in(pid_fd: int, domain: int, kind: int, protocol: int = 0) -> int:
+    """Returns a socket made in the network namespace of the process behind a pidfd. Raises OSError."""
+    ret = ffi.new("int *")
+    if lib.pylxc_socket_in(pid_fd, domain, kind, protocol, ret) < 0:
+        raise _os_error("socket")
+    return int(ret[0])
+
+
+def remove_tree(parent_fd: int, name: str) -> None:
+    """Removes ``name`` below a directory with all it holds, following no link, crossing no mount. Raises OSError."""
+    if lib.pylxc_remove_tree(parent_fd, os.fsencode(name)) < 0:
+        raise _os_error(f"remove {name}")
+
+
+def syncfs(fd: int) -> None:
+    """Writes a whole file system to its disk (syncfs(2)). Raises OSError."""
+    if lib.pylxc_syncfs(fd) < 0:
+        raise _os_error("syncfs")

@@ -1,0 +1,129 @@
+"""Writes plans: the helper's instructions for one process, in the binary form of csrc/pylxc.h.
+
+Invariant: the operations' codes, flags and layout come from the header through cffi; a failure's index leads back to the
+words of the operation that failed.
+"""
+
+from __future__ import annotations
+
+import struct
+from enum import IntFlag
+
+from pylxc._native import lib
+from pylxc.errors import SpecError
+
+_HEAD = struct.Struct("=IIIIQiiii")
+_OP = struct.Struct("=IHHQqq")
+_MAGIC = 0x70786C31
+STRINGS_LIMIT = 65535
+FIRST_FREE_FD = 5
+
+
+class MountAttribute(IntFlag):
+    """MOUNT_ATTR_* of mount_setattr(2)."""
+
+    RDONLY = 0x1
+    NOSUID = 0x2
+    NODEV = 0x4
+    NOEXEC = 0x8
+    STRICTATIME = 0x20
+
+
+class Plan:
+    """The operations of one process, in order, and where its descriptors lie.
+
+    ``add`` appends an operation; ``descriptor`` gives one of the caller's descriptors a number in the helper.
+    """
+
+    def __init__(self, *, flags: int = 0, clone_flags: int = 0) -> None:
+        self.flags = flags
+        self.clone_flags = clone_flags
+        self.owner_fd = -1
+        self.target_fd = -1
+        self.directory_fd = -1
+        self.extra_fds: list[int] = []
+        self._operations: list[bytes] = []
+        self._subjects: list[str] = []
+
+    def add(  # noqa: PLR0913  the fields of an operation
+        self, code: int, *strings: str | bytes, flags: int = 0, a: int = 0, b: int = 0, subject: str = ""
+    ) -> None:
+        """Appends an operation. ``subject`` is what an error will name (by default the strings)."""
+        parts = [s if isinstance(s, bytes) else s.encode("utf-8", "surrogateescape") for s in strings]
+        if len(parts) > STRINGS_LIMIT:
+            raise SpecError("command", f"{len(parts)} strings", f"the limit is {STRINGS_LIMIT}")
+        body = b"\0".join([*parts, b""])
+        if body.count(0) != len(parts):
+            raise SpecError("command", strings, "a NUL byte cannot be passed to a program")
+        body += bytes(-len(body) % 8)
+        self._operations.append(_OP.pack(_OP.size + len(body), code, len(parts), flags, a, b) + body)
+        self._subjects.append(subject or " ".join(map(str, strings[:4])))
+
+    def descriptor(self, fd: int) -> int:
+        """Passes a descriptor of the caller's on; returns its number in the helper."""
+        self.extra_fds.append(fd)
+        return FIRST_FREE_FD + len(self.extra_fds) - 1
+
+    def subject(self, index: int) -> str:
+        """Returns the words for the operation at an index (-1: the process as a whole)."""
+        return self._subjects[index] if 0 <= index < len(self._subjects) else "the process"
+
+    def encode(self) -> bytes:
+        """Returns the plan's bytes."""
+        body = b"".join(self._operations)
+        head = _HEAD.pack(
+            _MAGIC,
+            _HEAD.size + len(body),
+            len(self._operations),
+            self.flags,
+            self.clone_flags,
+            self.owner_fd,
+            self.target_fd,
+            self.directory_fd,
+            0,
+        )
+        return head + body
+
+
+OVERLAY = lib.PYLXC_OP_OVERLAY
+BIND_ROOT = lib.PYLXC_OP_BIND_ROOT
+MEMORY = lib.PYLXC_OP_MEMORY
+MOUNT = lib.PYLXC_OP_MOUNT
+BIND = lib.PYLXC_OP_BIND
+DEVICE = lib.PYLXC_OP_DEVICE
+SYMLINK = lib.PYLXC_OP_SYMLINK
+DIRECTORY = lib.PYLXC_OP_DIRECTORY
+FILE = lib.PYLXC_OP_FILE
+MASK = lib.PYLXC_OP_MASK
+READ_ONLY = lib.PYLXC_OP_READ_ONLY
+ROOT_READ_ONLY = lib.PYLXC_OP_ROOT_READ_ONLY
+PIVOT = lib.PYLXC_OP_PIVOT
+HOSTNAME = lib.PYLXC_OP_HOSTNAME
+LOOPBACK = lib.PYLXC_OP_LOOPBACK
+SYSCTL = lib.PYLXC_OP_SYSCTL
+RLIMIT = lib.PYLXC_OP_RLIMIT
+UMASK = lib.PYLXC_OP_UMASK
+USER = lib.PYLXC_OP_USER
+CAPABILITIES = lib.PYLXC_OP_CAPABILITIES
+NO_NEW_PRIVILEGES = lib.PYLXC_OP_NO_NEW_PRIVILEGES
+WORKDIR = lib.PYLXC_OP_WORKDIR
+UNPACK = lib.PYLXC_OP_UNPACK
+PACK = lib.PYLXC_OP_PACK
+ENV = lib.PYLXC_OP_ENV
+EXEC = lib.PYLXC_OP_EXEC
+
+OVERLAY_VOLATILE = lib.PYLXC_OVERLAY_VOLATILE
+OVERLAY_INSIDE = lib.PYLXC_OVERLAY_INSIDE
+OVERLAY_JOINED = lib.PYLXC_OVERLAY_JOINED
+MAKE_DIRECTORY = lib.PYLXC_MAKE_DIRECTORY
+MAKE_LIKE_SOURCE = lib.PYLXC_MAKE_LIKE_SOURCE
+BIND_RECURSIVE = lib.PYLXC_BIND_RECURSIVE
+BIND_OPTIONAL = lib.PYLXC_BIND_OPTIONAL
+UNPACK_LAYER = lib.PYLXC_UNPACK_LAYER
+UNPACK_OWNER_ROOT = lib.PYLXC_UNPACK_OWNER_ROOT
+UNPACK_CREATE = lib.PYLXC_UNPACK_CREATE
+UNPACK_KEEP_DIRECTORIES = lib.PYLXC_UNPACK_KEEP_DIRECTORIES
+PACK_LAYER = lib.PYLXC_PACK_LAYER
+PLAN_JOIN = lib.PYLXC_PLAN_JOIN
+PLAN_LOG = lib.PYLXC_PLAN_LOG
+PLAN_KILL_WITH_OWNER = lib.PYLXC_PLAN_KILL_WITH_OWNER
