@@ -22,7 +22,7 @@ WARNINGS = [
 
 
 def boundary() -> str:
-    """Returns the declarations that cffi reads."""
+    """Return the declarations that cffi reads."""
     header = (CSRC / "pylxc.h").read_text()
     match = re.search(r"/\* cffi: begin.*?\*/(.*)/\* cffi: end \*/", header, re.DOTALL)
     if match is None:

@@ -47,7 +47,7 @@ enum pylxc_op_code {
     PYLXC_OP_MEMORY,      /* strings: mount point on the host. A small tmpfs there, the source of FILE and MASK */
     PYLXC_OP_MOUNT,       /* strings: type, target in the root, options "k=v,k"; flags: MOUNT_ATTR_*; a: PYLXC_MAKE_* */
     PYLXC_OP_BIND,        /* strings: source on the host, target in the root; flags: MOUNT_ATTR_*; a: PYLXC_MAKE_* | PYLXC_BIND_* */
-    PYLXC_OP_DEVICE,      /* strings: path in the root; flags: mode with type; a, b: major, minor */
+    PYLXC_OP_DEVICE,      /* strings: node on the host, path in the root; a, b: its major and minor, which are checked */
     PYLXC_OP_SYMLINK,     /* strings: path in the root, its text */
     PYLXC_OP_DIRECTORY,   /* strings: path in the root; flags: mode; parents are made as 0755; a, b: uid, gid */
     PYLXC_OP_FILE,        /* strings: path in the root, content; flags: mode. Mounted from memory over what is there */

@@ -170,6 +170,7 @@ static int new_filesystem(const char *type, const char *options, uint64_t attrib
     fd_close int fs = (int)sys(fsopen, type, FSOPEN_CLOEXEC);
     if (fs < 0)
         return fs;
+    sys(fsconfig, fs, FSCONFIG_SET_STRING, "source", type, 0); /* what df and mount show; some types know no source */
     int r = configure(fs, options);
     return r < 0 ? r : finish_filesystem(fs, attributes);
 }
@@ -224,6 +225,7 @@ int op_overlay(struct launch *l, const struct pylxc_op *op)
     fd_close int fs = (int)sys(fsopen, "overlay", FSOPEN_CLOEXEC);
     if (fs < 0)
         return fs;
+    sys(fsconfig, fs, FSCONFIG_SET_STRING, "source", "overlay", 0);
     long r = set_layers(fs, op);
     /* userxattr: the one layer format that needs no privilege; it also keeps redirect_dir and metacopy off. */
     if (r >= 0)
@@ -237,7 +239,7 @@ int op_overlay(struct launch *l, const struct pylxc_op *op)
     }
     if (r < 0)
         return (int)r;
-    fd_close int mount = finish_filesystem(fs, *upper ? 0 : MOUNT_ATTR_RDONLY);
+    fd_close int mount = finish_filesystem(fs, MOUNT_ATTR_NODEV | (*upper ? 0 : MOUNT_ATTR_RDONLY));
     if (mount < 0)
         return mount;
     if (!(op->flags & PYLXC_OVERLAY_INSIDE))
@@ -302,17 +304,6 @@ int op_bind(struct launch *l, const struct pylxc_op *op)
     return r < 0 ? r : attach(tree, target);
 }
 
-int op_device(struct launch *l, const struct pylxc_op *op)
-{
-    const char *last;
-    fd_close int parent = open_parent(l, op_string(op, 0), &last);
-    if (parent < 0)
-        return parent;
-    uint64_t major = (uint64_t)op->a, minor = (uint64_t)op->b;
-    uint64_t device = (minor & 0xff) | (major & 0xfff) << 8 | (minor & ~0xffULL) << 12;
-    return (int)sys(mknodat, parent, last, op->flags, device);
-}
-
 int op_symlink(struct launch *l, const struct pylxc_op *op)
 {
     const char *last;
@@ -353,19 +344,32 @@ int op_file(struct launch *l, const struct pylxc_op *op)
     return tree < 0 ? tree : attach(tree, target);
 }
 
-/* /dev/null to hide a file under; that it really is the null device is checked, not believed (CVE-2025-31133). */
-static int null_device(void)
+/* A device node of the host, as a mount. That it really is the device meant is checked, not believed
+ * (CVE-2025-31133). */
+static int host_device(const char *path, uint32_t major, uint32_t minor)
 {
     struct statx st;
-    fd_close int tree = (int)sys(open_tree, AT_FDCWD, "/dev/null", DETACHED_COPY);
+    fd_close int tree = (int)sys(open_tree, AT_FDCWD, path, DETACHED_COPY);
     if (tree < 0)
         return tree;
     long r = sys(statx, tree, "", AT_EMPTY_PATH, STATX_TYPE, &st);
     if (r < 0)
         return (int)r;
-    if ((st.stx_mode & S_IFMT) != S_IFCHR || st.stx_rdev_major != 1 || st.stx_rdev_minor != 3)
+    uint32_t kind = st.stx_mode & S_IFMT;
+    if ((kind != S_IFCHR && kind != S_IFBLK) || st.stx_rdev_major != major || st.stx_rdev_minor != minor)
         return -ENODEV;
     return steal_fd(&tree);
+}
+
+/* Nodes are mounted, not made: the container's own file systems are all nodev, so a node that its root makes opens
+ * nothing; and in a user namespace mknod(2) is not to be had. */
+int op_device(struct launch *l, const struct pylxc_op *op)
+{
+    fd_close int node = host_device(op_string(op, 0), (uint32_t)op->a, (uint32_t)op->b);
+    if (node < 0)
+        return node;
+    fd_close int target = make_file_in_root(l, op_string(op, 1));
+    return target < 0 ? target : attach(node, target);
 }
 
 int op_mask(struct launch *l, const struct pylxc_op *op)
@@ -378,7 +382,7 @@ int op_mask(struct launch *l, const struct pylxc_op *op)
         if (target < 0)
             return target;
         fd_close int cover =
-            is_directory(target) ? (int)sys(open_tree, l->memory_fd, "empty", DETACHED_COPY) : null_device();
+            is_directory(target) ? (int)sys(open_tree, l->memory_fd, "empty", DETACHED_COPY) : host_device("/dev/null", 1, 3);
         int r = cover < 0 ? cover : set_attributes(cover, MOUNT_ATTR_RDONLY | MOUNT_ATTR_NOEXEC | MOUNT_ATTR_NOSUID, 0);
         if (r >= 0)
             r = attach(cover, target);

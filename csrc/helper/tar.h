@@ -135,7 +135,8 @@ struct tar_reader {
 /* All: 0 or a negative errno. */
 int tar_reader_open(struct tar_reader *reader, int fd);
 void tar_reader_close(struct tar_reader *reader);
-/* The next entry; what is left of the last one's content is passed over. */
+/* The next entry; what is left of the last one's content is passed over. On failure entry.path is what is known of the
+ * name, or "". */
 int tar_next(struct tar_reader *reader, bool *ret_end);
 /* Some content of the current entry, good until the next call; 0 bytes at its end. */
 int tar_content(struct tar_reader *reader, const char **ret, size_t *ret_size);

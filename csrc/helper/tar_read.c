@@ -169,13 +169,12 @@ static int read_number(const char *field, size_t n, int64_t *ret)
 /* A string of n bytes into a path's buffer. */
 static int set_string(char *to, const char *from, size_t n)
 {
-    if (n >= TAR_PATH_SIZE)
+    size_t fits = MINIMUM(n, (size_t)TAR_PATH_SIZE - 1);
+    memcpy(to, from, fits); /* even if refused: the error names it */
+    to[fits] = 0;
+    if (fits < n)
         return -ENAMETOOLONG;
-    if (memchr(from, 0, n))
-        return -EBADMSG;
-    memcpy(to, from, n);
-    to[n] = 0;
-    return 0;
+    return memchr(from, 0, n) ? -EBADMSG : 0;
 }
 
 static size_t field_length(const char *field, size_t n)
@@ -184,16 +183,24 @@ static size_t field_length(const char *field, size_t n)
     return end ? (size_t)(end - field) : n;
 }
 
+static bool has_dot_dot(const char *path)
+{
+    for (const char *at = path; at; at = strchr(at, '/') ? strchr(at, '/') + 1 : NULL)
+        if (at[0] == '.' && at[1] == '.' && (at[2] == '/' || at[2] == 0))
+            return true;
+    return false;
+}
+
 /* Brings a path into the form of tar_entry.path. ".." is refused rather than resolved: whatever it means, it means
  * something else once a directory on its way is a symlink. */
 static int normalise(char *path)
 {
     char *to = path;
+    if (has_dot_dot(path))
+        return -EXDEV;
     for (const char *from = path; *from;) {
         const char *slash = strchr(from, '/');
         size_t n = slash ? (size_t)(slash - from) : strlen(from);
-        if (n == 2 && from[0] == '.' && from[1] == '.')
-            return -EXDEV;
         if (n && !(n == 1 && *from == '.')) {
             if (to != path)
                 *to++ = '/';
@@ -501,6 +508,10 @@ int tar_next(struct tar_reader *t, bool *ret_end)
 {
     int r = skip(t, t->content + t->padding);
     t->content = t->padding = 0;
+    if (r < 0) /* the last entry is the one that is cut off */
+        return r;
+    t->entry.path[0] = 0;
+    t->extension->path[0] = 0;
     t->extension->has = t->extension->gnu = 0;
     t->entry.xattrs.used = 0;
     *ret_end = false;
@@ -521,7 +532,8 @@ int tar_next(struct tar_reader *t, bool *ret_end)
         if (header.type != TAR_PAX && header.type != TAR_PAX_GLOBAL && header.type != TAR_GNU_NAME &&
             header.type != TAR_GNU_LINK)
             return read_entry(t, &header);
-        r = read_extension(t, &header);
+        if ((r = read_extension(t, &header)) < 0)
+            memcpy(t->entry.path, t->extension->path, sizeof t->entry.path);
     }
     return r;
 }

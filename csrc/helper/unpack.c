@@ -535,18 +535,19 @@ static int settle_directories(struct unpacking *u, const char **ret_subject)
         struct late late;
         memcpy(&late, u->late.data + at, sizeof late);
         const char *path = u->late.data + at + sizeof late;
-        *ret_subject = path;
+        *ret_subject = *path ? path : "./";
         int r = settle_directory(u, &late, path);
         if (r < 0)
             return r;
         at += sizeof late + late.path_size;
     }
+    *ret_subject = "";
     return 0;
 }
 
 /* ".wh.name" says that lower layers' `name` is gone, ".wh..wh..opq" that all they have in this directory is. Neither
  * says anything about this layer's own entries, before or after it (OCI image specification, "Whiteouts"). */
-static int unpack_whiteout(struct unpacking *u, int parent, const char *name)
+static int unpack_whiteout(int parent, const char *name)
 {
     const char *hidden = name + strlen(WHITEOUT);
     fd_close int fd = -1;
@@ -561,7 +562,9 @@ static int unpack_whiteout(struct unpacking *u, int parent, const char *name)
         return r;
     /* The layer has the name itself. If it is a directory, it must not be merged with the one that was hidden. */
     fd = (int)sys(openat, parent, hidden, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
-    return fd < 0 ? 0 : (int)sys(fsetxattr, fd, OPAQUE_XATTR, "y", 1, 0);
+    if (fd == -ENOTDIR || fd == -ELOOP)
+        return 0;
+    return fd < 0 ? fd : (int)sys(fsetxattr, fd, OPAQUE_XATTR, "y", 1, 0);
 }
 
 enum { NOT_A_MARK, A_MARK, NO_ENTRY };
@@ -619,7 +622,7 @@ static int unpack_entry(struct unpacking *u)
     if (parent < 0)
         return parent;
     if (mark == A_MARK)
-        return unpack_whiteout(u, parent, name);
+        return unpack_whiteout(parent, name);
     return e->type == TAR_FILE ? unpack_file(u, parent, name) : unpack_special(u, parent, name);
 }
 
@@ -629,8 +632,8 @@ static int unpack_entries(struct unpacking *u, const char **ret_subject)
         bool end;
         int r = tar_next(&u->reader, &end);
         *ret_subject = u->reader.entry.path;
-        if (r == 0 && !end)
-            r = unpack_entry(u);
+        if (r == 0 && !end && (r = unpack_entry(u)) < 0 && !*u->reader.entry.path)
+            *ret_subject = "./";
         if (r < 0)
             return r;
         if (end)
@@ -656,7 +659,7 @@ int unpack_tar(int fd, int destination, uint64_t flags, uint64_t limit, char *su
     if (r == 0)
         r = tar_drain(&u->reader, limit);
     if (r < 0)
-        tar_name_subject(*at ? at : "./", subject, subject_size);
+        tar_name_subject(at, subject, subject_size);
     sys(umask, mask);
     fd_close_at_end(&u->parent_fd);
     tar_reader_close(&u->reader);

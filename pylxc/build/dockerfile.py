@@ -4,8 +4,8 @@ Hides the surface: byte order mark, line endings, parser directives, comments, c
 and the exec form. Invariant: no variable is expanded here, and every :class:`Word` knows where in the file it stands,
 so that later stages can point at it.
 
-Two layers, so that heredocs and stages fit in: the *lexer* makes logical lines with a map back to the file, and knows no
-instruction; a table of *operand parsers*, one for each instruction, makes values of them and knows no physical line.
+Two layers, so that heredocs and stages fit in: the *lexer* makes logical lines with a map back to the file, and knows
+no instruction; a table of *operand parsers*, one for each instruction, makes values of them and knows no physical line.
 
 Source: Dockerfile reference, https://docs.docker.com/reference/dockerfile/.
 """
@@ -26,6 +26,7 @@ _BLANK = " \t\v\f\r"
 _DIRECTIVE = re.compile(r"#\s*([A-Za-z][A-Za-z0-9]*)\s*=\s*(.+?)\s*")
 _DIRECTIVES = ("syntax", "escape", "check")
 _STAGE_NAME = re.compile(r"[a-z][a-z0-9_.-]*")
+_SURROGATE = re.compile("[\ud800-\udfff]")
 _HEREDOC = re.compile(r"\d*<<-?(['\"]?)[A-Za-z_][A-Za-z0-9_.-]*\1")
 
 
@@ -55,10 +56,16 @@ class LogicalLine:
         piece = self._piece(offset)
         return piece.line, piece.column + offset - piece.offset
 
-    def error(self, reason: str, offset: int = 0) -> DockerfileError:
+    def fault(self, reason: str, offset: int = 0) -> DockerfileError:
         """Make the error that points at a character of ``text``."""
         line, column = self.locate(offset)
         return DockerfileError(reason, line=line, column=column, source=self._piece(offset).physical, path=self.path)
+
+    def unsupported(self, feature: str, remedy: str, offset: int = 0) -> UnsupportedError:
+        """Make the error for what is right at this place, but not carried out yet."""
+        line, column = self.locate(offset)
+        where = f"{self.path}:{line}:{column}"
+        return UnsupportedError(feature, f"comes in a later version of pylxc; until then {remedy} ({where})")
 
     def _piece(self, offset: int) -> _Piece:
         return next(piece for piece in reversed(self.pieces) if piece.offset <= offset or piece.offset == 0)
@@ -118,7 +125,7 @@ class Instruction:
 
     def error(self, reason: str, offset: int | None = None) -> DockerfileError:
         """Make an error that points at this instruction, or at an offset of its logical line."""
-        return self.logical.error(reason, self.start if offset is None else offset)
+        return self.logical.fault(reason, self.start if offset is None else offset)
 
 
 @attrs.frozen(kw_only=True)
@@ -272,33 +279,43 @@ def parse(data: bytes | str, path: str = "Dockerfile") -> Dockerfile:
     lines = _physical_lines(data, path)
     directives, first = _directives(lines, path)
     escape = directives.get("escape", "\\")
-    instructions = [_instruction(logical, escape) for logical in _logical_lines(lines, first, escape, path)]
-    if not instructions:
-        reason = "the file has no instructions: it needs at least FROM image"
-        raise DockerfileError(reason, line=1, column=1, path=path)
     global_args: list[Arg] = []
-    for position, instruction in enumerate(instructions):
+    base: From | None = None
+    body: list[Instruction] = []
+    for logical in _logical_lines(lines, first, escape, path):
+        instruction = _instruction(logical, escape)
         if isinstance(instruction, From):
-            stage = Stage(instruction, tuple(instructions[position + 1 :]))
-            return Dockerfile(path, escape, directives, tuple(global_args), (stage,))
-        if not isinstance(instruction, Arg):
+            if base is not None:
+                remedy = "build each stage as an image of its own"
+                raise instruction.logical.unsupported("multi-stage builds", remedy, instruction.start)
+            base = instruction
+        elif base is not None:
+            body.append(instruction)
+        elif isinstance(instruction, Arg):
+            global_args.append(instruction)
+        else:
             raise instruction.error(f"{instruction.name} before FROM: only ARG may precede the first FROM")
-        global_args.append(instruction)
-    raise instructions[-1].error("there is no FROM: the file names no image to build on")
+    if base is None:
+        line = global_args[-1].line if global_args else 1
+        reason = "there is no FROM: the file names no image to build on" if global_args else "the file is empty"
+        raise DockerfileError(f"{reason}; write FROM image", line=line, column=1, path=path)
+    return Dockerfile(path, escape, directives, tuple(global_args), (Stage(base, tuple(body)),))
 
 
 # -- the lexer ---------------------------------------------------------------------------------------------------------
 
 
 def _physical_lines(data: bytes | str, path: str) -> list[str]:
-    if isinstance(data, bytes):
+    if isinstance(data, str):
+        text = data
+    else:
         try:
-            data = data.decode("utf-8")
+            text = data.decode("utf-8")
         except UnicodeDecodeError as error:
             before = data[: error.start]
-            line, column = before.count(b"\n") + 1, len(before) - before.rfind(b"\n")
-            raise DockerfileError("the file is not UTF-8 text", line=line, column=column, path=path) from None
-    lines = [line.rstrip("\r") for line in data.removeprefix("\ufeff").split("\n")]
+            row, column = before.count(b"\n") + 1, len(before) - before.rfind(b"\n")
+            raise DockerfileError("the file is not UTF-8 text", line=row, column=column, path=path) from None
+    lines: list[str] = [line.rstrip("\r") for line in text.removeprefix("\ufeff").split("\n")]
     for number, line in enumerate(lines, 1):
         if "\0" in line:
             raise DockerfileError("a NUL character", line=number, column=line.index("\0") + 1, path=path)
@@ -359,12 +376,10 @@ class _Statement:
     escape: str
 
     def fail(self, reason: str, offset: int | None = None) -> NoReturn:
-        raise self.logical.error(reason, self.start if offset is None else offset)
+        raise self.logical.fault(reason, self.start if offset is None else offset)
 
     def unsupported(self, feature: str, remedy: str, offset: int | None = None) -> NoReturn:
-        line, column = self.logical.locate(self.start if offset is None else offset)
-        where = f"{self.logical.path}:{line}:{column}"
-        raise UnsupportedError(feature, f"comes in a later version of pylxc; {remedy} ({where})")
+        raise self.logical.unsupported(feature, remedy, self.start if offset is None else offset)
 
     def one_flag(self, name: str) -> Word | None:
         values = self.flags.get(name, ())
@@ -374,11 +389,11 @@ class _Statement:
 def _instruction(logical: LogicalLine, escape: str) -> Instruction:
     match = re.match(rf"([{_BLANK}]*)([^{_BLANK}]+)[{_BLANK}]*", logical.text)
     if match is None:  # blank lines never get here
-        raise logical.error("an instruction is missing")
+        raise logical.fault("an instruction is missing")
     name, start = match[2].upper(), match.start(2)
     parser = _PARSERS.get(name)
     if parser is None:
-        raise logical.error(f"unknown instruction {match[2]!r}{_suggestion(name, _PARSERS)}", start)
+        raise logical.fault(f"unknown instruction {match[2]!r}{_suggestion(name, _PARSERS)}", start)
     flags, end = _flags(logical, name, match.end(), escape)
     text = logical.text[end:].rstrip(_BLANK)
     statement = _Statement(logical, name, start, flags, Word(text, min(end, len(logical.text) - 1)), escape)
@@ -404,9 +419,9 @@ def _flags(logical: LogicalLine, name: str, at: int, escape: str) -> tuple[dict[
             flag, equals, value = word[2:].partition("=")
             _check_flag(logical, name, flag, at)
             if not equals or not value:
-                raise logical.error(f"--{flag} needs a value: --{flag}=...", at)
+                raise logical.fault(f"--{flag} needs a value: --{flag}=...", at)
             if flag in flags:
-                raise logical.error(f"--{flag} is given twice", at)
+                raise logical.fault(f"--{flag} is given twice", at)
             flags[flag] = (Word(value, at + len(flag) + 3),)
         at = end + len(logical.text[end:]) - len(logical.text[end:].lstrip(_BLANK))
         if word == "--":
@@ -418,12 +433,10 @@ def _check_flag(logical: LogicalLine, name: str, flag: str, offset: int) -> None
     known = _FLAGS.get(name, {})
     if flag not in known:
         more = _suggestion(flag, known) if known else f": {name} takes no flags"
-        raise logical.error(f"unknown flag --{flag} of {name}{more}", offset)
+        raise logical.fault(f"unknown flag --{flag} of {name}{more}", offset)
     remedy = known[flag]
     if remedy:
-        line, column = logical.locate(offset)
-        where = f"{logical.path}:{line}:{column}"
-        raise UnsupportedError(f"{name} --{flag}", f"comes in a later version of pylxc; {remedy} ({where})")
+        raise logical.unsupported(f"{name} --{flag}", remedy, offset)
 
 
 def _raw_word(text: str, at: int, escape: str) -> str:
@@ -476,7 +489,8 @@ def _json_array(statement: _Statement) -> tuple[str, ...] | None:
         statement.fail(f"{statement.name}: every element of the array must be a string", statement.rest.offset)
     if any("\0" in item for item in value):
         statement.fail(f"{statement.name}: a NUL character in the array", statement.rest.offset)
-    return tuple(value)
+    # JSON can spell half a surrogate pair, which no file name or configuration can carry.
+    return tuple(_SURROGATE.sub("\ufffd", item) for item in value)
 
 
 def _list_words(statement: _Statement) -> tuple[Word, ...]:
@@ -524,13 +538,14 @@ def _from(statement: _Statement) -> From:
         statement.fail("FROM takes one image, optionally followed by: AS name", words[0].offset)
     alias = words[2].text.lower() if len(words) > 1 else None
     if alias is not None and not _STAGE_NAME.fullmatch(alias):
-        statement.fail(f"{alias!r} cannot name a stage: letters, digits, '_', '.', '-', a letter first", words[2].offset)
+        reason = f"{alias!r} cannot name a stage: letters, digits, '_', '.', '-', a letter first"
+        statement.fail(reason, words[2].offset)
     return From(logical=statement.logical, start=statement.start, flags=statement.flags, image=words[0], alias=alias)
 
 
 def _command(statement: _Statement) -> Command:
     array = _json_array(statement)
-    return Command((statement.rest.text,), shell=True) if array is None else Command(array, shell=False)
+    return Command((statement.rest.text,) if array is None else array, array is None)
 
 
 def _run(statement: _Statement) -> Run:
@@ -562,10 +577,10 @@ def _copy(kind: type[Copy]) -> Callable[[_Statement], Copy]:
 
 
 def _arg(statement: _Statement) -> Arg:
-    declarations: list[tuple[Word, Word | None]] = []
-    for word in _quoted_words(statement):
-        declarations.append(_pair(statement, word) if "=" in word.text else (word, None))
-    return Arg(logical=statement.logical, start=statement.start, declarations=tuple(declarations))
+    declarations: tuple[tuple[Word, Word | None], ...] = tuple(
+        _pair(statement, word) if "=" in word.text else (word, None) for word in _quoted_words(statement)
+    )
+    return Arg(logical=statement.logical, start=statement.start, declarations=declarations)
 
 
 def _volume(statement: _Statement) -> Volume:
@@ -610,6 +625,8 @@ _COPY_FLAGS = {
 }
 _FLAGS: dict[str, dict[str, str]] = {
     "FROM": {"platform": "leave it out: images are for this machine's platform"},
+    # Refused as a whole, so its flags are let through to the refusal.
+    "HEALTHCHECK": dict.fromkeys(("interval", "timeout", "start-period", "start-interval", "retries"), ""),
     "RUN": {
         "mount": "COPY what the command needs",
         "network": "give the network to the whole build",

@@ -80,9 +80,9 @@ class _Scanner:
         self.unused = False
 
     def fragments(self, stops: str = "", *, raw: bool = False) -> list[tuple[str, bool]]:
-        """Read up to one of ``stops`` (not consumed), as (text, was quoted) pairs.
+        r"""Read up to one of ``stops`` (not consumed), as (text, was quoted) pairs.
 
-        ``raw`` keeps escape characters: a pattern needs them to tell ``*`` from ``\\*``.
+        ``raw`` keeps escape characters: a pattern needs them to tell ``*`` from ``\*``.
         """
         found: list[tuple[str, bool]] = []
         start = self.at

@@ -10,14 +10,10 @@ from __future__ import annotations
 
 import posixpath
 import re
-from typing import TYPE_CHECKING
 
 import attrs
 
 from pylxc.errors import DockerfileError
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
 
 
 class PatternError(ValueError):
@@ -41,12 +37,16 @@ def compile_glob(pattern: str, *, recursive: bool) -> re.Pattern[str]:
     """
     expression = ""
     at = 0
+    if not pattern:
+        raise PatternError(pattern, "it is empty")
     while at < len(pattern):
         char = pattern[at]
         at += 1
         if recursive and pattern.startswith("**", at - 1):
             at += 1
             at += pattern.startswith("/", at)
+            while pattern.startswith("**/", at):  # a run of them says no more than one, but costs a search for each
+                at += 3
             expression += ".*" if at == len(pattern) else "(?:.*/)?"
         elif char == "*":
             expression += "[^/]*"
@@ -103,14 +103,16 @@ class _Rule:
 
 @attrs.frozen
 class Ignore:
-    """The compiled patterns of one ``.dockerignore``. Paths are relative to the context, with slashes.
+    r"""The compiled patterns of one ``.dockerignore``. Paths are relative to the context, with slashes.
 
-    >>> ignore = Ignore.parse("*.log\\n!keep.log\\n")
+    >>> ignore = Ignore.parse("*.log\n!keep.log\n")
     >>> ignore.excludes("a.log"), ignore.excludes("keep.log")
     (True, False)
     """
 
     _rules: tuple[_Rule, ...] = ()
+    # What matched each directory, one bit for each rule: the files in it need not match their parents again.
+    _known: dict[str, int] = attrs.field(factory=dict, init=False, repr=False, eq=False)
 
     @classmethod
     def parse(cls, data: bytes | str, path: str = ".dockerignore") -> Ignore:
@@ -122,8 +124,6 @@ class Ignore:
             if pattern in ("", ".", "/") and not included:
                 continue  # "For historical reasons, the pattern . is ignored"
             try:
-                if not pattern:
-                    raise PatternError(line.strip(), "nothing follows the '!'")
                 rules.append(_Rule(compile_glob(pattern, recursive=True), included))
             except PatternError as error:
                 raise DockerfileError(str(error), line=number, column=1, source=line.rstrip(), path=path) from None
@@ -131,12 +131,8 @@ class Ignore:
 
     def excludes(self, relative_path: str) -> bool:
         """Tell whether the path is kept out of the context. A directory's exclusion holds for all below it."""
-        paths = list(_with_parents(posixpath.normpath(relative_path)))
-        excluded = False
-        for rule in self._rules:
-            if excluded == rule.included and any(map(rule.expression.fullmatch, paths)):
-                excluded = not rule.included
-        return excluded
+        matched = self._matched(posixpath.normpath(relative_path))
+        return matched > 0 and not self._rules[matched.bit_length() - 1].included
 
     def prunes(self, relative_path: str) -> bool:
         """Tell whether a directory is excluded with everything below it, so that it need not be read.
@@ -144,6 +140,20 @@ class Ignore:
         Any ``!`` pattern may reach below any directory, so with one present nothing is pruned: slower, never wrong.
         """
         return not any(rule.included for rule in self._rules) and self.excludes(relative_path)
+
+    def _matched(self, path: str) -> int:
+        """Give the rules that match the path or one of its parents, as a set of bits."""
+        pending = [path]  # the path, then those of its parents that are not known yet
+        while (parent := posixpath.dirname(pending[-1])) not in ("", "/") and parent not in self._known:
+            pending.append(parent)
+        found = self._known.get(parent, 0)
+        for part in reversed(pending):
+            for index, rule in enumerate(self._rules):
+                if not found >> index & 1 and rule.expression.fullmatch(part):
+                    found |= 1 << index
+            if part != path:
+                self._known[part] = found
+        return found
 
 
 def _clean(line: str) -> tuple[str, bool]:
@@ -158,9 +168,3 @@ def _clean(line: str) -> tuple[str, bool]:
         # normpath keeps two leading slashes, which POSIX lets mean something else.
         pattern = pattern.lstrip("/") or "/"
     return pattern, included
-
-
-def _with_parents(path: str) -> Iterator[str]:
-    while path not in ("", ".", "/"):
-        yield path
-        path = posixpath.dirname(path)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import threading
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from pylxc._native import ffi, lib
 from pylxc.errors import SpawnError, StoreError
@@ -37,19 +37,16 @@ class Child:
 
     __slots__ = ("control_fd", "monitor_fd", "monitor_pid", "pid", "pid_fd", "plan")
 
-    def __init__(self, plan: Plan, child: object) -> None:
+    def __init__(self, plan: Plan, child: Any) -> None:
         self.plan = plan
-        for name in ("pid", "monitor_pid", "pid_fd", "monitor_fd", "control_fd"):
-            setattr(self, name, getattr(child, name))
-
-    pid: int
-    monitor_pid: int
-    pid_fd: int
-    monitor_fd: int
-    control_fd: int
+        self.pid: int = child.pid
+        self.monitor_pid: int = child.monitor_pid
+        self.pid_fd: int = child.pid_fd
+        self.monitor_fd: int = child.monitor_fd
+        self.control_fd: int = child.control_fd
 
     def close(self) -> None:
-        """Closes the descriptors that are still open."""
+        """Close the descriptors that are still open."""
         for name in ("pid_fd", "monitor_fd", "control_fd"):
             fd = getattr(self, name)
             if fd >= 0:
@@ -74,7 +71,7 @@ def _os_error(call: str) -> OSError:
 
 
 def helper_fd() -> int:
-    """Returns the sealed memfd that holds the helper; made once per process, and inherited by forks of it."""
+    """Return the sealed memfd that holds the helper; made once per process, and inherited by forks of it."""
     global _helper_fd  # noqa: PLW0603  one descriptor per process is the point
     with _lock:
         if _helper_fd < 0:
@@ -86,7 +83,7 @@ def helper_fd() -> int:
 
 
 def own_pidfd() -> int:
-    """Returns a pidfd of this very process (not of the one it was forked from)."""
+    """Return a pidfd of this very process (not of the one it was forked from)."""
     global _own_pidfd  # noqa: PLW0603  one descriptor per process is the point
     pid = os.getpid()
     with _lock:
@@ -95,15 +92,15 @@ def own_pidfd() -> int:
         return _own_pidfd[1]
 
 
-def _error(plan: Plan, error: object) -> SpawnError:
-    stage, errnum, index = error.stage, error.errnum, error.index  # type: ignore[attr-defined]
+def _error(plan: Plan, error: Any) -> SpawnError:
+    stage, errnum, index = error.stage, error.errnum, error.index
     subject = plan.subject(index)
-    detail = ffi.string(error.subject).decode("utf-8", "replace")  # type: ignore[attr-defined]
+    detail = ffi.string(error.subject).decode("utf-8", "replace")
     return SpawnError(STAGES.get(stage, str(stage)), errnum, f"{subject}: {detail}" if detail else subject)
 
 
 def spawn(plan: Plan, fds: Sequence[int]) -> Child:
-    """Starts the helper on a plan. ``fds[i]`` becomes its descriptor i (-1 = closed; 3 and 4 are filled in).
+    """Start the helper on a plan. ``fds[i]`` becomes its descriptor i (-1 = closed; 3 and 4 are filled in).
 
     Returns when the process runs, or when a transfer has begun.
 
@@ -125,7 +122,7 @@ def spawn(plan: Plan, fds: Sequence[int]) -> Child:
 
 
 def read_ending(child: Child) -> Ending | None:
-    """Reads the monitor's last report; None when the monitor was killed before it could write one. Blocks."""
+    """Read the monitor's last report; None when the monitor was killed before it could write one. Blocks."""
     report = ffi.new("struct pylxc_report *")
     buffer = ffi.buffer(report)
     data = os.read(child.control_fd, len(buffer))
@@ -137,7 +134,7 @@ def read_ending(child: Child) -> Ending | None:
 
 
 def reap(pid_fd: int) -> bool:
-    """Reaps the child behind a pidfd if it has ended; says whether it has."""
+    """Reap the child behind a pidfd if it has ended; says whether it has."""
     ended = ffi.new("int *")
     if lib.pylxc_reap(pid_fd, ended) < 0:
         raise _os_error("waitid")
@@ -145,7 +142,7 @@ def reap(pid_fd: int) -> bool:
 
 
 def pidfd_open(pid: int) -> int:
-    """Opens a pidfd (pidfd_open(2)). Raises OSError."""
+    """Open a pidfd (pidfd_open(2)). Raises OSError."""
     ret = ffi.new("int *")
     if lib.pylxc_pidfd_open(pid, ret) < 0:
         raise _os_error("pidfd_open")
@@ -153,7 +150,7 @@ def pidfd_open(pid: int) -> int:
 
 
 def send_signal(pid_fd: int, signal: int) -> None:
-    """Sends a signal to the process behind a pidfd; one that has ended is no error (pidfd_send_signal(2))."""
+    """Send a signal to the process behind a pidfd; one that has ended is no error (pidfd_send_signal(2))."""
     import errno  # noqa: PLC0415  not needed on the start path
 
     if lib.pylxc_pidfd_send_signal(pid_fd, signal) < 0 and ffi.errno != errno.ESRCH:
@@ -161,7 +158,7 @@ def send_signal(pid_fd: int, signal: int) -> None:
 
 
 def socket_in(pid_fd: int, domain: int, kind: int, protocol: int = 0) -> int:
-    """Returns a socket made in the network namespace of the process behind a pidfd. Raises OSError."""
+    """Return a socket made in the network namespace of the process behind a pidfd. Raises OSError."""
     ret = ffi.new("int *")
     if lib.pylxc_socket_in(pid_fd, domain, kind, protocol, ret) < 0:
         raise _os_error("socket")
@@ -169,12 +166,12 @@ def socket_in(pid_fd: int, domain: int, kind: int, protocol: int = 0) -> int:
 
 
 def remove_tree(parent_fd: int, name: str) -> None:
-    """Removes ``name`` below a directory with all it holds, following no link, crossing no mount. Raises OSError."""
+    """Remove ``name`` below a directory with all it holds, following no link, crossing no mount. Raises OSError."""
     if lib.pylxc_remove_tree(parent_fd, os.fsencode(name)) < 0:
         raise _os_error(f"remove {name}")
 
 
 def syncfs(fd: int) -> None:
-    """Writes a whole file system to its disk (syncfs(2)). Raises OSError."""
+    """Write a whole file system to its disk (syncfs(2)). Raises OSError."""
     if lib.pylxc_syncfs(fd) < 0:
         raise _os_error("syncfs")

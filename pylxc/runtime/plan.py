@@ -42,13 +42,14 @@ class Plan:
         self.target_fd = -1
         self.directory_fd = -1
         self.extra_fds: list[int] = []
+        self.argv: tuple[str, ...] = ()
         self._operations: list[bytes] = []
         self._subjects: list[str] = []
 
     def add(  # noqa: PLR0913  the fields of an operation
         self, code: int, *strings: str | bytes, flags: int = 0, a: int = 0, b: int = 0, subject: str = ""
     ) -> None:
-        """Appends an operation. ``subject`` is what an error will name (by default the strings)."""
+        """Append an operation. ``subject`` is what an error will name (by default the strings)."""
         parts = [s if isinstance(s, bytes) else s.encode("utf-8", "surrogateescape") for s in strings]
         if len(parts) > STRINGS_LIMIT:
             raise SpecError("command", f"{len(parts)} strings", f"the limit is {STRINGS_LIMIT}")
@@ -60,16 +61,16 @@ class Plan:
         self._subjects.append(subject or " ".join(map(str, strings[:4])))
 
     def descriptor(self, fd: int) -> int:
-        """Passes a descriptor of the caller's on; returns its number in the helper."""
+        """Pass a descriptor of the caller's on; returns its number in the helper."""
         self.extra_fds.append(fd)
         return FIRST_FREE_FD + len(self.extra_fds) - 1
 
     def subject(self, index: int) -> str:
-        """Returns the words for the operation at an index (-1: the process as a whole)."""
+        """Return the words for the operation at an index (-1: the process as a whole)."""
         return self._subjects[index] if 0 <= index < len(self._subjects) else "the process"
 
     def encode(self) -> bytes:
-        """Returns the plan's bytes."""
+        """Return the plan's bytes."""
         body = b"".join(self._operations)
         head = _HEAD.pack(
             _MAGIC,

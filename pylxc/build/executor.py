@@ -1,0 +1,244 @@
+"""Carries out a plan: every step that touches files becomes a layer, or is found in the cache.
+
+Hides how a layer comes to be: the step works on an overlay whose upper directory is the layer, by rename and without a
+copy. Invariant: a step's layer is in the store only when the step succeeded and its bytes are on disk; a failed build
+leaves no image, no tag and no staging, and keeps the layers of the steps before it as cache.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+import attrs
+
+from pylxc.build import cache
+from pylxc.build.accounts import owner
+from pylxc.build.context import ContextError
+from pylxc.build.events import BuildEvent
+from pylxc.build.plan import CopyStep, MetadataStep, RunStep, Step, WorkdirStep
+from pylxc.container import complete, launch
+from pylxc.errors import BuildError, SpawnError, SpecError
+from pylxc.imageconfig import History
+from pylxc.layerview import LayerView
+from pylxc.runtime import isolation, transfer
+from pylxc.runtime import plan as p
+from pylxc.runtime.isolation import Payload, Tree
+from pylxc.spec import ContainerSpec
+from pylxc.streams import DEVNULL, PIPE, StreamSet
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from pylxc.build.context import Context, Selection
+    from pylxc.build.plan import Plan
+    from pylxc.engine import Engine
+    from pylxc.image import Image
+    from pylxc.imageconfig import ImageConfig
+
+BUILD_HOSTNAME = "build"  # the same on every machine: what a step sees must not depend on where it runs
+OUTPUT_KEPT = 64 << 10  # bytes of a failed step's output that its error carries
+
+
+@attrs.frozen(kw_only=True)
+class Options:
+    """How to build: ``no_cache``, ``network`` of RUN ("host" or "none"), ``on_event`` for what happens meanwhile."""
+
+    no_cache: bool = False
+    network: str = "host"
+    on_event: Callable[[BuildEvent], object] | None = None
+
+
+class Executor:
+    """One build. ``run()`` gives the finished configuration, the diff ids and the history."""
+
+    def __init__(self, engine: Engine, base: Image | None, plan: Plan, context: Context, options: Options) -> None:
+        self._engine = engine
+        self._plan = plan
+        self._context = context
+        self._options = options
+        self._base = base
+        self._layers: list[str] = [layer.digest for layer in base.layers] if base else []
+        self._history: list[History] = []
+        self._created = base.created if base else 0.0
+
+    def run(self, config: ImageConfig) -> ExecutorResult:
+        """Carry out every step. ``config`` is the base image's.
+
+        Raises BuildError, naming the step; DockerfileError and UnsupportedError, naming the line.
+        """
+        for warning in self._plan.warnings:
+            self._tell("warning", 0, warning)
+        self._tell("step", 1, f"FROM {self._plan.base}")
+        self._tell("done", 1, f"FROM {self._plan.base}")
+        state = self._plan.start(config)
+        for step in self._plan.steps(config):
+            self._carry_out(step)
+            state = step.state
+        return ExecutorResult(state.config, tuple(self._layers), tuple(self._history), self._created)
+
+    def _carry_out(self, step: Step) -> None:
+        begin = time.monotonic()
+        words = step.describe()
+        self._tell("step", step.number, words)
+        if isinstance(step, MetadataStep):
+            self._history.append(History(created=self._created, created_by=words, empty_layer=True))
+        else:
+            with self._blame(step):
+                self._layer_of(step, words)
+        self._tell("done", step.number, words, duration=time.monotonic() - begin)
+
+    @contextmanager
+    def _blame(self, step: Step) -> Iterator[None]:
+        """Turn what goes wrong in a step into a BuildError that names it."""
+        try:
+            yield
+        except (ContextError, SpawnError, SpecError) as error:
+            exit_code = error.exit_code if isinstance(error, SpawnError) and isinstance(step, RunStep) else None
+            raise self._error(step, str(error), exit_code=exit_code) from error
+
+    def _error(self, step: Step, reason: str, *, exit_code: int | None = None, output: bytes = b"") -> BuildError:
+        instruction = step.instruction
+        return BuildError(
+            reason,
+            step=step.number,
+            line=instruction.line,
+            instruction=instruction.source,
+            exit_code=exit_code,
+            output=output,
+        )
+
+    # -- layers -----------------------------------------------------------------------------------------------------
+
+    def _layer_of(self, step: Step, words: str) -> None:
+        """Find the step's layer in the cache, or make it."""
+        selection = self._select(step) if isinstance(step, CopyStep) else None
+        content = ""
+        if selection is not None:
+            content = self._context.digest((*selection.entries, *selection.archives)) + selection.directory
+        key = cache.key(self._layers, step.definition(), content)
+        digest = None if self._options.no_cache else self._engine.store.cache_get(key)
+        if digest is not None:
+            self._tell("cached", step.number, words)
+        else:
+            digest = self._make(step, selection, words)
+            self._engine.store.cache_put(key, digest)
+        self._layers.append(digest)
+        self._created = max(self._created, self._engine.store.layer(digest).created)
+        self._history.append(History(created=self._created, created_by=words))
+
+    def _make(self, step: Step, selection: Selection | None, words: str) -> str:
+        with self._engine.store.stage() as staged:
+            tree = self._engine.tree_of(self._layers, f"{staged.path}/tree", f"{staged.path}/work")
+            isolation.prepare_upper(tree)
+            if isinstance(step, RunStep):
+                self._run(step, tree)
+            elif isinstance(step, WorkdirStep):
+                self._make_directory(step.path, tree)
+            elif isinstance(step, CopyStep) and selection is not None:
+                self._copy(selection, tree)
+            isolation.settle_upper(tree)
+            return self._engine.commit_layer(staged, tree.upper, words)
+
+    def _run(self, step: RunStep, tree: Tree) -> None:
+        spec = ContainerSpec(image=self._plan.base, network=self._options.network)
+        env = {"PATH": isolation.DEFAULT_PATH, "HOSTNAME": BUILD_HOSTNAME, **step.env}
+        payload = Payload(
+            argv=step.argv,
+            env=tuple(f"{name}={value}" for name, value in env.items()),
+            user=step.user or "0",
+            workdir=step.workdir,
+        )
+        plan = isolation.container_plan(spec, payload, tree, BUILD_HOSTNAME)
+        tail = _Tail()
+
+        def on_output(stream: str, data: bytes) -> None:
+            tail.add(data)
+            self._tell("output", step.number, "", data=data, stream=stream)
+
+        streams = StreamSet(DEVNULL, PIPE, PIPE)
+        child = launch(plan, streams, owned=True)
+        result = complete(child, step.argv, streams, None, None, check=False, on_output=on_output, keep=False)
+        if not result.ok:
+            ended = f"was ended by signal {result.signal}" if result.signal else f"exited with {result.exit_code}"
+            raise self._error(step, f"the command {ended}", exit_code=result.exit_code, output=tail.bytes())
+
+    def _make_directory(self, path: str, tree: Tree) -> None:
+        plan = isolation.transfer_plan(tree, "", self._engine.scaffold)
+        plan.add(p.DIRECTORY, path, flags=0o755, subject=f"directory {path}")
+        transfer.run(plan)
+
+    # -- copies -----------------------------------------------------------------------------------------------------
+
+    def _select(self, step: CopyStep) -> Selection:
+        with self._blame(step):
+            view = LayerView(*self._engine.lowers(self._layers))
+            return self._context.select(
+                step.sources,
+                step.destination,
+                step.workdir,
+                owner=owner(step.chown, view) if step.chown else (0, 0),
+                mode=step.chmod,
+                unpack=step.unpack,
+                is_directory=view.is_directory,
+            )
+
+    def _copy(self, selection: Selection, tree: Tree) -> None:
+        flags = p.UNPACK_CREATE | p.UNPACK_KEEP_DIRECTORIES
+        scaffold = self._engine.scaffold
+        if selection.entries or not selection.archives:
+            transfer.unpack(
+                lambda out: self._context.write_tar(selection.entries, out),
+                scaffold=scaffold,
+                tree=tree,
+                destination=selection.directory,
+                flags=flags,
+                subject=selection.directory,
+            )
+        for entry in selection.archives:
+            with self._context.open_archive(entry) as archive:
+                transfer.unpack(
+                    lambda out, archive=archive: transfer.copy(archive, out),  # type: ignore[misc]
+                    scaffold=scaffold,
+                    tree=tree,
+                    destination=selection.directory,
+                    flags=flags,
+                    subject=os.fspath(entry.source),
+                )
+
+    def _tell(  # noqa: PLR0913  the fields of an event
+        self, kind: str, step: int, instruction: str, *, data: bytes = b"", stream: str = "", duration: float = 0.0
+    ) -> None:
+        if self._options.on_event is not None:
+            total = self._plan.total
+            event = BuildEvent(
+                kind=kind, step=step, total=total, instruction=instruction, data=data, stream=stream, duration=duration
+            )
+            self._options.on_event(event)
+
+
+@attrs.frozen
+class ExecutorResult:
+    """What a build came to: the configuration, the diff ids (lowest first), the history of its own steps, its time."""
+
+    config: ImageConfig
+    layers: tuple[str, ...]
+    history: tuple[History, ...]
+    created: float
+
+
+class _Tail:
+    """The last of a stream of output."""
+
+    def __init__(self) -> None:
+        self._data = bytearray()
+
+    def add(self, data: bytes) -> None:
+        self._data += data
+        if len(self._data) > 2 * OUTPUT_KEPT:
+            del self._data[:-OUTPUT_KEPT]
+
+    def bytes(self) -> bytes:
+        return bytes(self._data[-OUTPUT_KEPT:])

@@ -1,0 +1,113 @@
+"""``build``: an image from a Dockerfile, with the steps shown as they run.
+
+Invariant: progress goes to standard error, line by line; with ``--quiet`` the image's id, alone, to standard output.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from pylxc.cli.app import printable
+
+if TYPE_CHECKING:
+    from pylxc.build.events import BuildEvent
+    from pylxc.cli.app import Settings
+
+
+class _Progress:
+    """Prints the events of a build, in the manner of BuildKit's plain progress."""
+
+    def __init__(self) -> None:
+        self._partial = b""
+        self._started = time.monotonic()
+
+    def show(self, event: BuildEvent) -> None:
+        """Print one event."""
+        if event.kind == "output":
+            *lines, self._partial = (self._partial + event.data).split(b"\n")
+            for line in lines:
+                self._output(event.step, line)
+            return
+        if self._partial:
+            self._output(event.step, self._partial)
+            self._partial = b""
+        if event.kind == "step":
+            self._started = time.monotonic()
+            self._print(event.step, f"[{event.step}/{event.total}] {event.instruction}")
+        elif event.kind == "cached":
+            self._print(event.step, "CACHED")
+        elif event.kind == "done":
+            self._print(event.step, f"DONE {time.monotonic() - self._started:.1f}s")
+
+    def _output(self, step: int, line: bytes) -> None:
+        # A carriage return is a progress bar being redrawn: what stands last is what would be seen.
+        text = line.decode("utf-8", "replace").rstrip("\r").rpartition("\r")[2]
+        self._print(step, f"{time.monotonic() - self._started:.3f} {text}")
+
+    @staticmethod
+    def _print(step: int, text: str) -> None:
+        click.echo(f"#{step} {printable(text, keep=chr(9))}", err=True)
+
+
+def _arguments(given: tuple[str, ...]) -> dict[str, str]:
+    """Return build arguments; a name alone takes the caller's variable, and is left out where there is none."""
+    from pylxc.normalise import NORMAL  # noqa: PLC0415
+
+    result: dict[str, str] = NORMAL["env"]("args", list(given))
+    return result
+
+
+@click.command()
+@click.option("-t", "--tag", "tags", multiple=True, help="The image's name. May be given several times.")
+@click.option("-f", "--file", "dockerfile", help="The Dockerfile (default: Dockerfile in CONTEXT).")
+@click.option("--build-arg", "arguments", multiple=True, help="Set an ARG: NAME=value.")
+@click.option("--no-cache", is_flag=True, help="Carry out every step anew.")
+@click.option("--network", help='The network of RUN steps: "none" or "host".')
+@click.option(
+    "--progress", type=click.Choice(["auto", "plain", "quiet"]), default="auto", help="How to show the steps."
+)
+@click.option("-q", "--quiet", is_flag=True, help="Print nothing but the image's id.")
+@click.argument("context")
+@click.pass_obj
+def build(  # noqa: PLR0913  one for each flag
+    settings: Settings,
+    *,
+    context: str,
+    tags: tuple[str, ...],
+    dockerfile: str | None,
+    arguments: tuple[str, ...],
+    network: str | None,
+    progress: str,
+    no_cache: bool,
+    quiet: bool,
+) -> None:
+    """Build an image from the Dockerfile in the directory CONTEXT."""
+    import pylxc  # noqa: PLC0415  heavy modules are imported where they are used
+
+    if "-" in (context, dockerfile):
+        raise pylxc.UnsupportedError("a build from standard input", "not in this version; give a directory")
+    options: dict[str, Any] = {"args": _arguments(arguments), "no_cache": no_cache}
+    if dockerfile is not None:  # relative to here, as in docker; the API takes it relative to the context
+        options["dockerfile"] = os.path.abspath(dockerfile)  # noqa: PTH100  pathlib does not normalise
+    if network is not None:
+        options["network"] = network
+    quiet = quiet or progress == "quiet"
+    if not quiet:
+        options["on_event"] = _Progress().show
+    image = pylxc.Image.build(context, tag=tags[0] if tags else None, engine=settings.engine(), **options)
+    for tag in tags[1:]:
+        image.tag(tag)
+    identity = f"sha256:{image.id.removeprefix('sha256:')}"
+    if quiet:
+        click.echo(identity)
+        return
+    click.echo(f"writing image {identity}", err=True)
+    for tag in tags:
+        click.echo(f"naming to {tag}", err=True)
+
+
+VERBS = {"build": build}

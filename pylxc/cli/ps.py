@@ -1,0 +1,115 @@
+"""``ps``: the containers, one a line, as docker shows them.
+
+Invariant: a container that is removed while the list is made is left out, not an error.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from pylxc.cli.tables import age, format_option, moment, parse_filters, passes, print_rows, quoted, short_id
+from pylxc.errors import ContainerNotFound
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    import pylxc
+    from pylxc.cli.app import Settings
+    from pylxc.spec import ContainerSpec
+
+_HEADERS = {
+    "ID": "CONTAINER ID",
+    "Image": "IMAGE",
+    "Command": "COMMAND",
+    "RunningFor": "CREATED",
+    "Status": "STATUS",
+    "Ports": "PORTS",
+    "Names": "NAMES",
+}
+
+
+def _has_label(container: pylxc.Container, wanted: str) -> bool:
+    key, equals, value = wanted.partition("=")
+    labels = _labels(container)
+    return key in labels and (not equals or labels[key] == value)
+
+
+def _labels(container: pylxc.Container) -> dict[str, str]:
+    return {**container.image.config.labels, **container.spec.labels}
+
+
+def _has_ancestor(container: pylxc.Container, wanted: str) -> bool:
+    image = container.image
+    named = (container.spec.image, *image.refs)
+    identity = image.id.removeprefix("sha256:")
+    return wanted in named or f"{wanted}:latest" in named or identity.startswith(wanted.removeprefix("sha256:"))
+
+
+_FILTERS: dict[str, Callable[[pylxc.Container, str], bool]] = {
+    "ancestor": _has_ancestor,
+    "exited": lambda container, value: str(container.status().exit_code) == value,
+    "id": lambda container, value: container.id.startswith(value),
+    "label": _has_label,
+    "name": lambda container, value: value in container.name,
+    "network": lambda container, value: container.spec.network == value,
+    "status": lambda container, value: str(container.status()) == value,
+}
+
+
+def _published(container: pylxc.Container, spec: ContainerSpec) -> str:
+    published = [f"{port.host or '0.0.0.0'}:{port.port}->{port.container}/{port.protocol}" for port in spec.ports]  # noqa: S104  shown, not bound
+    taken = {f"{port.container}/{port.protocol}" for port in spec.ports}
+    return ", ".join([*(port for port in container.image.config.exposed_ports if port not in taken), *published])
+
+
+def _row(container: pylxc.Container, *, whole: bool) -> dict[str, str]:
+    status, spec, config = container.status(), container.spec, container.image.config
+    return {
+        "ID": short_id(container.id, whole=whole),
+        "Image": spec.image,
+        "Command": quoted(spec.argv(config.entrypoint, config.cmd), whole=whole),
+        "CreatedAt": moment(container.created),
+        "RunningFor": age(container.created),
+        "State": str(status),
+        "Status": status.describe(),
+        "Ports": _published(container, spec) if status == "running" else "",
+        "Names": container.name,
+        "Labels": ",".join(f"{name}={value}" for name, value in sorted(_labels(container).items())),
+        "Networks": spec.network,
+        "Mounts": ",".join(mount.source or mount.type for mount in spec.filesystems()),
+    }
+
+
+@click.command()
+@click.option("-a", "--all", "everything", is_flag=True, help="Show those that do not run as well.")
+@click.option("-q", "--quiet", is_flag=True, help="Show ids only.")
+@click.option("--no-trunc", "whole", is_flag=True, help="Show ids and commands in full.")
+@click.option("-n", "--last", type=int, help="Show the last N made, whatever their state.")
+@click.option("-f", "--filter", "filters", multiple=True, help="Show those with name=value only.")
+@format_option
+@click.pass_obj
+def ps(settings: Settings, *, filters: tuple[str, ...], last: int | None, output: str, **flags: Any) -> None:
+    """List the containers that run."""
+    import pylxc  # noqa: PLC0415  heavy modules are imported where they are used
+
+    chosen = parse_filters(filters, _FILTERS)
+    everything = flags["everything"] or last is not None or any(name in ("status", "exited") for name, _ in chosen)
+    rows = []
+    for container in pylxc.Container.list(all=everything, engine=settings.engine()):
+        if last is not None and len(rows) == last:
+            break
+        try:
+            if passes(container, chosen, _FILTERS):
+                rows.append(_row(container, whole=flags["whole"]))
+        except ContainerNotFound:
+            continue
+    if flags["quiet"]:
+        for row in rows:
+            click.echo(row["ID"])
+    else:
+        print_rows(rows, _HEADERS, output)
+
+
+VERBS = {"ps": ps}

@@ -1,0 +1,246 @@
+"""``run`` and ``exec``: commands in containers, in the foreground or not.
+
+Invariant: in the foreground, the container reads and writes the very descriptors of this process (nothing is copied or
+buffered on the way), the signals that would end this process go to the container instead, and the exit status is the
+command's.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import signal
+import subprocess
+from typing import TYPE_CHECKING, Any
+
+import click
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from types import FrameType, TracebackType
+
+    import pylxc
+    from pylxc.cli.app import Settings
+
+_FORWARDED = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT)
+_PATIENCE = 3  # so many interrupts, and a container that does not mind them is killed
+
+# Words after the image (or the container) belong to the command, whatever they look like.
+_COMMAND_SETTINGS = {"allow_interspersed_args": False}
+
+
+class _Forwarding:
+    """While it is entered, signals that would end this process go to the container's."""
+
+    def __init__(self) -> None:
+        self._process: pylxc.Process | None = None
+        self._pending: list[int] = []
+        self._interrupts = 0
+        self._previous: dict[int, Any] = {}
+
+    def __enter__(self) -> _Forwarding:  # noqa: PYI034  typing.Self is newer than the oldest Python in use
+        for number in _FORWARDED:
+            if signal.getsignal(number) is not signal.SIG_IGN:  # nohup wants it ignored
+                self._previous[number] = signal.signal(number, self._forward)
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        for number, previous in self._previous.items():
+            signal.signal(number, previous)
+
+    def attach(self, process: pylxc.Process) -> None:
+        """Forward to this process, first what came while it was being started."""
+        self._process = process
+        while self._pending:
+            self._send(self._pending.pop(0))
+
+    def _forward(self, number: int, _: FrameType | None) -> None:
+        if number in (signal.SIGINT, signal.SIGTERM):
+            self._interrupts += 1
+        self._send(signal.SIGKILL if self._interrupts >= _PATIENCE else number)
+
+    def _send(self, number: int) -> None:
+        if self._process is None:
+            self._pending.append(number)
+            return
+        with contextlib.suppress(ProcessLookupError):  # it has just ended; wait() says so
+            self._process.send_signal(number)
+
+
+def _foreground(start: Callable[[], pylxc.Process]) -> int:
+    """Start a process, wait for it and return its exit status as a shell counts it."""
+    with _Forwarding() as forwarding:
+        process = start()
+        forwarding.attach(process)
+        status = process.wait()
+    return status if status >= 0 else 128 - status
+
+
+def _stdin(*, wanted: bool) -> int:
+    import pylxc  # noqa: PLC0415  heavy modules are imported where they are used
+
+    return pylxc.INHERIT if wanted else subprocess.DEVNULL
+
+
+# -- run ---------------------------------------------------------------------------------------------------------------
+
+# Flags, the option of ContainerSpec that they set, what else click is to know. Options not given are not passed on, so
+# that the defaults are those of ContainerSpec.
+_MANY = {"multiple": True}
+_FLAG = {"is_flag": True, "default": None}
+_OPTIONS: tuple[tuple[tuple[str, ...], str, dict[str, Any], str], ...] = (
+    (("--name",), "name", {}, "A name for the container."),
+    (("-h", "--hostname"), "hostname", {}, "The host name it sees."),
+    (("-e", "--env"), "env", _MANY, "Set a variable: NAME=value, or NAME to pass it on."),
+    (("--env-file",), "env_file", _MANY, "Read variables from a file."),
+    (("-w", "--workdir"), "workdir", {}, "The directory that the command starts in."),
+    (("-u", "--user"), "user", {}, "The user: name or uid, then :group or :gid."),
+    (("-l", "--label"), "labels", _MANY, "Set a label: name=value."),
+    (("-v", "--volume"), "volumes", _MANY, "Mount a path of the host: /host:/in[:ro]."),
+    (("--mount",), "mounts", _MANY, "Mount: type=bind,source=/host,target=/in[,readonly]."),
+    (("--tmpfs",), "tmpfs", _MANY, "Mount memory: /tmp[:size=64m]."),
+    (("--read-only",), "read_only", _FLAG, "Make its root file system read-only."),
+    (("--network", "--net"), "network", {}, '"none" (the default) or "host".'),
+    (("-p", "--publish"), "ports", _MANY, "Publish a port."),
+    (("--dns",), "dns", _MANY, "A name server."),
+    (("--add-host",), "extra_hosts", _MANY, "Add a line to /etc/hosts: name:address."),
+    (("-m", "--memory"), "memory", {}, "Limit its memory."),
+    (("--cpus",), "cpus", {"type": float}, "Limit its processors."),
+    (("--pids-limit",), "pids_limit", {"type": int}, "Limit its processes."),
+    (("--shm-size",), "shm_size", {}, "The size of /dev/shm."),
+    (("--ulimit",), "ulimits", _MANY, "Set a limit: name=soft[:hard]."),
+    (("--cap-add",), "cap_add", _MANY, "Add a capability."),
+    (("--cap-drop",), "cap_drop", _MANY, "Take a capability away."),
+    (("--privileged",), "privileged", _FLAG, "Give all capabilities and devices: no isolation."),
+    (("--device",), "devices", _MANY, "Give a device: /dev/fuse[:/dev/fuse[:rwm]]."),
+    (("--userns",), "userns", {}, '"host".'),
+    (("--sysctl",), "sysctls", _MANY, "Set a kernel parameter of its namespaces: name=value."),
+    (("-i", "--interactive"), "stdin", _FLAG, "Pass standard input on."),
+    (("-t", "--tty"), "tty", _FLAG, "Give it a terminal (not in this version)."),
+    (("--init",), "init", _FLAG, "Run an init in it (not in this version)."),
+    (("--stop-signal",), "stop_signal", {}, "The signal that asks it to end."),
+    (("--stop-timeout",), "stop_timeout", {}, "Seconds from that signal to SIGKILL."),
+    (("--restart",), "restart", {}, 'What to do when it ends: "no".'),
+    (("--pull",), "pull", {"type": click.Choice(["missing", "always", "never"])}, "When to pull the image."),
+    (("--platform",), "platform", {}, "The platform of the image."),
+)
+
+
+def _spec_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    for flags, option, settings, text in reversed(_OPTIONS):
+        command = click.option(*flags, option, help=text, **settings)(command)
+    return command
+
+
+def _security(options: tuple[str, ...]) -> dict[str, Any]:
+    """Translate docker's ``--security-opt``."""
+    result: dict[str, Any] = {}
+    for text in options:
+        name, _, value = text.replace(":", "=", 1).partition("=")
+        if name == "no-new-privileges" and value in ("", "true", "false"):
+            result["no_new_privileges"] = value != "false"
+        elif name == "seccomp":
+            result["seccomp"] = value
+        else:
+            raise click.UsageError(f"--security-opt {text!r}: give no-new-privileges[=false] or seccomp=PROFILE")
+    return result
+
+
+@click.command(context_settings=_COMMAND_SETTINGS)
+@_spec_options
+@click.option("--entrypoint", help="The program to run instead of the image's entrypoint; empty for none.")
+@click.option("--security-opt", "security", multiple=True, help="no-new-privileges[=false].")
+@click.option("-d", "--detach", is_flag=True, help="Leave it running and print its id.")
+@click.option("--rm", "remove", is_flag=True, help="Remove it when it has ended.")
+@click.argument("image")
+@click.argument("command", nargs=-1, type=click.UNPROCESSED)
+@click.pass_obj
+def run(  # noqa: PLR0913  one for each flag that is not an option of ContainerSpec alone
+    settings: Settings,
+    *,
+    image: str,
+    command: tuple[str, ...],
+    entrypoint: str | None,
+    security: tuple[str, ...],
+    detach: bool,
+    remove: bool,
+    **given: Any,
+) -> int:
+    """Run a command in a new container of IMAGE ("host" is this machine's own system)."""
+    import pylxc  # noqa: PLC0415  heavy modules are imported where they are used
+
+    options = {name: value for name, value in given.items() if value is not None and value != ()}
+    options.update(_security(security))
+    if entrypoint is not None:
+        options["entrypoint"] = [entrypoint] if entrypoint else []
+    engine = settings.engine()
+    words = command or None
+    if detach:
+        container = pylxc.start(image, words, engine=engine, detach=True, remove=remove, **options)
+        click.echo(container.id)
+        return 0
+    return _foreground(
+        lambda: pylxc.popen(
+            image,
+            words,
+            engine=engine,
+            stdin=_stdin(wanted=bool(options.get("stdin"))),
+            stdout=pylxc.INHERIT,
+            stderr=pylxc.INHERIT,
+            remove=remove,
+            detach=not remove,  # what stays for `logs` and `start` outlives this process
+            **{name: value for name, value in options.items() if name != "stdin"},
+        )
+    )
+
+
+# -- exec --------------------------------------------------------------------------------------------------------------
+
+
+@click.command("exec", context_settings=_COMMAND_SETTINGS)
+@click.option("-e", "--env", multiple=True, help="Set a variable: NAME=value, or NAME to pass it on.")
+@click.option("--env-file", multiple=True, help="Read variables from a file.")
+@click.option("-w", "--workdir", help="The directory that the command starts in.")
+@click.option("-u", "--user", help="The user: name or uid, then :group or :gid.")
+@click.option("-i", "--interactive", is_flag=True, help="Pass standard input on.")
+@click.option("-t", "--tty", is_flag=True, help="Give it a terminal (not in this version).")
+@click.argument("container")
+@click.argument("command", nargs=-1, required=True, type=click.UNPROCESSED)
+@click.pass_obj
+def exec_(  # noqa: PLR0913  one for each flag
+    settings: Settings,
+    *,
+    container: str,
+    command: tuple[str, ...],
+    env: tuple[str, ...],
+    env_file: tuple[str, ...],
+    interactive: bool,
+    tty: bool,
+    **given: Any,
+) -> int:
+    """Run a command in a running container."""
+    import pylxc  # noqa: PLC0415  heavy modules are imported where they are used
+    from pylxc.normalise import NORMAL, read_env_file  # noqa: PLC0415
+
+    if tty:
+        raise pylxc.UnsupportedError("a terminal (-t)", "not in this version of pylxc; -i alone passes input on")
+    variables: dict[str, str] = {}
+    for path in env_file:
+        variables.update(read_env_file(path))
+    variables.update(NORMAL["env"]("env", env))
+    options = {name: value for name, value in given.items() if value}
+    target = pylxc.Container.get(container, engine=settings.engine())
+    return _foreground(
+        lambda: target.popen(
+            list(command),
+            stdin=_stdin(wanted=interactive),
+            stdout=pylxc.INHERIT,
+            stderr=pylxc.INHERIT,
+            env=variables,
+            **options,
+        )
+    )
+
+
+VERBS = {"run": run, "exec": exec_}

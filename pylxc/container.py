@@ -1,0 +1,572 @@
+"""Containers: one main process each, in namespaces of its own, on an image of its own choice.
+
+Hides the way from a spec to a running process and back. Invariant: a :class:`Container` holds what never changes; every
+method asks the kernel or the store, so any number of processes may work on one container, and none is ever wrong about
+another's doing for longer than one call.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from typing import TYPE_CHECKING, Any
+
+from pylxc.errors import Conflict, ContainerNotFound, ExitError, SpawnError, SpecError, TimeoutExpired
+from pylxc.normalise import signal_number
+from pylxc.process import Process
+from pylxc.result import Result
+from pylxc.runtime import isolation, native, record
+from pylxc.runtime import plan as p
+from pylxc.runtime import process as runtime
+from pylxc.runtime.isolation import Payload, Tree
+from pylxc.status import Status
+from pylxc.streams import DEVNULL, PIPE, StreamSet
+
+if TYPE_CHECKING:
+    import socket
+    from collections.abc import Callable, Iterator, Mapping, Sequence
+    from types import TracebackType
+
+    from pylxc.engine import Engine
+    from pylxc.image import Image
+    from pylxc.imageconfig import ImageConfig
+    from pylxc.runtime.logs import LogLine
+    from pylxc.runtime.native import Child
+    from pylxc.spec import ContainerSpec
+    from pylxc.streams import StreamOption
+
+SIGTERM, SIGKILL = 15, 9
+PORT_LIMIT = 65535
+_every = all  # the name is a parameter's in Container.list
+LOG_POLL = 0.1  # s between two looks at a log that is followed
+
+
+class Container:
+    """A container. Made by :func:`pylxc.create`, :func:`pylxc.start` or :meth:`Container.get`.
+
+    ``id`` (64 hex digits), ``name``, ``image`` (the :class:`~pylxc.Image` it was made from), ``spec`` and ``created`` (s
+    since the epoch) never change. As a context manager it is removed, running or not, when the block is left.
+
+    Example:
+        >>> with pylxc.start("redis:seed") as container:                            # doctest: +SKIP
+        ...     container.exec(["redis-cli", "ping"]).text
+        'PONG\\n'
+
+    """
+
+    def __init__(  # noqa: PLR0913  made by the engine only
+        self, engine: Engine, id: str, name: str, image: Image, spec: ContainerSpec, created: float  # noqa: A002  docker's name
+    ) -> None:
+        self._engine = engine
+        self._child: Child | None = None
+        self.id = id
+        self.name = name
+        self.image = image
+        self.spec = spec
+        self.created = created
+
+    # -- finding ----------------------------------------------------------------------------------------------------
+
+    @classmethod
+    def get(cls, name_or_id: str, *, engine: Engine | None = None) -> Container:
+        """Return the container with this name, id, or beginning of an id.
+
+        Raises ContainerNotFound; Conflict when several ids begin so.
+        """
+        return _engine(engine).container(name_or_id)
+
+    @classmethod
+    def list(
+        cls, all: bool = False, filters: Mapping[str, str] | None = None, *, engine: Engine | None = None  # noqa: A002, FBT001, FBT002  docker-py's signature
+    ) -> list[Container]:
+        """Return the running containers (with ``all`` every one), the newest first.
+
+        ``filters``: ``{"name": part of it, "status": "running", "ancestor": an image, "label": "key" or "key=value"}``.
+        Raises SpecError for a filter that does not exist.
+        """
+        found = _engine(engine).containers()
+        chosen = dict(filters or {})
+        if "status" in chosen:
+            all = True  # noqa: A001
+        for key in chosen:
+            if key not in _FILTERS:
+                raise SpecError("filters", key, f"there are {', '.join(sorted(_FILTERS))}")
+        return [
+            container
+            for container in found
+            if (all or container.status() == "running")
+            and _every(_FILTERS[key](container, value) for key, value in chosen.items())
+        ]
+
+    # -- asking -----------------------------------------------------------------------------------------------------
+
+    def status(self) -> Status:
+        """Return what the container is doing: compares equal to "created", "running" or "exited", and knows more.
+
+        Raises ContainerNotFound when it was removed.
+        """
+        directory = self._directory()
+        if not os.path.isdir(directory):  # noqa: PTH112
+            raise ContainerNotFound(self.name, "it was removed")
+        return Status.of(record.read(directory))
+
+    def inspect(self) -> dict[str, Any]:
+        """Return everything about the container as a dict of JSON's types; keys as in ``docker inspect``."""
+        import json  # noqa: PLC0415  not on the start path
+
+        status = self.status()
+        payload = self._payload(None, {}, None, None)
+        return {
+            "Id": self.id,
+            "Name": self.name,
+            "Created": self.created,
+            "Image": self.image.id,
+            "ImageName": self.spec.image,
+            "Path": payload.argv[0] if payload.argv else "",
+            "Args": list(payload.argv[1:]),
+            "State": {
+                "Status": str(status),
+                "Running": status == "running",
+                "Pid": status.pid,
+                "ExitCode": status.exit_code,
+                "StartedAt": status.started_at,
+                "FinishedAt": status.finished_at,
+            },
+            "Config": {
+                "Env": list(payload.env),
+                "User": payload.user,
+                "WorkingDir": payload.workdir,
+                "Hostname": self._hostname(),
+                "Labels": {**self.image.config.labels, **self.spec.labels},
+                "StopSignal": self._stop_signal(),
+            },
+            "Spec": json.loads(self.spec.to_json()),
+        }
+
+    def logs(
+        self, follow: bool = False, tail: int | None = None, since: float | None = None  # noqa: FBT001, FBT002  docker-py's signature
+    ) -> Iterator[LogLine]:
+        """Yield what the main process wrote, line by line, oldest first.
+
+        ``tail``: only the last so many lines. ``since``: only lines from that time on (s since the epoch). ``follow``: go
+        on until the container ends. Output that went to the caller (``run``, ``popen``) is not in the log.
+        """
+        from pylxc.runtime.logs import follow_lines, read_lines  # noqa: PLC0415  not on the start path
+
+        path = f"{self._directory()}/log"
+        if not os.path.exists(path):  # noqa: PTH110
+            self.status()
+            if not follow:
+                return
+        lines = follow_lines(path, lambda: self.status() == "running", LOG_POLL) if follow else read_lines(path)
+        chosen = (line for line in lines if since is None or line.time >= since)
+        if tail is None:
+            yield from chosen
+            return
+        if not follow:
+            from collections import deque  # noqa: PLC0415
+
+            yield from deque(chosen, maxlen=tail)
+            return
+        yield from _tail_then_follow(path, chosen, tail)
+
+    # -- living -----------------------------------------------------------------------------------------------------
+
+    def start(self) -> None:
+        """Start the main process. A container that runs is left alone.
+
+        Its output goes to the log. Raises SpawnError naming the step that failed; ContainerNotFound.
+        """
+        if self.status() == "running":
+            return
+        directory = self._directory()
+        record.forget(directory)
+        self._spawn(StreamSet(None, None, None), log=True)
+        assert self._child is not None  # noqa: S101  made by _spawn
+        runtime.keep(self._child)
+
+    def stop(self, timeout: float | None = None) -> None:
+        """Ask the main process to end (the stop signal, SIGTERM by default); kill it when ``timeout`` (s) has passed.
+
+        Without ``timeout`` the spec's ``stop_timeout`` holds, 10 s by default. A container that does not run is left
+        alone.
+        """
+        if not self._signal(signal_number(self._stop_signal())):
+            return
+        if not self._await_end(self.spec.stop_timeout if timeout is None else timeout):
+            self._signal(SIGKILL)
+            self._await_end(None)
+
+    def kill(self, signal: int | str = SIGKILL) -> None:
+        """Send a signal, by number or name, to the main process. Raises Conflict when it does not run."""
+        if not self._signal(signal_number(signal)):
+            raise Conflict(self.name, "is not running; there is nothing to send a signal to")
+
+    def restart(self, timeout: float | None = None) -> None:
+        """Stop the container as :meth:`stop` does, and start it."""
+        self.stop(timeout)
+        self.start()
+
+    def wait(self, timeout: float | None = None) -> int:
+        """Wait for the main process to end and return its exit status (128 + n for signal n).
+
+        Raises TimeoutExpired when ``timeout`` (s) has passed; Conflict when it was never started.
+        """
+        if not self._await_end(timeout):
+            raise TimeoutExpired(f"container {self.name}", timeout or 0.0)
+        status = self.status()
+        if status.exit_code is None:
+            raise Conflict(self.name, "was never started; there is nothing to wait for")
+        return status.exit_code
+
+    def remove(self, force: bool = False) -> None:  # noqa: FBT001, FBT002  docker-py's signature
+        """Remove the container with all it wrote. With ``force`` one that runs is killed first.
+
+        Raises Conflict when it runs. One that is gone already is no error with ``force``.
+        """
+        try:
+            running = self.status() == "running"
+        except ContainerNotFound:
+            if force:
+                return
+            raise
+        if running and not force:
+            raise Conflict(self.name, "is running; stop it first, or remove it with force")
+        if running:
+            self._signal(SIGKILL)
+            self._await_end(None)
+        if self._child is not None:
+            runtime.settle(self._child)
+            self._child = None
+        self._engine.remove_container(self.id)
+
+    # -- working in it ----------------------------------------------------------------------------------------------
+
+    def exec(  # noqa: PLR0913  the same keywords as run
+        self,
+        command: str | Sequence[str],
+        *,
+        input: bytes | None = None,  # noqa: A002  subprocess's name
+        timeout: float | None = None,
+        check: bool = True,
+        stdout: StreamOption = PIPE,
+        stderr: StreamOption = PIPE,
+        on_output: Callable[[str, bytes], object] | None = None,
+        env: Mapping[str, str] | None = None,
+        user: str | int | None = None,
+        workdir: str | None = None,
+    ) -> Result:
+        """Run a command in the running container, to its end.
+
+        The keywords are those of :func:`pylxc.run`; environment, user and directory are the container's unless given.
+        Raises ExitError for a non-zero status unless ``check`` is false; TimeoutExpired (the command is killed);
+        SpawnError; Conflict when the container does not run.
+        """
+        streams = StreamSet(PIPE if input is not None else DEVNULL, stdout, stderr)
+        payload = self._payload(command, env or {}, user, workdir)
+        child = self._spawn_exec(payload, streams)
+        return complete(child, payload.argv, streams, input, timeout, check=check, on_output=on_output)
+
+    def popen(  # noqa: PLR0913  the same keywords as popen
+        self,
+        command: str | Sequence[str],
+        *,
+        stdin: StreamOption = PIPE,
+        stdout: StreamOption = PIPE,
+        stderr: StreamOption = PIPE,
+        env: Mapping[str, str] | None = None,
+        user: str | int | None = None,
+        workdir: str | None = None,
+    ) -> Process:
+        """Start a command in the running container and return at once, with its streams in the caller's hands."""
+        streams = StreamSet(stdin, stdout, stderr)
+        payload = self._payload(command, env or {}, user, workdir)
+        child = self._spawn_exec(payload, streams)
+        return Process(child, payload.argv, self, pipes=streams.pipes)
+
+    def connect(self, port: int, timeout: float | None = 10.0) -> socket.socket:
+        """Return a TCP connection to a port of the container, made inside its network: nothing is published.
+
+        ``timeout`` (s) is how long connecting may take; the socket that comes back blocks. Raises ConnectionRefusedError
+        when nothing listens there (see :meth:`wait_ready`), SpecError for a port that is none, Conflict when the
+        container does not run.
+        """
+        import socket  # noqa: PLC0415  not on the start path
+
+        _check_port(port)
+        refused: OSError | None = None
+        for family, address in ((socket.AF_INET, "127.0.0.1"), (socket.AF_INET6, "::1")):
+            connection = socket.socket(fileno=self._socket(family, socket.SOCK_STREAM))
+            try:
+                connection.settimeout(timeout)
+                connection.connect((address, port))
+                connection.settimeout(None)
+            except ConnectionRefusedError as error:
+                connection.close()
+                refused = error
+            except BaseException:
+                connection.close()
+                raise
+            else:
+                return connection
+        raise ConnectionRefusedError(*(refused.args if refused else ()), f"port {port} of container {self.name}")
+
+    def wait_ready(
+        self,
+        *,
+        port: int | None = None,
+        log: str | None = None,
+        command: str | Sequence[str] | None = None,
+        timeout: float = 60,
+    ) -> None:
+        """Wait until the container is ready: it accepts connections on ``port``, a line of its log holds ``log``, and
+        ``command`` succeeds in it; those that are given, one after the other.
+
+        Raises TimeoutExpired when ``timeout`` (s) has passed; ExitError, with the end of the log, as soon as the container
+        ends without having become ready.
+        """
+        from pylxc.readiness import wait_ready  # noqa: PLC0415  not on the start path
+
+        wait_ready(self, port=port, log=log, command=command, timeout=timeout)
+
+    # -- plumbing ---------------------------------------------------------------------------------------------------
+
+    def __enter__(self) -> Container:  # noqa: PYI034  Self is not in Python 3.10
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.remove(force=True)
+
+    def __repr__(self) -> str:
+        return f"<Container {self.name} {self.id[:12]} of {self.spec.image}>"
+
+    def _discard(self) -> None:
+        """Remove the container whatever its state: the process that asked for it has no use for it any more."""
+        self.remove(force=True)
+
+    def _directory(self) -> str:
+        return self._engine.container_directory(self.id)
+
+    def _hostname(self) -> str:
+        return self.spec.hostname or self.id[:12]
+
+    def _stop_signal(self) -> str:
+        return self.spec.stop_signal or self.image.config.stop_signal or "SIGTERM"
+
+    def _tree(self) -> Tree:
+        directory = self._directory()
+        return self._engine.tree(self.image, f"{directory}/upper", f"{directory}/work", volatile=self.spec.remove)
+
+    def _payload(
+        self,
+        command: str | Sequence[str] | None,
+        env: Mapping[str, str],
+        user: str | int | None,
+        workdir: str | None,
+    ) -> Payload:
+        """Return what runs: the main process, or with ``command`` a further one."""
+        import attrs  # noqa: PLC0415  cheap once the spec is there
+
+        spec, config = self.spec, self.image.config
+        argv = spec.argv(config.entrypoint, config.cmd)
+        if command is not None:
+            argv = attrs.evolve(spec, command=command, entrypoint=()).argv(None, None)
+        if user is not None or workdir is not None or env:
+            spec = attrs.evolve(spec, user=user or spec.user, workdir=workdir or spec.workdir, env={**spec.env, **env})
+        return Payload(
+            argv=argv,
+            env=environment(config, self._hostname(), spec.env),
+            user=spec.user or config.user or "0",
+            workdir=spec.workdir or config.workdir or "/",
+        )
+
+    def _spawn(self, streams: StreamSet, *, log: bool) -> Child:
+        """Start the main process; the record of it is kept in the container's directory."""
+        payload = self._payload(None, {}, None, None)
+        if not payload.argv:
+            streams.close()
+            raise SpecError("command", (), f"image {self.spec.image} names no command; give one")
+        plan = isolation.container_plan(self.spec, payload, self._tree(), self._hostname())
+        if log:
+            plan.flags |= p.PLAN_LOG
+        directory = os.open(self._directory(), os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            plan.directory_fd = plan.descriptor(directory)
+            self._child = launch(plan, streams, owned=not self.spec.detach)
+        finally:
+            os.close(directory)
+        return self._child
+
+    def _spawn_exec(self, payload: Payload, streams: StreamSet) -> Child:
+        try:
+            pid_fd = self._pid_fd()
+        except BaseException:
+            streams.close()
+            raise
+        try:
+            plan = isolation.exec_plan(self.spec, payload)
+            plan.target_fd = plan.descriptor(pid_fd)
+            return launch(plan, streams, owned=True)
+        except SpawnError as error:
+            if error.stage == "namespaces":
+                raise Conflict(self.name, "ended while the command was being started") from error
+            raise
+        finally:
+            os.close(pid_fd)
+
+    def _pid_fd(self) -> int:
+        """Return a new pidfd of the main process. Raises Conflict when it does not run."""
+        if self._child is not None and self._child.pid_fd >= 0 and self.status() == "running":
+            return os.dup(self._child.pid_fd)
+        status = self.status()
+        if status == "running":
+            try:
+                fd = native.pidfd_open(status.pid)
+            except ProcessLookupError:
+                pass
+            else:
+                # The pid may have become another process's between the two looks; then the record has changed as well.
+                if self.status() == "running":
+                    return fd
+                os.close(fd)
+        raise Conflict(self.name, f"is not running ({self.status()}); start it first")
+
+    def _signal(self, number: int) -> bool:
+        """Send a signal to the main process; says whether there was one."""
+        try:
+            pid_fd = self._pid_fd()
+        except Conflict:
+            return False
+        try:
+            native.send_signal(pid_fd, number)
+        finally:
+            os.close(pid_fd)
+        return True
+
+    def _await_end(self, timeout: float | None) -> bool:
+        """Wait until the monitor has written its last word; False when ``timeout`` (s) passed."""
+        if self.status() != "running":
+            return True
+        if self._child is not None and self._child.monitor_fd >= 0:
+            return runtime.wait_readable(self._child.monitor_fd, timeout)
+        try:
+            monitor = native.pidfd_open(record.monitor_pid(self._directory()))
+        except ProcessLookupError:
+            monitor = self._pid_fd()  # the monitor was killed and the process is on its own
+        try:
+            return self.status() != "running" or runtime.wait_readable(monitor, timeout)
+        finally:
+            os.close(monitor)
+
+    def _socket(self, family: int, kind: int) -> int:
+        pid_fd = self._pid_fd()
+        try:
+            return native.socket_in(pid_fd, family, kind)
+        finally:
+            os.close(pid_fd)
+
+
+def environment(config: ImageConfig, hostname: str, given: Mapping[str, str]) -> tuple[str, ...]:
+    """Return a payload's environment as docker composes it; HOME is added by the helper, from the user database."""
+    env = {"PATH": isolation.DEFAULT_PATH, "HOSTNAME": hostname, **config.env, **given}
+    return tuple(f"{name}={value}" for name, value in env.items())
+
+
+def complete(  # noqa: PLR0913  the keywords of run and exec
+    child: Child,
+    argv: tuple[str, ...],
+    streams: StreamSet,
+    input: bytes | None,  # noqa: A002  subprocess's name
+    timeout: float | None,
+    *,
+    check: bool,
+    on_output: Callable[[str, bytes], object] | None,
+    keep: bool = True,
+) -> Result:
+    """See a process through to its end: feed it, read it, judge it. Whatever happens, nothing of it is left.
+
+    Without ``keep`` the output goes to ``on_output`` only, however much it is.
+    """
+    begin = time.monotonic()
+    pipes = streams.pipes
+    flow = runtime.Streams(
+        stdin=pipes.get("stdin", -1),
+        data=input or b"",
+        stdout=pipes.get("stdout", -1),
+        stderr=pipes.get("stderr", -1),
+        on_output=on_output,
+        keep=keep,
+    )
+    try:
+        ending = runtime.pump(child, flow, None if timeout is None else begin + timeout)
+    except runtime.DeadlineError:
+        runtime.finish(child)
+        runtime.drain(flow)
+        raise TimeoutExpired(" ".join(argv), timeout or 0.0, flow.bytes_of("stdout"), flow.bytes_of("stderr")) from None
+    finally:
+        flow.close()
+        runtime.finish(child)
+    result = Result(
+        exit_code=ending.code if ending is not None else record.KILLED,
+        signal=(ending.signal or None) if ending is not None else SIGKILL,
+        stdout=flow.bytes_of("stdout"),
+        stderr=flow.bytes_of("stderr"),
+        duration=time.monotonic() - begin,
+    )
+    if check and not result.ok:
+        raise ExitError(argv, result)
+    return result
+
+
+def launch(plan: p.Plan, streams: StreamSet, *, owned: bool) -> Child:
+    """Start a plan with these streams; they are closed on this side, wholly when it fails."""
+    runtime.collect()
+    if owned:
+        plan.flags |= p.PLAN_KILL_WITH_OWNER
+        plan.owner_fd = plan.descriptor(native.own_pidfd())
+    try:
+        child = native.spawn(plan, [*streams.childs, -1, -1, *plan.extra_fds])
+    except BaseException:
+        streams.close()
+        raise
+    streams.close_childs()
+    return child
+
+
+def _tail_then_follow(path: str, lines: Iterator[LogLine], tail: int) -> Iterator[LogLine]:
+    """Drop all but the last ``tail`` of the lines that are there already, then go on."""
+    from pylxc.runtime.logs import read_lines  # noqa: PLC0415
+
+    there = sum(1 for _ in read_lines(path)) if os.path.exists(path) else 0  # noqa: PTH110
+    for number, line in enumerate(lines):
+        if number >= there - tail:
+            yield line
+
+
+def _check_port(port: int) -> None:
+    if isinstance(port, bool) or not isinstance(port, int) or not 1 <= port <= PORT_LIMIT:
+        raise SpecError("port", port, f"give a port from 1 to {PORT_LIMIT}")
+
+
+def _engine(engine: Engine | None) -> Engine:
+    from pylxc.engine import Engine as EngineClass  # noqa: PLC0415  the engine imports this module
+
+    return engine if engine is not None else EngineClass.default()
+
+
+def _has_label(container: Container, wanted: str) -> bool:
+    key, equals, value = wanted.partition("=")
+    labels = {**container.image.config.labels, **container.spec.labels}
+    return key in labels and (not equals or labels[key] == value)
+
+
+_FILTERS: dict[str, Callable[[Container, str], bool]] = {
+    "name": lambda container, value: value in container.name,
+    "id": lambda container, value: container.id.startswith(value),
+    "status": lambda container, value: container.status() == value,
+    "ancestor": lambda container, value: value in (container.spec.image, *container.image.refs)
+    or container.image.id.removeprefix("sha256:").startswith(value.removeprefix("sha256:")),
+    "label": _has_label,
+}

@@ -1,0 +1,128 @@
+"""Hides what the embedded "host" image shows of this machine, and what it never does.
+
+The image is the machine's own operating system: its ``/usr`` (and ``/bin``, ``/lib``… where those are directories of their
+own) as a read-only lower layer of every container, and a skeleton beside it: the empty directories that programs expect
+and the part of ``/etc`` that they need.
+
+Invariant: ``/etc`` is copied by a list of what may be shown, and only files that any user of the machine can read; home
+directories, /root, keys, shadow files, sockets and other users' data are never in it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import stat
+from pathlib import Path
+
+# Directories of the operating system. Where they are symbolic links (merged /usr) the links are kept.
+SYSTEM_DIRECTORIES = ("usr", "bin", "sbin", "lib", "lib32", "lib64", "libx32")
+EMPTY_DIRECTORIES = (
+    *("dev", "etc", "home", "media", "mnt", "opt", "proc", "run", "srv", "sys", "var", "var/cache", "var/lib"),
+    *("var/log", "var/spool"),
+)
+SHARED_DIRECTORIES = ("tmp", "var/tmp")  # for all users: mode 1777
+ETC = (
+    *("alpine-release", "alternatives", "bash.bashrc", "bashrc", "ca-certificates", "ca-certificates.conf"),
+    *("crypto-policies", "debian_version", "dpkg", "fonts", "gai.conf", "host.conf", "inputrc", "iproute2", "java-*"),
+    *("ld.so.cache", "ld.so.conf", "ld.so.conf.d", "locale.alias", "locale.conf", "localtime", "login.defs"),
+    *("lsb-release", "magic", "magic.mime", "mime.types", "networks", "nsswitch.conf", "os-release", "perl"),
+    *("pki/ca-trust", "pki/tls/certs", "profile", "profile.d", "protocols", "python3*", "redhat-release", "rpc"),
+    *("services", "shells", "ssl/certs", "ssl/openssl.cnf", "terminfo", "timezone", "xml"),
+)
+NEVER = (".key", "shadow", "gshadow", "auth.conf", ".netrc")
+# What changes whenever packages are installed or removed.
+WITNESSES = (
+    *("var/lib/dpkg/status", "var/lib/rpm/rpmdb.sqlite", "usr/lib/sysimage/rpm/rpmdb.sqlite", "lib/apk/db/installed"),
+    *("var/lib/pacman/local", "etc/ld.so.cache", "usr", "usr/bin", "usr/lib", "usr/local/bin", "usr/local/lib"),
+)
+SYSTEM_ID_LIMIT = 1000  # ids from here on are people's (login.defs(5), UID_MIN)
+NOBODY = 65534
+FINGERPRINT = "usr/.pylxc-host"  # lies under the host's own /usr in a container, so it is never seen there
+
+
+def passthrough(root: Path = Path("/")) -> tuple[str, ...]:
+    """Return the directories of the host that are shown: ``("/usr",)`` on a merged-/usr system."""
+    return tuple(f"/{name}" for name in SYSTEM_DIRECTORIES if (root / name).is_dir() and not (root / name).is_symlink())
+
+
+def fingerprint(root: Path = Path("/")) -> str:
+    """Return a digest that changes when the machine's packages or skeleton do (it reads no file's content)."""
+    total = hashlib.sha256()
+    paths = [*WITNESSES, *(f"etc/{path.relative_to(root / 'etc')}" for path in _etc_entries(root)), "etc/passwd", "etc/group"]
+    for path in paths:
+        try:
+            status = (root / path).lstat()
+        except OSError:
+            continue
+        total.update(f"{path} {status.st_ino} {status.st_mtime_ns} {status.st_size}\n".encode())
+    return total.hexdigest()
+
+
+def write_skeleton(target: Path, root: Path = Path("/")) -> None:
+    """Write the skeleton into an empty directory, with fixed times: the same machine gives the same tree."""
+    target.chmod(0o755)
+    for name in EMPTY_DIRECTORIES:
+        (target / name).mkdir(mode=0o755)
+    for name in SHARED_DIRECTORIES:
+        (target / name).mkdir()
+        (target / name).chmod(0o1777)
+    (target / "root").mkdir(mode=0o700)
+    (target / "var/run").symlink_to("/run")
+    for name in SYSTEM_DIRECTORIES:
+        source = root / name
+        if source.is_symlink():
+            (target / name).symlink_to(source.readlink())
+        elif source.is_dir():
+            (target / name).mkdir(mode=0o755)
+    (target / FINGERPRINT).write_text(fingerprint(root))
+    for path in _etc_entries(root):
+        _copy(path, target / path.relative_to(root))
+    for name, own in (("passwd", 2), ("group", 2)):
+        (target / "etc" / name).write_text(_system_accounts(root / "etc" / name, own))
+    _settle(target)
+
+
+def _etc_entries(root: Path) -> list[Path]:
+    etc = root / "etc"
+    return sorted({path for pattern in ETC for path in etc.glob(pattern)})
+
+
+def _copy(source: Path, target: Path) -> None:
+    """Copy a file, link or directory, leaving out what others may not read."""
+    status = source.lstat()
+    if source.name.endswith(NEVER):
+        return
+    target.parent.mkdir(parents=True, exist_ok=True)
+    if stat.S_ISLNK(status.st_mode):
+        target.symlink_to(source.readlink())
+    elif stat.S_ISDIR(status.st_mode) and status.st_mode & 0o005 == 0o005:
+        target.mkdir(exist_ok=True)
+        for name in sorted(os.listdir(source)):  # noqa: PTH208  names are enough
+            _copy(source / name, target / name)
+    elif stat.S_ISREG(status.st_mode) and status.st_mode & 0o004 and status.st_uid == 0:
+        target.write_bytes(source.read_bytes())
+        target.chmod(status.st_mode & 0o755)
+
+
+def _system_accounts(database: Path, id_field: int) -> str:
+    """Return passwd or group without people, and without anything in the password field."""
+    kept = []
+    for line in database.read_text(errors="replace").splitlines():
+        fields = line.split(":")
+        if len(fields) > id_field and fields[id_field].isdigit():
+            number = int(fields[id_field])
+            if number < SYSTEM_ID_LIMIT or number == NOBODY:
+                fields[1] = "x"
+                if len(fields) == 4:  # noqa: PLR2004  group(5): members are people
+                    fields[3] = ""
+                kept.append(":".join(fields))
+    return "".join(f"{line}\n" for line in kept)
+
+
+def _settle(target: Path) -> None:
+    """Give every entry the time 0, directories 0755 unless said otherwise, children before parents."""
+    for directory, names, files in os.walk(target, topdown=False):
+        for name in [*files, *names]:
+            os.utime(os.path.join(directory, name), ns=(0, 0), follow_symlinks=False)  # noqa: PTH118
+    os.utime(target, ns=(0, 0))

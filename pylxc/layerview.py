@@ -1,0 +1,103 @@
+"""Looks into a stack of layers without mounting it: what overlayfs would show at a path.
+
+Hides whiteouts, opaque directories and symbolic links between layers (Documentation/filesystems/overlayfs.rst).
+Invariant: only ``lstat``, ``readlink`` and reading of regular files below the layers' own directories; links are resolved
+against the image's root, so nothing outside the layers is ever opened.
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+from typing import TYPE_CHECKING
+
+from pylxc.errors import StoreError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+LINKS_LIMIT = 40  # as the kernel (path_resolution(7))
+READ_LIMIT = 8 << 20
+OPAQUE = "user.overlay.opaque"
+
+
+class LayerView:
+    """A read-only view of layers, the topmost first. ``passthrough`` directories of the host lie below all of them."""
+
+    def __init__(self, lowers: Sequence[str], passthrough: Sequence[str] = ()) -> None:
+        self._lowers = tuple(lowers)
+        self._passthrough = frozenset(passthrough)
+
+    def is_directory(self, path: str) -> bool:
+        """Say whether an absolute path of the image is a directory, links followed."""
+        found = self._resolve(path)
+        return found is not None and stat.S_ISDIR(os.lstat(found[0]).st_mode)
+
+    def read(self, path: str) -> bytes | None:
+        """Return the content of a regular file of the image; None when there is none at that path.
+
+        Raises:
+            StoreError: it is larger than 8 MiB.
+        """
+        found = self._resolve(path)
+        if found is None or not stat.S_ISREG(os.lstat(found[0]).st_mode):
+            return None
+        fd = os.open(found[0], os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+        with open(fd, "rb") as file:  # noqa: PTH123  a descriptor
+            content = file.read(READ_LIMIT + 1)
+        if len(content) > READ_LIMIT:
+            raise StoreError(path, f"this file of the image is larger than {READ_LIMIT} bytes")
+        return content
+
+    def _resolve(self, path: str) -> tuple[str, ...] | None:
+        """Return where a path lies: for a directory, in every layer that adds to it (topmost first)."""
+        todo = [part for part in reversed(path.split("/")) if part not in ("", ".")]
+        done: list[tuple[str, tuple[str, ...]]] = []  # components that were taken, and where each lies
+        links = 0
+        while todo:
+            name = todo.pop()
+            if name == "..":
+                del done[-1:]
+                continue
+            here = done[-1][1] if done else self._lowers
+            found = self._child(here, name, "/".join(["", *(part for part, _ in done), name]))
+            if not found:
+                return None
+            if stat.S_ISLNK(os.lstat(found[0]).st_mode):
+                links += 1
+                if links > LINKS_LIMIT:
+                    return None
+                target = os.readlink(found[0])  # noqa: PTH115
+                if target.startswith("/"):
+                    done.clear()
+                todo += [part for part in reversed(target.split("/")) if part not in ("", ".")]
+                continue
+            done.append((name, found))
+        return done[-1][1] if done else self._lowers
+
+    def _child(self, directories: tuple[str, ...], name: str, path: str) -> tuple[str, ...]:
+        """Return where an entry of a merged directory lies; () when it is not there."""
+        found: list[str] = []
+        candidates = [f"{directory}/{name}" for directory in directories]
+        if path in self._passthrough:
+            candidates.append(path)
+        for candidate in candidates:
+            try:
+                status = os.lstat(candidate)
+            except (FileNotFoundError, NotADirectoryError):
+                continue
+            if stat.S_ISCHR(status.st_mode) and status.st_rdev == 0:
+                break  # a whiteout
+            if not stat.S_ISDIR(status.st_mode):
+                return tuple(found) or (candidate,)
+            found.append(candidate)
+            if _is_opaque(candidate):
+                break
+        return tuple(found)
+
+
+def _is_opaque(directory: str) -> bool:
+    try:
+        return os.getxattr(directory, OPAQUE, follow_symlinks=False) == b"y"
+    except OSError:
+        return False

@@ -1,0 +1,541 @@
+"""The one normal form of each option, made from any form in which it can be given.
+
+Hides the many spellings: sizes, durations, lists and mappings, docker's short forms. Invariant: a value in its normal
+form, also one that has been through JSON, is left as it is.
+
+Each function of :data:`NORMAL` takes the option's name and the value, and raises SpecError for one that cannot be used.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterable, Mapping
+from typing import TYPE_CHECKING, Any
+
+import attrs
+
+from pylxc.capabilities import capability_names
+from pylxc.errors import SpecError, UnsupportedError
+from pylxc.mounts import container_path, host_path, to_mounts, to_tmpfs, to_volumes
+from pylxc.units import parse_duration, parse_size
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    Normalise = Callable[[str, Any], Any]
+
+# Numbers of include/uapi/asm-generic/resource.h, by their names in setrlimit(2).
+RLIMITS = {
+    name: number
+    for number, name in enumerate(
+        (
+            "cpu",
+            "fsize",
+            "data",
+            "stack",
+            "core",
+            "rss",
+            "nproc",
+            "nofile",
+            "memlock",
+            "as",
+            "locks",
+            "sigpending",
+            "msgqueue",
+            "nice",
+            "rtprio",
+            "rttime",
+        )
+    )
+}
+UNLIMITED = -1
+
+# Patterns are compiled where they are first used (re keeps them): importing stays cheap.
+_NAME = r"[a-zA-Z0-9][a-zA-Z0-9_.-]+"
+_HOST_LABEL = r"[a-zA-Z0-9](?:[a-zA-Z0-9-]{0,61}[a-zA-Z0-9])?"
+_HOST_NAME_MAX = 64  # sethostname(2)
+_NETWORK_NAME = r"[a-zA-Z0-9][a-zA-Z0-9_.:-]*"
+_KNOWN_AS = r"[a-zA-Z0-9_](?:[a-zA-Z0-9_.-]{0,252}[a-zA-Z0-9_])?"
+_CPUSET = r"[0-9]+(?:-[0-9]+)?(?:,[0-9]+(?:-[0-9]+)?)*"
+_RESTART = r"no|always|unless-stopped|on-failure(?::[0-9]+)?"
+_PLATFORM = r"[a-z0-9]+/[a-z0-9_]+(?:/[a-z0-9.]+)?"
+_SYSCTL = r"[a-zA-Z0-9_]+(?:[./][a-zA-Z0-9_@:-]+)+"
+_REALTIME = r"RT(MIN|MAX)(?:([+-])([0-9]+))?"
+_ID_LIMIT = 2**31 - 1  # beyond it, uid_t reads as negative in many programs; runtimes agree on this bound
+_PORT_LIMIT = 65535
+_SIGNAL_LIMIT = 64
+
+# What the ipc and network namespaces give a container of its own; anything else would change the host. namespaces(7)
+_SYSCTLS = frozenset(
+    "kernel/" + name for name in ("msgmax", "msgmnb", "msgmni", "sem", "shmall", "shmmax", "shmmni", "shm_rmid_forced")
+)
+
+
+@attrs.frozen
+class Device:
+    """A device of the host that a container may use: its path there, its path inside, ``permissions`` of ``rwm``."""
+
+    source: str
+    target: str
+    permissions: str = "rwm"
+
+
+@attrs.frozen
+class Port:
+    """A published port: ``container`` over ``protocol``, reached at ``port`` (0: any free one) of address ``host``."""
+
+    container: int
+    protocol: str = "tcp"
+    host: str = ""
+    port: int = 0
+
+
+def _flag(option: str, value: Any) -> bool:
+    if not isinstance(value, bool):
+        raise SpecError(option, value, "give True or False")
+    return value
+
+
+def _text(option: str, value: Any) -> str:
+    if not isinstance(value, str) or not value or "\0" in value:
+        raise SpecError(option, value, "give a string; it cannot be empty or hold a NUL byte")
+    return value
+
+
+def _matching(pattern: str, remedy: str) -> Normalise:
+    def normalise(option: str, value: Any) -> str:
+        if not isinstance(value, str) or not re.fullmatch(pattern, value):
+            raise SpecError(option, value, remedy)
+        return value
+
+    return normalise
+
+
+def _choice(*choices: str) -> Normalise:
+    def normalise(option: str, value: Any) -> str:
+        if value not in choices:
+            raise SpecError(option, value, f"give one of {', '.join(map(repr, choices))}")
+        return str(value)
+
+    return normalise
+
+
+def _integer(low: int, high: int) -> Normalise:
+    def normalise(option: str, value: Any) -> int:
+        if isinstance(value, bool) or not isinstance(value, int) or not low <= value <= high:
+            raise SpecError(option, value, f"give an integer from {low} to {high}")
+        return value
+
+    return normalise
+
+
+def _size(option: str, value: Any) -> int:
+    return parse_size(value, option)
+
+
+def _swap(option: str, value: Any) -> int:
+    return UNLIMITED if value in (UNLIMITED, str(UNLIMITED)) else parse_size(value, option)
+
+
+def _duration(option: str, value: Any) -> float:
+    return parse_duration(value, option)
+
+
+def _cpus(option: str, value: Any) -> float:
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 < value < _PORT_LIMIT:
+        raise SpecError(option, value, "give how many processors it may use, such as 1.5")
+    return float(value)
+
+
+def _words(option: str, value: Any) -> tuple[str, ...]:
+    """Return a command. A string is cut into words as a shell would, but nothing in it is expanded."""
+    if isinstance(value, str):
+        import shlex  # noqa: PLC0415  rarely needed: most commands come as lists
+
+        try:
+            value = shlex.split(value)
+        except ValueError as error:
+            raise SpecError(option, value, f"{error}; give a list of words") from error
+    elif isinstance(value, (bytes, Mapping)) or not isinstance(value, Iterable):
+        raise SpecError(option, value, 'give a list of words, such as ["echo", "hello"]')
+    words = []
+    for item in value:
+        if not isinstance(item, (str, bytes, os.PathLike)):
+            raise SpecError(option, item, "each word is a string")
+        word = os.fsdecode(item)
+        if "\0" in word:
+            raise SpecError(option, word, "a NUL byte cannot be passed to a program")
+        words.append(word)
+    return tuple(words)
+
+
+def _hostname(option: str, value: Any) -> str:
+    labels = value.split(".") if isinstance(value, str) else [""]
+    if not all(re.fullmatch(_HOST_LABEL, label) for label in labels) or len(value) > _HOST_NAME_MAX:
+        raise SpecError(
+            option, value, f"give letters, digits, '-' and '.' (RFC 1123), {_HOST_NAME_MAX} characters at most"
+        )
+    return str(value)
+
+
+def _hostnames(option: str, value: Any) -> tuple[str, ...]:
+    return tuple(_known_as(option, item) for item in _items(option, value))
+
+
+def _known_as(option: str, value: Any) -> str:
+    if not isinstance(value, str) or not re.fullmatch(_KNOWN_AS, value):
+        raise SpecError(option, value, "give a host name of letters, digits, '-', '_' and '.'")
+    return value
+
+
+def _items(option: str, value: Any) -> list[Any]:
+    if isinstance(value, str):
+        return [value]
+    if isinstance(value, (bytes, Mapping)) or not isinstance(value, Iterable):
+        raise SpecError(option, value, "give a list")
+    return list(value)
+
+
+def _pairs(option: str, value: Any, separators: str = "=") -> list[tuple[Any, Any]]:
+    """Return a mapping, or a list of texts ``name=value``, as pairs; the value is None where there is none."""
+    if isinstance(value, Mapping):
+        return list(value.items())
+    pairs: list[tuple[Any, Any]] = []
+    for item in _items(option, value):
+        if not isinstance(item, str):
+            raise SpecError(option, item, f'give a mapping, or a list of "name{separators[0]}value"')
+        cut = min((item.find(mark) for mark in separators if mark in item), default=-1)
+        pairs.append((item, None) if cut < 0 else (item[:cut], item[cut + 1 :]))
+    return pairs
+
+
+def _environment(option: str, value: Any) -> dict[str, str]:
+    env: dict[str, str] = {}
+    for name, content in _pairs(option, value):
+        if not isinstance(name, str) or not name or "=" in name or "\0" in name:
+            raise SpecError(option, name, "a variable's name cannot be empty or hold '=' or NUL")
+        if content is None:  # as in docker: inherited, and left out where the caller has none
+            if name in os.environ:
+                env[name] = os.environ[name]
+        elif isinstance(content, bool) or not isinstance(content, (str, int, float)):
+            raise SpecError(option, {name: content}, "a variable's value is a string or a number")
+        elif isinstance(content, str) and "\0" in content:
+            raise SpecError(option, {name: content}, "a variable's value cannot hold a NUL byte")
+        else:
+            env[name] = str(content)
+    return env
+
+
+def _paths(option: str, value: Any) -> tuple[str, ...]:
+    items = [value] if isinstance(value, os.PathLike) else _items(option, value)
+    if not all(isinstance(item, (str, os.PathLike)) for item in items):
+        raise SpecError(option, value, "give a path, or a list of paths")
+    return tuple(host_path(item, option) for item in items)
+
+
+def read_env_file(path: str | os.PathLike[str]) -> dict[str, str]:
+    """Return the variables of a file with lines ``NAME=value`` (taken as it stands), ``NAME`` (inherited) or ``# ...``.
+
+    Raises SpecError: the file cannot be read, or a line names no variable.
+    Source: https://docs.docker.com/reference/cli/docker/container/run/#env
+    """
+    try:
+        with open(path, encoding="utf-8-sig") as file:  # noqa: PTH123  pathlib costs a millisecond to import
+            lines = file.read().split("\n")
+    except (OSError, UnicodeDecodeError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8"
+        raise SpecError("env_file", os.fspath(path), f"cannot be read: {reason}") from error
+    env: dict[str, str] = {}
+    for number, line in enumerate(lines, 1):
+        text = line.lstrip().removesuffix("\r")
+        if not text or text.startswith("#"):
+            continue
+        name = text.partition("=")[0]
+        if not name or any(character.isspace() for character in name):
+            where = f"line {number} of {os.fspath(path)}"
+            raise SpecError("env_file", text, f"{where}: give NAME=value; a name cannot be empty or hold spaces")
+        env.update(_environment("env_file", [text]))
+    return env
+
+
+def _user(option: str, value: Any) -> str | None:
+    text = str(value) if isinstance(value, int) and not isinstance(value, bool) else value
+    if text == "":
+        return None
+    if not isinstance(text, str) or any(part == "" for part in text.split(":")) or text.count(":") > 1:
+        raise SpecError(option, value, 'give a name, a uid, "user:group" or "uid:gid"')
+    if any(not character.isprintable() or character in "/ " for character in text):
+        raise SpecError(option, value, "a user's name cannot hold spaces, slashes or control characters")
+    for part in text.split(":"):
+        if part.lstrip("-").isdigit() and not (part.isascii() and part.isdigit() and int(part) <= _ID_LIMIT):
+            raise SpecError(option, value, f"an id lies between 0 and {_ID_LIMIT}")
+    return text
+
+
+def _labels(option: str, value: Any) -> dict[str, str]:
+    labels = {name: "" if content is None else content for name, content in _pairs(option, value)}
+    for name, content in labels.items():
+        if not isinstance(name, str) or not name or not isinstance(content, str):
+            raise SpecError(option, {name: content}, "a label's name and value are strings, the name not empty")
+    return labels
+
+
+def _ulimits(option: str, value: Any) -> dict[str, tuple[int, int]]:
+    limits = {}
+    for given, bounds in _pairs(option, value):
+        name = str(given).lower().removeprefix("rlimit_")
+        if name not in RLIMITS:
+            raise SpecError(option, given, f"there is no such limit; there are {', '.join(sorted(RLIMITS))}")
+        limits[name] = _limit_pair(option, name, bounds)
+    return limits
+
+
+def _limit_pair(option: str, name: str, bounds: Any) -> tuple[int, int]:
+    remedy = f'give {name} as one number or as (soft, hard), hard not below soft; -1 or "unlimited" for none'
+    if isinstance(bounds, Mapping):
+        bounds = [bounds.get("soft"), bounds.get("hard", bounds.get("soft"))]
+    if isinstance(bounds, str):
+        bounds = bounds.split(":")
+    parts = list(bounds) if isinstance(bounds, (list, tuple)) else [bounds]
+    try:
+        numbers = [
+            UNLIMITED if part == "unlimited" else int(part) for part in parts if not isinstance(part, (bool, float))
+        ]
+    except (TypeError, ValueError):
+        numbers = []
+    if len(numbers) != len(parts) or len(numbers) not in (1, 2):
+        raise SpecError(option, {name: bounds}, remedy)
+    soft, hard = numbers[0], numbers[-1]
+    valid = all(UNLIMITED <= number < 2**63 for number in numbers)
+    if not valid or (hard != UNLIMITED and (soft == UNLIMITED or soft > hard)):
+        raise SpecError(option, {name: bounds}, remedy)
+    return soft, hard
+
+
+def _capabilities(option: str, value: Any) -> tuple[str, ...]:
+    return capability_names(_items(option, value), option)
+
+
+def _devices(option: str, value: Any) -> tuple[Device, ...]:
+    return tuple(_device(option, item) for item in _items(option, value))
+
+
+def _device(option: str, item: Any) -> Device:
+    if isinstance(item, Device):
+        return item
+    remedy = 'give "/dev/fuse", "/dev/sda:/dev/xvda" or "/dev/sda:/dev/xvda:r"'
+    if isinstance(item, Mapping) and set(item) <= {"source", "target", "permissions"} and "source" in item:
+        parts = [item["source"], item.get("target", item["source"]), item.get("permissions", "rwm")]
+    elif isinstance(item, (str, os.PathLike)):
+        parts = os.fspath(item).split(":")
+        if len(parts) == 2 and not parts[1].startswith("/"):  # noqa: PLR2004  source and permissions
+            parts.insert(1, parts[0])
+        parts += [parts[0], "rwm"][len(parts) - 1 :]
+    else:
+        raise SpecError(option, item, remedy)
+    if len(parts) != 3 or not parts[0].startswith("/") or not parts[2] or set(parts[2]) - set("rwm"):  # noqa: PLR2004
+        raise SpecError(option, item, remedy)
+    return Device(host_path(parts[0], option), container_path(parts[1], option), parts[2])
+
+
+def sysctl_path(name: str) -> str:
+    """Return a sysctl's path below ``/proc/sys``, from its dotted or its slashed name.
+
+    As in sysctl(8): where the first separator is a dot, dots separate and a slash stands for a dot in an interface's
+    name.
+    """
+    first = re.search(r"[./]", name)
+    return name.translate({ord("."): "/", ord("/"): "."}) if first and first[0] == "." else name
+
+
+def _sysctls(option: str, value: Any) -> dict[str, str]:
+    sysctls = {}
+    for name, given in _pairs(option, value):
+        if not isinstance(name, str) or not re.fullmatch(_SYSCTL, name):
+            raise SpecError(option, name, 'give a name such as "net.ipv4.ip_forward"')
+        path = sysctl_path(name)
+        if not (path in _SYSCTLS or path.startswith(("net/", "fs/mqueue/"))):
+            raise SpecError(option, name, "it has no namespace: setting it would change the host; set it there")
+        content = str(given) if isinstance(given, int) and not isinstance(given, bool) else given
+        if not isinstance(content, str) or not content.strip() or not content.replace("\t", " ").isprintable():
+            raise SpecError(option, {name: given}, "a value is one line of text or a number")
+        sysctls[name] = content
+    return sysctls
+
+
+def _address(option: str, value: Any) -> str:
+    import ipaddress  # noqa: PLC0415  costs milliseconds, seldom needed
+
+    try:
+        return str(ipaddress.ip_address(value))
+    except ValueError as error:
+        raise SpecError(option, value, 'give an IP address, such as "192.0.2.1" or "2001:db8::1"') from error
+
+
+def _addresses(option: str, value: Any) -> tuple[str, ...]:
+    return tuple(_address(option, item) for item in _items(option, value))
+
+
+def _extra_hosts(option: str, value: Any) -> dict[str, str]:
+    hosts = {}
+    for name, address in _pairs(option, value, ":="):
+        if address == "host-gateway":
+            raise UnsupportedError("extra_hosts 'host-gateway'", "not in this version of pylxc; give an IP address")
+        text = address[1:-1] if isinstance(address, str) and address[:1] == "[" and address[-1:] == "]" else address
+        hosts[_known_as(option, name)] = _address(option, text)
+    return hosts
+
+
+def _ports(option: str, value: Any) -> tuple[Port, ...]:
+    if isinstance(value, int):
+        value = [value]
+    if not isinstance(value, Mapping):
+        return tuple(_port_item(option, item) for item in _items(option, value))
+    ports = []
+    for container, where in value.items():
+        number, protocol = _container_port(option, container)
+        for place in where if isinstance(where, list) else [where]:
+            host, port = _host_port(option, place)
+            ports.append(Port(number, protocol, host, port))
+    return tuple(ports)
+
+
+def _port_item(option: str, item: Any) -> Port:
+    if isinstance(item, Port):
+        item = attrs.asdict(item)
+    if isinstance(item, Mapping) and set(item) == {"container", "protocol", "host", "port"}:
+        container: Any = f"{item['container']}/{item['protocol']}"
+        where: Any = (item["host"], item["port"])
+    else:  # docker's [[address:]port:]container[/protocol]
+        place, _, container = str(item).rpartition(":")
+        where = place or 0
+    number, protocol = _container_port(option, container)
+    return Port(number, protocol, *_host_port(option, where))
+
+
+def _container_port(option: str, value: Any) -> tuple[int, str]:
+    text, _, protocol = str(value).partition("/")
+    protocol = (protocol or "tcp").lower()
+    if protocol not in ("tcp", "udp", "sctp"):
+        raise SpecError(option, value, 'the protocol is "tcp", "udp" or "sctp"')
+    return _port_number(option, text, 1), protocol
+
+
+def _host_port(option: str, value: Any) -> tuple[str, int]:
+    if value is None:
+        return "", 0
+    if isinstance(value, str) and ":" in value:
+        value = value.rpartition(":")[::2]
+    if isinstance(value, (tuple, list)):
+        if len(value) != 2:  # noqa: PLR2004  address and port
+            raise SpecError(option, value, 'give (address, port), such as ("127.0.0.1", 8080)')
+        address, port = value
+        return _address(option, address.strip("[]")) if address else "", _port_number(option, port, 0)
+    return "", _port_number(option, value, 0)
+
+
+def _port_number(option: str, value: Any, low: int) -> int:
+    text = str(value)
+    if isinstance(value, bool) or not (text.isascii() and text.isdigit() and low <= int(text) <= _PORT_LIMIT):
+        raise SpecError(option, value, f"a port is a number from {low} to {_PORT_LIMIT}")
+    return int(text)
+
+
+def signal_number(value: int | str, option: str = "signal") -> int:
+    """Return a signal's number, from its number or its name: 15, ``"15"``, ``"TERM"``, ``"SIGTERM"``, ``"RTMIN+3"``.
+
+    Raises SpecError: there is no such signal. Source: signal(7).
+    """
+    import signal  # noqa: PLC0415  not on the path of a start
+
+    name = str(value).upper().removeprefix("SIG")
+    realtime = re.fullmatch(_REALTIME, name)
+    if name.isascii() and name.isdigit() and not isinstance(value, bool):
+        number = int(name)
+    elif realtime:
+        base, sign, offset = realtime.groups()
+        number = int(signal.SIGRTMIN if base == "MIN" else signal.SIGRTMAX) + int(f"{sign or '+'}{offset or 0}")
+        number = number if signal.SIGRTMIN <= number <= signal.SIGRTMAX else 0
+    else:
+        number = int(getattr(signal.Signals, f"SIG{name}", 0)) if name.isalnum() else 0
+    if not 1 <= number <= _SIGNAL_LIMIT:
+        raise SpecError(option, value, 'give a signal by name or number, such as "TERM" or 15')
+    return number
+
+
+def signal_name(number: int) -> str:
+    """Return a signal's name, for example ``"SIGTERM"`` or ``"SIGRTMIN+3"``."""
+    import signal  # noqa: PLC0415  not on the path of a start
+
+    try:
+        return signal.Signals(number).name
+    except ValueError:
+        return f"SIGRTMIN+{number - signal.SIGRTMIN}"
+
+
+def _signal(option: str, value: Any) -> str:
+    return signal_name(signal_number(value, option))
+
+
+def _healthcheck(option: str, value: Any) -> Any:
+    if isinstance(value, (int, float, bytes)):
+        raise SpecError(option, value, "give a Healthcheck, or a command as a string")
+    return value
+
+
+NORMAL: dict[str, Normalise] = {
+    "image": _text,
+    "command": _words,
+    "name": _matching(_NAME, "a name is two or more of [a-zA-Z0-9_.-], and starts with a letter or a digit"),
+    "hostname": _hostname,
+    "env": _environment,
+    "env_file": _paths,
+    "workdir": lambda option, value: container_path(value, option),
+    "user": _user,
+    "entrypoint": _words,
+    "labels": _labels,
+    "mounts": lambda _, value: to_mounts(value),
+    "volumes": lambda _, value: to_volumes(value),
+    "tmpfs": lambda _, value: to_tmpfs(value),
+    "read_only": _flag,
+    "ports": _ports,
+    "network": _matching(_NETWORK_NAME, 'give "none", "host" or the name of a network'),
+    "aliases": _hostnames,
+    "dns": _addresses,
+    "extra_hosts": _extra_hosts,
+    "memory": _size,
+    "memory_swap": _swap,
+    "cpus": _cpus,
+    "cpu_shares": _integer(2, 262144),
+    "cpuset": _matching(_CPUSET, 'give processors as a list, such as "0-3,5"'),
+    "pids_limit": _integer(-1, 2**31 - 1),
+    "io_weight": _integer(10, 1000),
+    "shm_size": _size,
+    "ulimits": _ulimits,
+    "oom_score_adj": _integer(-1000, 1000),
+    "cap_add": _capabilities,
+    "cap_drop": _capabilities,
+    "privileged": _flag,
+    "devices": _devices,
+    "seccomp": _text,
+    "no_new_privileges": _flag,
+    "userns": _text,
+    "pid": _text,
+    "ipc": _text,
+    "uts": _text,
+    "cgroup": _text,
+    "sysctls": _sysctls,
+    "tty": _flag,
+    "stdin": _flag,
+    "init": _flag,
+    "stop_signal": _signal,
+    "stop_timeout": _duration,
+    "restart": _matching(_RESTART, 'give "no", "always", "unless-stopped" or "on-failure[:n]"'),
+    "healthcheck": _healthcheck,
+    "detach": _flag,
+    "remove": _flag,
+    "pull": _choice("missing", "always", "never"),
+    "platform": _matching(_PLATFORM, 'give a platform such as "linux/amd64"'),
+    "log": _text,
+}

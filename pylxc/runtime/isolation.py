@@ -1,0 +1,272 @@
+"""Says what the inside of a container consists of, as operations of a plan: the one place that holds the defaults.
+
+Invariant: everything a payload can see or do beyond its image is decided here; the order of the operations is the order
+in which the helper can carry them out (file systems, then files, then masks, then the pivot, then privileges).
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import stat
+from typing import TYPE_CHECKING
+
+from attrs import frozen
+
+from pylxc.errors import SpecError
+from pylxc.runtime import plan as p
+from pylxc.runtime.plan import MountAttribute as Attr
+from pylxc.runtime.plan import Plan
+from pylxc.spec import RLIMITS, sysctl_path
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from pylxc.spec import ContainerSpec, Mount
+
+# CLONE_NEW* of clone(2).
+NEWNS, NEWCGROUP, NEWUTS, NEWIPC, NEWPID, NEWNET = 0x20000, 0x2000000, 0x4000000, 0x8000000, 0x20000000, 0x40000000
+DEFAULT_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+
+MASKED = (
+    *(f"/proc/{name}" for name in ("acpi", "asound", "interrupts", "kcore", "keys", "latency_stats", "sched_debug")),
+    *(f"/proc/{name}" for name in ("scsi", "timer_list", "timer_stats")),
+    *("/sys/firmware", "/sys/devices/virtual/powercap"),
+)
+READ_ONLY = tuple(f"/proc/{name}" for name in ("bus", "fs", "irq", "sys", "sysrq-trigger"))
+# Devices: path, major, minor (Documentation/admin-guide/devices.txt).
+DEVICES = (
+    ("/dev/null", 1, 3),
+    ("/dev/zero", 1, 5),
+    ("/dev/full", 1, 7),
+    ("/dev/random", 1, 8),
+    ("/dev/urandom", 1, 9),
+    ("/dev/tty", 5, 0),
+)
+LINKS = (
+    ("/dev/ptmx", "pts/ptmx"),
+    ("/dev/fd", "/proc/self/fd"),
+    ("/dev/stdin", "/proc/self/fd/0"),
+    ("/dev/stdout", "/proc/self/fd/1"),
+    ("/dev/stderr", "/proc/self/fd/2"),
+)
+
+
+@frozen(kw_only=True)
+class Tree:
+    """A root file system to be: layers, and what is written on top of them.
+
+    ``lowers`` are directories, the topmost first; ``upper`` and ``work`` are empty for a read-only view. ``passthrough``
+    names directories of the host (``"/usr"``) that lie below the image's own ones: the embedded host image.
+    ``scaffold`` is the engine's directory of mount points.
+    """
+
+    lowers: tuple[str, ...]
+    scaffold: str
+    upper: str = ""
+    work: str = ""
+    passthrough: tuple[str, ...] = ()
+    volatile: bool = True
+    joined: bool = False
+
+
+@frozen(kw_only=True)
+class Payload:
+    """What runs: ``argv``, ``env`` ("NAME=value"), ``user`` and ``workdir``, all decided."""
+
+    argv: tuple[str, ...]
+    env: tuple[str, ...]
+    user: str
+    workdir: str
+    groups: tuple[str, ...] = ()
+
+
+def add_tree(plan: Plan, tree: Tree, *, read_only: bool = False) -> None:
+    """Add the root file system. With ``read_only``, mount targets can still be made; the caller closes it later."""
+    flags = (p.OVERLAY_VOLATILE if tree.volatile else 0) | (p.OVERLAY_JOINED if tree.joined else 0)
+    run = tree.scaffold
+    plan.add(p.MEMORY, f"{run}/memory", subject="the mount point for files in memory")
+    lowers = (*tree.lowers, f"{run}/stubs")
+    words = f"the root file system of {len(tree.lowers)} layers"
+    plan.add(p.OVERLAY, f"{run}/root", tree.upper, tree.work, *lowers, flags=flags, subject=words)
+    for path in tree.passthrough:
+        # The lowest layer is the host image's own: its directory only marks the place.
+        below = tuple(lower + path for lower in tree.lowers[:-1] if os.path.isdir(lower + path))  # noqa: PTH112
+        writable = tree.upper and not read_only
+        upper = tree.upper + path if writable else ""
+        work = f"{tree.work}{path.replace('/', '.')}" if writable else ""
+        plan.add(
+            p.OVERLAY, path, upper, work, *below, path, flags=flags | p.OVERLAY_INSIDE, subject=f"{path} of the host"
+        )
+
+
+def prepare_upper(tree: Tree) -> None:
+    """Make the directories that the tree's upper side needs, with the mode and owner of what they lie on."""
+    for path in ("", *tree.passthrough):
+        below = os.stat(path or tree.lowers[0]) if tree.lowers else None  # noqa: PTH116
+        upper = tree.upper + path
+        os.mkdir(upper)  # noqa: PTH102
+        os.chmod(upper, stat.S_IMODE(below.st_mode) if below else 0o755)  # noqa: PTH101  whatever the caller's umask
+        if below is not None and (below.st_uid or below.st_gid):
+            os.chown(upper, below.st_uid, below.st_gid)
+        os.mkdir(f"{tree.work}{path.replace('/', '.')}", 0o700)  # noqa: PTH102
+
+
+def settle_upper(tree: Tree) -> None:
+    """Make an upper side a layer: takes back what :func:`prepare_upper` made and nothing used, and its own trace.
+
+    The time of the root directory is the lower one's again: it changed because the layer was being made.
+    """
+    for path in tree.passthrough:
+        try:
+            os.rmdir(tree.upper + path)  # noqa: PTH106
+        except OSError as error:
+            if error.errno not in (errno.ENOTEMPTY, errno.EEXIST):
+                raise
+    time = os.stat(tree.lowers[0]).st_mtime_ns if tree.lowers else 0  # noqa: PTH116
+    os.utime(tree.upper, ns=(time, time))
+
+
+def add_kernel_filesystems(plan: Plan, *, shm_size: int, privileged: bool) -> None:
+    """Add /proc, /dev and /sys."""
+    plan.add(p.MOUNT, "proc", "/proc", "", flags=Attr.NOSUID | Attr.NODEV | Attr.NOEXEC, a=p.MAKE_DIRECTORY)
+    # nodev: the nodes are mounts of the host's, so one that the container's root makes here opens nothing.
+    dev = Attr.NOSUID | Attr.NODEV | Attr.NOEXEC
+    plan.add(p.MOUNT, "tmpfs", "/dev", "mode=755,size=65536k", flags=dev, a=p.MAKE_DIRECTORY)
+    for path, major, minor in DEVICES:
+        plan.add(p.DEVICE, path, path, a=major, b=minor)
+    for path, target in LINKS:
+        plan.add(p.SYMLINK, path, target)
+    pts = "newinstance,ptmxmode=0666,mode=0620,gid=5"
+    plan.add(p.MOUNT, "devpts", "/dev/pts", pts, flags=Attr.NOSUID | Attr.NOEXEC, a=p.MAKE_DIRECTORY)
+    shm = f"mode=1777,size={shm_size}"
+    all_off = Attr.NOSUID | Attr.NODEV | Attr.NOEXEC
+    plan.add(p.MOUNT, "tmpfs", "/dev/shm", shm, flags=all_off, a=p.MAKE_DIRECTORY)  # noqa: S108
+    plan.add(p.MOUNT, "mqueue", "/dev/mqueue", "", flags=all_off, a=p.MAKE_DIRECTORY)
+    sys_flags = all_off | (0 if privileged else Attr.RDONLY)
+    plan.add(p.MOUNT, "sysfs", "/sys", "", flags=sys_flags, a=p.MAKE_DIRECTORY)
+
+
+def add_mounts(plan: Plan, mounts: Iterable[Mount]) -> None:
+    """Add the caller's own mounts; parents come before what lies below them."""
+    for index, mount in enumerate(mounts):
+        words = f"mounts[{index}]: {mount.source or mount.type} on {mount.target}"
+        flags = _attributes(mount)
+        if mount.type == "tmpfs":
+            data = mount.data or "mode=1777"
+            plan.add(p.MOUNT, "tmpfs", mount.target, data, flags=flags, a=p.MAKE_DIRECTORY, subject=words)
+        else:
+            how = p.MAKE_LIKE_SOURCE | p.BIND_RECURSIVE
+            plan.add(p.BIND, mount.source, mount.target, flags=flags, a=how, subject=words)
+
+
+def _attributes(mount: Mount) -> int:
+    # nodev always: a device comes in by the option `devices`, not by a node in a directory that the payload can write.
+    chosen = ((mount.read_only, Attr.RDONLY), (mount.nosuid, Attr.NOSUID), (mount.noexec, Attr.NOEXEC))
+    return sum((flag for on, flag in chosen if on), start=Attr.NODEV)
+
+
+def add_devices(plan: Plan, spec: ContainerSpec) -> None:
+    """Add the host's devices that the caller asked for (all of them for ``privileged``)."""
+    wanted = [(device.source, device.target) for device in spec.devices]
+    for source, target in [*wanted, *(_host_devices() if spec.privileged else ())]:
+        try:
+            status = os.stat(source)  # noqa: PTH116
+        except OSError as error:
+            raise SpecError("devices", source, f"{error.strerror}; name a device node of this host") from error
+        major, minor = os.major(status.st_rdev), os.minor(status.st_rdev)
+        plan.add(p.DEVICE, source, target, a=major, b=minor, subject=f"device {source} as {target}")
+
+
+def _host_devices() -> list[tuple[str, str]]:
+    taken = {path for path, _, _ in DEVICES}
+    found = []
+    with os.scandir("/dev") as entries:
+        for entry in entries:
+            node = not entry.is_symlink() and not entry.is_dir() and not entry.is_file()
+            if node and entry.path not in taken and entry.name not in ("ptmx", "console"):
+                found.append((entry.path, entry.path))
+    return sorted(found)
+
+
+def add_etc(plan: Plan, spec: ContainerSpec, hostname: str) -> None:
+    """Add /etc/hosts, /etc/hostname, and /etc/resolv.conf where the host's network is shared."""
+    plan.add(p.FILE, "/etc/hostname", f"{hostname}\n", flags=0o644, subject="/etc/hostname")
+    lines = ["127.0.0.1\tlocalhost", "::1\tlocalhost ip6-localhost ip6-loopback", f"127.0.1.1\t{hostname}"]
+    lines += [f"{address}\t{host}" for host, address in spec.extra_hosts.items()]
+    plan.add(p.FILE, "/etc/hosts", "\n".join(lines) + "\n", flags=0o644, subject="/etc/hosts")
+    if spec.network == "host":
+        content = _read_or_empty("/etc/resolv.conf")
+        plan.add(p.FILE, "/etc/resolv.conf", content, flags=0o644, subject="/etc/resolv.conf")
+
+
+def _read_or_empty(path: str) -> bytes:
+    try:
+        with open(path, "rb") as file:  # noqa: PTH123
+            return file.read()
+    except FileNotFoundError:
+        return b""
+
+
+def add_identity(plan: Plan, payload: Payload, spec: ContainerSpec) -> None:
+    """Add what the payload is: limits, directory, user, capabilities, environment, program. The last of every plan."""
+    for name, (soft, hard) in spec.ulimits.items():
+        plan.add(p.RLIMIT, flags=RLIMITS[name], a=soft, b=hard, subject=f"ulimit {name}={soft}:{hard}")
+    kept = spec.capability_mask()
+    plan.add(p.CAPABILITIES, flags=kept, subject="the bounding set")
+    plan.add(p.WORKDIR, payload.workdir, subject=f"working directory {payload.workdir}")
+    plan.add(p.USER, payload.user, *payload.groups, subject=_user_words(payload))
+    plan.add(p.CAPABILITIES, flags=kept, a=1, subject="the capability sets")
+    if spec.no_new_privileges and not spec.privileged:
+        plan.add(p.NO_NEW_PRIVILEGES)
+    plan.add(p.UMASK, flags=0o022)
+    plan.add(p.ENV, *payload.env, subject="the environment")
+    plan.add(p.EXEC, *payload.argv, subject=payload.argv[0])
+    plan.argv = payload.argv
+
+
+def _user_words(payload: Payload) -> str:
+    return f"user {payload.user!r}, in the container's /etc/passwd and /etc/group"
+
+
+def container_plan(spec: ContainerSpec, payload: Payload, tree: Tree, hostname: str) -> Plan:
+    """Return the whole plan of a container's main process."""
+    namespaces = NEWNS | NEWCGROUP | NEWUTS | NEWIPC | NEWPID | (0 if spec.network == "host" else NEWNET)
+    plan = Plan(clone_flags=namespaces)
+    add_tree(plan, tree, read_only=spec.read_only)
+    add_kernel_filesystems(plan, shm_size=spec.shm_size, privileged=spec.privileged)
+    add_devices(plan, spec)
+    add_mounts(plan, spec.filesystems())
+    add_etc(plan, spec, hostname)
+    plan.add(p.DIRECTORY, payload.workdir, flags=0o755, subject=f"working directory {payload.workdir}")
+    if spec.read_only:
+        plan.add(p.ROOT_READ_ONLY)
+    for name, value in spec.sysctls.items():
+        plan.add(p.SYSCTL, sysctl_path(name), value, subject=f"sysctl {name}={value}")
+    if not spec.privileged:
+        plan.add(p.MASK, *MASKED, subject="masked paths")
+        plan.add(p.READ_ONLY, *READ_ONLY, subject="read-only paths")
+    plan.add(p.PIVOT)
+    plan.add(p.HOSTNAME, hostname, subject=f"hostname {hostname}")
+    if spec.network != "host":
+        plan.add(p.LOOPBACK, subject="the loopback interface")
+    add_identity(plan, payload, spec)
+    return plan
+
+
+def exec_plan(spec: ContainerSpec, payload: Payload) -> Plan:
+    """Return the plan of a further process in a running container. ``target_fd`` is for the caller to set."""
+    plan = Plan(flags=p.PLAN_JOIN, clone_flags=NEWNS | NEWCGROUP | NEWUTS | NEWIPC | NEWPID | NEWNET)
+    add_identity(plan, payload, spec)
+    return plan
+
+
+def transfer_plan(tree: Tree | None, directory: str, scaffold: str) -> Plan:
+    """Return the beginning of a plan that unpacks or packs: in a merged tree, or (None) in a bare directory."""
+    plan = Plan(clone_flags=NEWNS)
+    if tree is None:
+        plan.add(p.BIND_ROOT, f"{scaffold}/root", directory, subject=directory)
+    else:
+        add_tree(plan, tree)
+    plan.add(p.PIVOT)
+    return plan

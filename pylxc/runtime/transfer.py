@@ -1,0 +1,137 @@
+"""Moves trees in and out as tar streams, through the helper: the only code that touches a tree on behalf of an archive.
+
+Invariant: an archive is unpacked by a process whose whole world is the destination (a private mount namespace, pivoted
+into it), so no name in it can mean anything outside. Nothing is read into memory as a whole.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+from pylxc.runtime import isolation, native, process
+from pylxc.runtime import plan as p
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from typing import BinaryIO
+
+    from pylxc.runtime.isolation import Tree
+    from pylxc.runtime.native import Child
+
+CHUNK = 1 << 20
+UNPACKED_LIMIT = 1 << 40  # bytes of file content that one archive may unpack to
+
+
+def unpack(  # noqa: PLR0913  the operands of one operation
+    feed: Callable[[BinaryIO], object],
+    *,
+    scaffold: str,
+    tree: Tree | None = None,
+    directory: str = "",
+    destination: str = "/",
+    flags: int = 0,
+    limit: int = UNPACKED_LIMIT,
+    subject: str = "the archive",
+) -> None:
+    """Unpack what ``feed`` writes (a tar stream) into ``destination`` of a merged tree or of a bare directory.
+
+    Raises:
+        SpawnError: stage "unpack"; the subject names the entry.
+    """
+    plan = isolation.transfer_plan(tree, directory, scaffold)
+    ours, theirs = -1, -1
+    try:
+        theirs, ours = os.pipe()
+        plan.add(p.UNPACK, destination, flags=flags, a=plan.descriptor(theirs), b=limit, subject=subject)
+        child = _spawn(plan)
+    except BaseException:
+        _close(ours)
+        raise
+    finally:
+        _close(theirs)
+    with _ending(child):
+        try:
+            with open(ours, "wb", buffering=CHUNK) as out:  # noqa: PTH123  a descriptor
+                feed(out)
+        except BrokenPipeError:
+            # The helper stopped reading: its own report says why.
+            pass
+
+
+@contextmanager
+def packed(directory: str, *, scaffold: str, flags: int = p.PACK_LAYER, path: str = "/") -> Iterator[BinaryIO]:
+    """Yield a stream to read the tree of a bare directory from, as a deterministic tar.
+
+    Raises:
+        SpawnError: stage "pack", on leaving the block.
+    """
+    plan = isolation.transfer_plan(None, directory, scaffold)
+    ours, theirs = -1, -1
+    try:
+        ours, theirs = os.pipe()
+        plan.add(p.PACK, path, flags=flags, a=plan.descriptor(theirs), subject=directory)
+        child = _spawn(plan)
+    except BaseException:
+        _close(ours)
+        raise
+    finally:
+        _close(theirs)
+    with _ending(child), open(ours, "rb", buffering=0) as stream:  # noqa: PTH123  a descriptor
+        yield stream
+
+
+def run(plan: p.Plan) -> None:
+    """Carry out a plan that neither executes nor streams anything. Raises SpawnError."""
+    with _ending(_spawn(plan)):
+        pass
+
+
+def copy(source: BinaryIO, target: BinaryIO) -> None:
+    """Copy a stream to its end in large pieces."""
+    while chunk := source.read(CHUNK):
+        target.write(chunk)
+
+
+def digest_of(directory: str, *, scaffold: str) -> tuple[str, int]:
+    """Return the diff id of a layer tree ("sha256:…") and the size of its tar (bytes), without keeping the tar."""
+    total, size = hashlib.sha256(), 0
+    buffer = bytearray(CHUNK)
+    view = memoryview(buffer)
+    with packed(directory, scaffold=scaffold) as stream:
+        while n := stream.readinto(buffer):  # type: ignore[attr-defined]
+            total.update(view[:n])
+            size += n
+    return f"sha256:{total.hexdigest()}", size
+
+
+def _spawn(plan: p.Plan) -> Child:
+    plan.flags |= p.PLAN_KILL_WITH_OWNER
+    plan.owner_fd = plan.descriptor(native.own_pidfd())
+    return native.spawn(plan, [-1, -1, -1, -1, -1, *plan.extra_fds])
+
+
+@contextmanager
+def _ending(child: Child) -> Iterator[None]:
+    """Wait for a transfer at the end of the block and raises what went wrong in it; kills it when the block failed."""
+    try:
+        yield
+        ending = native.read_ending(child)
+        process.settle(child)
+        if ending is None or ending.error is not None:
+            raise ending.error if ending is not None and ending.error is not None else _killed()
+    finally:
+        process.finish(child)
+
+
+def _killed() -> Exception:
+    from pylxc.errors import StoreError  # noqa: PLC0415
+
+    return StoreError("the helper", "was killed during a transfer; nothing was kept, try again")
+
+
+def _close(fd: int) -> None:
+    if fd >= 0:
+        os.close(fd)

@@ -1,0 +1,297 @@
+"""Everything that can be said about a container, in one value.
+
+Invariant: a :class:`ContainerSpec` that exists is valid, holds each option in its one normal form, asks for nothing
+that this version does not carry out, and survives ``to_json``/``from_json`` unchanged.
+"""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING, Any
+
+import attrs
+
+from pylxc.capabilities import capability_mask, effective_capabilities
+from pylxc.errors import SpecError, UnsupportedError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+    from typing import Literal
+
+    from pylxc.imageconfig import Healthcheck
+    from pylxc.mounts import Mount
+    from pylxc.normalise import Device, Port
+    from pylxc.options import Options
+
+DEFAULT_SHM_SIZE = 64 << 20
+DEFAULT_STOP_TIMEOUT = 10.0
+
+_MACHINES = {
+    "x86_64": "amd64",
+    "aarch64": "arm64",
+    "armv7l": "arm/v7",
+    "i686": "386",
+    "ppc64le": "ppc64le",
+    "s390x": "s390x",
+    "riscv64": "riscv64",
+    "loongarch64": "loong64",
+}
+
+
+def this_platform() -> str:
+    """Return the platform whose programs this machine runs, for example ``"linux/amd64"``."""
+    machine = os.uname().machine
+    return f"linux/{_MACHINES.get(machine, machine)}"
+
+
+# Option -> (the values that are carried out beside the default, what to do instead). The work that carries an option
+# out deletes its line; nothing else need change.
+_NOT_YET: dict[str, tuple[tuple[object, ...], str]] = {
+    "network": (("host",), 'give "none" (loopback only; connect() reaches it) or "host"'),
+    "ports": ((), 'use Container.connect(port), or network="host"'),
+    "aliases": ((), "leave it out: there are no networks to be known on"),
+    "dns": ((), 'give extra_hosts, or network="host", which has the host\'s'),
+    "memory": ((), "leave it out: there are no resource limits so far"),
+    "memory_swap": ((), "leave it out: there are no resource limits so far"),
+    "cpus": ((), "leave it out: there are no resource limits so far"),
+    "cpu_shares": ((), "leave it out: there are no resource limits so far"),
+    "cpuset": ((), "leave it out: there are no resource limits so far"),
+    "pids_limit": ((), 'give ulimits={"nproc": n}'),
+    "io_weight": ((), "leave it out: there are no resource limits so far"),
+    "oom_score_adj": ((), "leave it out: there are no resource limits so far"),
+    "seccomp": ((), "leave it out: there are no system call filters so far"),
+    "userns": (("host",), 'leave it out, or give "host"'),
+    "pid": ((), "leave it out: a container has its own"),
+    "ipc": ((), "leave it out: a container has its own"),
+    "uts": ((), "leave it out: a container has its own"),
+    "cgroup": ((), "leave it out: a container has its own"),
+    "tty": ((), "run it without a terminal (-i alone keeps standard input open)"),
+    "init": ((), "leave it out; put a small init of your own in the entrypoint"),
+    "restart": (("no",), "start it again yourself"),
+    "healthcheck": ((), "use exec"),
+    "pull": (("never",), 'make the image with Image.build, Image.bootstrap or Image.from_tar, and give "missing"'),
+    "platform": ((this_platform(),), f"images of {this_platform()} run here"),
+    "log": ((), "leave it out: a detached container logs to a file"),
+}
+
+
+def _refuse(option: str, value: object) -> None:
+    if option in ("mounts", "volumes"):
+        if any(mount.type == "volume" for mount in value):  # type: ignore[attr-defined]
+            raise UnsupportedError(
+                "named volumes", 'not in this version of pylxc; bind a directory of the host: {"/host": "/in"}'
+            )
+        return
+    if option in _NOT_YET:
+        carried_out, remedy = _NOT_YET[option]
+        if value not in carried_out:
+            raise UnsupportedError(f"{option}={value!r}", f"not in this version of pylxc; {remedy}")
+
+
+@attrs.frozen(kw_only=True)
+class ContainerSpec:
+    """Everything that is said about a container when it is made. The verbs take each option as a keyword.
+
+    Sizes are in bytes, durations in seconds. None, where it can be had, means: as the image or the engine has it.
+
+    Raises SpecError, naming the option, the value and what would do; UnsupportedError for what this version does not
+    carry out. ``env_file`` is read when the spec is made: its variables join ``env``, which has precedence.
+
+    Example::
+
+        spec = ContainerSpec.from_options("debian:bookworm", ["env"], {"volumes": {"/srv": "/srv:ro"}})
+        assert spec.volumes[0].read_only
+    """
+
+    image: str
+    command: tuple[str, ...] | None = None
+
+    name: str | None = None
+    hostname: str | None = None
+    env: dict[str, str] = attrs.field(factory=dict, hash=False)
+    env_file: tuple[str, ...] = ()
+    workdir: str | None = None
+    user: str | None = None
+    entrypoint: tuple[str, ...] | None = None
+    labels: dict[str, str] = attrs.field(factory=dict, hash=False)
+
+    mounts: tuple[Mount, ...] = ()
+    volumes: tuple[Mount, ...] = ()
+    tmpfs: tuple[Mount, ...] = ()
+    read_only: bool = False
+
+    ports: tuple[Port, ...] = ()
+    network: str = "none"
+    aliases: tuple[str, ...] = ()
+    dns: tuple[str, ...] = ()
+    extra_hosts: dict[str, str] = attrs.field(factory=dict, hash=False)
+
+    memory: int | None = None
+    memory_swap: int | None = None
+    cpus: float | None = None
+    cpu_shares: int | None = None
+    cpuset: str | None = None
+    pids_limit: int | None = None
+    io_weight: int | None = None
+    shm_size: int = DEFAULT_SHM_SIZE
+    ulimits: dict[str, tuple[int, int]] = attrs.field(factory=dict, hash=False)
+    oom_score_adj: int | None = None
+
+    cap_add: tuple[str, ...] = ()
+    cap_drop: tuple[str, ...] = ()
+    privileged: bool = False
+    devices: tuple[Device, ...] = ()
+    seccomp: str | None = None
+    no_new_privileges: bool = True
+    userns: str | None = None
+    pid: str | None = None
+    ipc: str | None = None
+    uts: str | None = None
+    cgroup: str | None = None
+    sysctls: dict[str, str] = attrs.field(factory=dict, hash=False)
+
+    tty: bool = False
+    stdin: bool = False
+    init: bool = False
+    stop_signal: str | None = None
+    stop_timeout: float = DEFAULT_STOP_TIMEOUT
+    restart: str | None = None
+    healthcheck: Healthcheck | str | None = None
+    detach: bool = False
+    remove: bool = False
+    pull: Literal["missing", "always", "never"] = "missing"
+    platform: str | None = None
+    log: str | None = None
+
+    def __attrs_post_init__(self) -> None:
+        """Bring what differs from the default into its normal form. Every start passes here: defaults cost nothing."""
+        from pylxc.normalise import NORMAL  # noqa: PLC0415  5 ms that `import pylxc` need not take
+
+        for option, normalise in NORMAL.items():
+            value = getattr(self, option)
+            default = _DEFAULTS[option]
+            if value is default:
+                continue
+            normal = default if value is None else normalise(option, value)
+            object.__setattr__(self, option, normal)
+            if normal != default:
+                _refuse(option, normal)
+        if self.env_file:
+            self._join_env_file()
+        self._check_together()
+
+    def _join_env_file(self) -> None:
+        from pylxc.normalise import read_env_file  # noqa: PLC0415  as above
+
+        env: dict[str, str] = {}
+        for path in self.env_file:
+            env.update(read_env_file(path))
+        object.__setattr__(self, "env", {**env, **self.env})
+        object.__setattr__(self, "env_file", ())
+
+    def _check_together(self) -> None:
+        """Refuse options that are right one by one, but not together."""
+        seen: set[str] = set()
+        for mount in self.filesystems():
+            if mount.target in seen:
+                raise SpecError("mounts", mount.target, "two mounts have this target, and one would hide the other")
+            seen.add(mount.target)
+        if self.network == "host":
+            from pylxc.normalise import sysctl_path  # noqa: PLC0415  as above
+
+            for name in self.sysctls:
+                if sysctl_path(name).startswith("net/"):
+                    raise SpecError("sysctls", name, 'with network="host" it would change the host; set it there')
+
+    @classmethod
+    def from_options(
+        cls, image_ref: str, command: str | Sequence[str] | None, options: Options | Mapping[str, Any]
+    ) -> ContainerSpec:
+        """Return the spec for a verb's arguments. Raises SpecError for an option that does not exist."""
+        for option in options:
+            if option not in _DEFAULTS or option in ("image", "command"):
+                raise SpecError(option, options[option], f"there is no such option{_suggestion(option)}")  # type: ignore[literal-required]
+        return cls(image=image_ref, command=command, **options)  # type: ignore[arg-type]  # brought into form above
+
+    def filesystems(self) -> tuple[Mount, ...]:
+        """Return all mounts, parents before what lies below them."""
+        if not (self.mounts or self.volumes or self.tmpfs):
+            return ()
+        return tuple(sorted((*self.mounts, *self.volumes, *self.tmpfs), key=lambda mount: mount.target.count("/")))
+
+    def capabilities(self) -> frozenset[str]:
+        """Return the names of the capabilities that it keeps, without ``CAP_``."""
+        return effective_capabilities(self.cap_add, self.cap_drop, privileged=self.privileged)
+
+    def capability_mask(self) -> int:
+        """Return the capabilities that it keeps as a bit mask, bit n for capability n."""
+        return capability_mask(self.capabilities())
+
+    def argv(self, entrypoint: Sequence[str] | None, cmd: Sequence[str] | None) -> tuple[str, ...]:
+        """Return what is executed, given the image's entrypoint and command.
+
+        An entrypoint of one's own drops the image's command; a command of one's own replaces it. It may be empty.
+        """
+        if self.entrypoint is not None:
+            return (*self.entrypoint, *(self.command or ()))
+        return (*(entrypoint or ()), *(self.command if self.command is not None else cmd or ()))
+
+    def to_json(self) -> str:
+        """Return the spec as JSON (ASCII, one line). Options at their default are left out."""
+        import json  # noqa: PLC0415  not needed by callers that store nothing
+
+        changed = {
+            option: getattr(self, option)
+            for option in _DEFAULTS
+            if getattr(self, option) not in (_DEFAULTS[option], {})
+        }
+        return json.dumps(changed, default=lambda value: attrs.asdict(value, recurse=False), separators=(",", ":"))
+
+    @classmethod
+    def from_json(cls, text: str | bytes) -> ContainerSpec:
+        """Return the spec that ``to_json`` wrote. Raises SpecError where it is none."""
+        import json  # noqa: PLC0415
+
+        try:
+            fields = json.loads(text)
+        except ValueError as error:
+            raise SpecError("spec", text, f"is not JSON: {error}") from error
+        if not isinstance(fields, dict) or "image" not in fields or set(fields) - set(_DEFAULTS):
+            raise SpecError("spec", text, "is not a container's spec; another version of pylxc may have written it")
+        return cls(**fields)
+
+
+_DEFAULTS: dict[str, Any] = {
+    field.name: {} if isinstance(field.default, attrs.Factory) else field.default  # type: ignore[arg-type]
+    for field in attrs.fields(ContainerSpec)
+}
+
+# Names that other tools give to an option: docker's flags and docker-py's keywords.
+_OTHER_NAMES = {
+    "environment": "env",
+    "working_dir": "workdir",
+    "cwd": "workdir",
+    "auto_remove": "remove",
+    "rm": "remove",
+    "mem_limit": "memory",
+    "memswap_limit": "memory_swap",
+    "network_mode": "network",
+    "cpuset_cpus": "cpuset",
+    "publish": "ports",
+    "volume": "volumes",
+    "interactive": "stdin",
+    "stdin_open": "stdin",
+    "security_opt": "no_new_privileges",
+    "restart_policy": "restart",
+    "userns_mode": "userns",
+    "pid_mode": "pid",
+    "ipc_mode": "ipc",
+    "add_host": "extra_hosts",
+}
+
+
+def _suggestion(option: str) -> str:
+    import difflib  # noqa: PLC0415  only where there is a mistake to explain
+
+    near = [_OTHER_NAMES[option]] if option in _OTHER_NAMES else difflib.get_close_matches(option, _DEFAULTS, 1)
+    return f"; did you mean {near[0]!r}?" if near else "; ContainerSpec lists them all"

@@ -1,0 +1,54 @@
+"""What a container is doing, as a value.
+
+Invariant: a :class:`Status` is a snapshot; asking it never asks the kernel again.
+"""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING
+
+from pylxc.units import format_age, format_span
+
+if TYPE_CHECKING:
+    from pylxc.runtime.record import Record
+
+
+class Status(str):
+    """A container's state: the word "created", "running" or "exited", with what else is known.
+
+    ``pid`` (on the host, 0 when it does not run), ``started_at`` and ``finished_at`` (s since the epoch, None where there
+    is none), ``exit_code`` (None until it has ended), ``signal`` (that ended it, 0 = none).
+
+    Example:
+        >>> status = container.status()                                             # doctest: +SKIP
+        >>> status == "exited", status.exit_code
+        (True, 0)
+
+    """
+
+    __slots__ = ("exit_code", "finished_at", "pid", "signal", "started_at")
+
+    pid: int
+    started_at: float | None
+    finished_at: float | None
+    exit_code: int | None
+    signal: int
+
+    @classmethod
+    def of(cls, record: Record) -> Status:
+        """Return the status that a monitor's record tells."""
+        status = cls(record.state)
+        for name in cls.__slots__:
+            setattr(status, name, getattr(record, name))
+        return status
+
+    def describe(self) -> str:
+        """Return docker's phrase: "Created", "Up 5 minutes", "Exited (0) 2 hours ago"."""
+        now = time.time()
+        if self == "running":
+            return f"Up {format_span(max(0.0, now - (self.started_at or now)))}"
+        if self == "exited":
+            ago = "" if self.finished_at is None else f" {format_age(now - self.finished_at)}"
+            return f"Exited ({self.exit_code}){ago}"
+        return self.capitalize()

@@ -1,0 +1,146 @@
+"""The verbs: ``run``, ``start``, ``create``, ``popen``.
+
+Invariant: each makes one container through the engine; ``run`` leaves nothing of it behind, however it ends.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from pylxc.container import complete
+from pylxc.process import Process
+from pylxc.streams import DEVNULL, PIPE, StreamSet
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+    from typing import Any
+
+    from pylxc.container import Container
+    from pylxc.engine import Engine
+    from pylxc.image import Image
+    from pylxc.result import Result
+    from pylxc.streams import StreamOption
+
+    Command = str | Sequence[str] | None
+
+
+def run(  # noqa: PLR0913  the public contract
+    image: str | Image,
+    command: Command = None,
+    *,
+    input: bytes | None = None,  # noqa: A002  subprocess's name
+    timeout: float | None = None,
+    check: bool = True,
+    stdout: StreamOption = None,
+    stderr: StreamOption = None,
+    on_output: Callable[[str, bytes], object] | None = None,
+    engine: Engine | None = None,
+    **options: Any,
+) -> Result:
+    """Run a command in a new container, to its end, and remove the container.
+
+    Args:
+        image: a reference, an :class:`~pylxc.Image`, or ``"host"``.
+        command: a list of words, or a string that is cut into words; None = the image's own.
+        input: bytes for its standard input (None: /dev/null).
+        timeout: seconds after which it is killed.
+        check: raise ExitError for a non-zero status.
+        stdout: None = captured; a file, a descriptor, ``subprocess.DEVNULL`` or ``pylxc.INHERIT``.
+        stderr: likewise, or ``subprocess.STDOUT``.
+        on_output: called with ("stdout" or "stderr", bytes) for each chunk as it comes.
+        engine: the store to use (default: ``Engine.default()``).
+        options: the fields of :class:`~pylxc.ContainerSpec`.
+
+    Raises:
+        ExitError: the status was not zero; it carries the Result.
+        TimeoutExpired: it was killed; it carries what was captured.
+        SpawnError: it could not be started; it names the step.
+        ImageNotFound, SpecError, UnsupportedError.
+
+    Example:
+        >>> pylxc.run("host", ["echo", "hello"]).text                               # doctest: +SKIP
+        'hello\\n'
+
+    """
+    container = _make(engine, image, command, {**options, "remove": True})
+    try:
+        streams = StreamSet(PIPE if input is not None else DEVNULL, _captured(stdout), _captured(stderr))
+        child = container._spawn(streams, log=False)  # noqa: SLF001  the verbs are the container's other half
+        argv = child.plan.argv
+        return complete(child, argv, streams, input, timeout, check=check, on_output=on_output)
+    finally:
+        container._discard()  # noqa: SLF001
+
+
+def start(image: str | Image, command: Command = None, *, engine: Engine | None = None, **options: Any) -> Container:
+    """Make a container and start it; its output goes to its log.
+
+    It belongs to the calling process, and ends with it, unless ``detach=True``. As a context manager it is removed when
+    the block is left. Arguments and errors are those of :func:`run`.
+
+    Example:
+        >>> with pylxc.start("redis:seed") as container:                            # doctest: +SKIP
+        ...     container.wait_ready(port=6379)
+
+    """
+    container = _make(engine, image, command, options)
+    try:
+        container.start()
+    except BaseException:
+        container._discard()  # noqa: SLF001
+        raise
+    return container
+
+
+def create(image: str | Image, command: Command = None, *, engine: Engine | None = None, **options: Any) -> Container:
+    """Make a container without starting it. Arguments and errors are those of :func:`run`.
+
+    Example:
+        >>> container = pylxc.create("redis:seed", name="cache")                    # doctest: +SKIP
+        >>> container.start()
+
+    """
+    return _make(engine, image, command, options)
+
+
+def popen(  # noqa: PLR0913  the public contract
+    image: str | Image,
+    command: Command = None,
+    *,
+    stdin: StreamOption = PIPE,
+    stdout: StreamOption = PIPE,
+    stderr: StreamOption = PIPE,
+    engine: Engine | None = None,
+    **options: Any,
+) -> Process:
+    """Start a container whose main process has its streams in the caller's hands, like ``subprocess.Popen``.
+
+    ``stdin``, ``stdout`` and ``stderr`` take what ``subprocess`` takes, and ``pylxc.INHERIT``; by default all are pipes.
+    The container is removed when the process has ended, unless ``remove=False``. Errors are those of :func:`run`.
+
+    Example:
+        >>> with pylxc.popen("host", ["tr", "a-z", "A-Z"]) as process:              # doctest: +SKIP
+        ...     process.communicate(b"hello")
+        (b'HELLO', b'')
+
+    """
+    container = _make(engine, image, command, {"remove": True, **options})
+    try:
+        streams = StreamSet(stdin, stdout, stderr)
+        child = container._spawn(streams, log=False)  # noqa: SLF001
+    except BaseException:
+        container._discard()  # noqa: SLF001
+        raise
+    on_end = container._discard if container.spec.remove else None  # noqa: SLF001
+    return Process(child, child.plan.argv, container, pipes=streams.pipes, on_end=on_end)
+
+
+def _captured(option: StreamOption) -> StreamOption:
+    return PIPE if option is None else option
+
+
+def _make(engine: Engine | None, image: str | Image, command: Command, options: dict[str, Any]) -> Container:
+    from pylxc.engine import Engine as EngineClass  # noqa: PLC0415  `import pylxc` stays cheap
+
+    chosen = engine if engine is not None else EngineClass.default()
+    return chosen.create_container(image, command, options)

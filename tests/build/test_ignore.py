@@ -1,0 +1,118 @@
+"""The patterns of .dockerignore."""
+
+from __future__ import annotations
+
+import pytest
+
+from pylxc.build.ignore import Ignore
+from pylxc.errors import DockerfileError
+
+CASES = [
+    # one pattern, a path, excluded?
+    ("a", "a", True),
+    ("a", "a/b/c", True),
+    ("a", "b/a", False),
+    ("a", "ab", False),
+    ("/a", "a", True),
+    ("//a", "a", True),
+    ("a/", "a", True),
+    ("./a", "a", True),
+    ("a/../b", "b", True),
+    ("../a", "a", False),
+    ("  a\t", "a", True),
+    ("# a", "# a", False),
+    (" # a", "# a", True),  # only a '#' in the first column is a comment
+    (".", "a", False),
+    ("/", "a", False),
+    ("*", "a", True),
+    ("*", ".git", True),
+    ("*", "a/b", True),
+    ("*.go", "a.go", True),
+    ("*.go", "d/a.go", False),
+    ("*/temp*", "d/temporary.txt", True),
+    ("*/temp*", "d/temp/x", True),
+    ("*/temp*", "d/e/temp", False),
+    ("*/*/temp*", "d/e/temp", True),
+    ("temp?", "tempa", True),
+    ("temp?", "temp", False),
+    ("temp?", "temp/", False),
+    ("a?b", "a/b", False),
+    ("**/*.go", "a.go", True),
+    ("**/*.go", "x/y/a.go", True),
+    ("**/*.go", "x/y/a.goo", False),
+    ("**", "anything/at/all", True),
+    ("a/**", "a/b", True),
+    ("a/**", "a", False),
+    ("a/**/b", "a/b", True),
+    ("a/**/b", "a/x/y/b", True),
+    ("a/**/b", "ab", False),
+    ("**/node_modules", "x/node_modules/y/z", True),
+    ("[a-c]x", "bx", True),
+    ("[a-c]x", "dx", False),
+    ("[^a-c]x", "dx", True),
+    ("[^a-c]x", "ax", False),
+    (r"[\]]", "]", True),
+    (r"[a\-z]", "-", True),
+    (r"[a\-z]", "m", False),
+    (r"\*", "*", True),
+    (r"\*", "a", False),
+    ("a.b", "axb", False),
+    ("a+(b)|{c}$^", "a+(b)|{c}$^", True),
+    ("é*", "ete", False),
+    ("é*", "étude", True),
+    ("A", "a", False),
+]
+
+
+@pytest.mark.parametrize(("pattern", "path", "excluded"), CASES)
+def test_one_pattern(pattern, path, excluded):
+    assert Ignore.parse(pattern + "\n").excludes(path) is excluded
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("*.md\n!README.md", {"a.md": True, "README.md": False}),
+        ("*.md\n!README*.md\nREADME-secret.md", {"README-secret.md": True, "README.md": False, "x.md": True}),
+        ("*.md\nREADME-secret.md\n!README*.md", {"README-secret.md": False, "README.md": False}),
+        ("*\n!src\n", {"src": False, "src/a": False, "a": True}),
+        ("*\n!src/*.c\n", {"src": True, "src/a.c": False, "src/a.h": True}),
+        ("d\n!d/keep\nd/keep/secret", {"d/keep/a": False, "d/keep/secret": True, "d/x": True}),
+        ("!a\n", {"a": False}),
+        ("a\n! a\n", {"a": False}),
+        ("a\n!/a/\n", {"a": False}),
+        ("\ufeffa\r\n\r\nb\r\n", {"a": True, "b": True, "c": False}),
+        ("", {"a": False}),
+    ],
+)
+def test_the_last_match_wins(text, expected):
+    ignore = Ignore.parse(text.encode())
+    assert {path: ignore.excludes(path) for path in expected} == expected
+
+
+@pytest.mark.parametrize("pattern", ["[", "[]", "[a", "[a-", "[^", "[-x]", "a\\", "[z-a]", "!", "!  "])
+def test_bad_pattern_names_its_line(pattern):
+    with pytest.raises(DockerfileError) as caught:
+        Ignore.parse(f"fine\n\n{pattern}\n", "web.dockerignore")
+    assert (caught.value.line, caught.value.path) == (3, "web.dockerignore")
+
+
+def test_many_double_stars_cost_no_more_than_one():
+    assert not Ignore.parse("**/" * 40 + "x").excludes("/".join("a" * 200))
+
+
+def test_a_very_deep_path():
+    ignore = Ignore.parse("**/x\n")
+    assert ignore.excludes("d/" * 3000 + "x/y")
+    assert not ignore.excludes("d/" * 3000 + "y")
+
+
+def test_pruning_is_only_said_where_nothing_below_can_come_back():
+    assert Ignore.parse("a\n").prunes("a")
+    assert not Ignore.parse("a\n").prunes("b")
+    assert not Ignore.parse("a\n!a/b\n").prunes("a")
+
+
+def test_a_path_that_is_not_utf8():
+    ignore = Ignore.parse(b"caf\xe9*\n")
+    assert ignore.excludes(b"caf\xe9.txt".decode("utf-8", "surrogateescape"))

@@ -1,0 +1,38 @@
+/* Drives unpack_tar and pack_tar without a container, for the tests and the sanitizers:
+ *
+ *     tar_main unpack ROOT FLAGS LIMIT [DESTINATION] < stream
+ *     tar_main pack ROOT FLAGS > stream
+ *
+ * ROOT becomes the root of the process first, as it is in the helper. A failure is one line on standard error: the
+ * errno, a tab and the subject; the exit status is then 1.
+ */
+#define _DEFAULT_SOURCE
+#include "../../csrc/helper/tar.h"
+#include <stdio.h>
+#include <stdlib.h>
+
+int chroot(const char *path);
+int chdir(const char *path);
+
+static int fail(int r, const char *subject)
+{
+    fprintf(stderr, "%d\t%s\n", -r, subject);
+    return 1;
+}
+
+int main(int argc, char **argv)
+{
+    char subject[244] = "";
+    int r = -EINVAL;
+    if (argc < 4 || chroot(argv[2]) < 0 || chdir("/") < 0)
+        return fail(-EINVAL, "usage: tar_main unpack|pack ROOT FLAGS [LIMIT [DESTINATION]]");
+    uint64_t flags = strtoull(argv[3], NULL, 0);
+    fd_close int top = (int)sys(openat, AT_FDCWD, argc > 5 ? argv[5] : "/", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    if (top < 0)
+        return fail(top, "destination");
+    if (strcmp(argv[1], "unpack") == 0)
+        r = unpack_tar(0, top, flags, argc > 4 ? strtoull(argv[4], NULL, 0) : 0, subject, sizeof subject);
+    else if (strcmp(argv[1], "pack") == 0)
+        r = pack_tar(1, top, flags, subject, sizeof subject);
+    return r < 0 ? fail(r, subject) : 0;
+}
