@@ -1,0 +1,126 @@
+"""A container engine in a library: build images, run and inspect containers. No daemon, no external runtime.
+
+The verbs are :func:`run`, :func:`start`, :func:`create` and :func:`popen`; the objects :class:`Image`, :class:`Layer`,
+:class:`Container` and :class:`Process`; a store is an :class:`Engine`; every failure is a :class:`PylxcError`.
+
+Invariant: importing this package loads nothing but itself; a name is loaded when it is first used (PEP 562).
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from pylxc.build.events import BuildEvent
+    from pylxc.container import Container
+    from pylxc.engine import Engine
+    from pylxc.errors import (
+        AuthError,
+        BuildError,
+        ComposeError,
+        Conflict,
+        ContainerNotFound,
+        DockerfileError,
+        ExitError,
+        ImageNotFound,
+        IntegrityError,
+        NetworkNotFound,
+        NotFound,
+        PylxcError,
+        RegistryError,
+        SpawnError,
+        SpecError,
+        StoreError,
+        TimeoutExpired,
+        UnsupportedError,
+        VolumeNotFound,
+    )
+    from pylxc.image import Image
+    from pylxc.imageconfig import Healthcheck, History, ImageConfig
+    from pylxc.layer import Layer, LayerEntry
+    from pylxc.mounts import Mount
+    from pylxc.process import Process
+    from pylxc.result import Result
+    from pylxc.runtime.logs import LogLine
+    from pylxc.spec import ContainerSpec, Device, Port
+    from pylxc.status import Status
+    from pylxc.streams import INHERIT
+    from pylxc.verbs import create, popen, run, start
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "INHERIT",
+    "AuthError",
+    "BuildError",
+    "BuildEvent",
+    "ComposeError",
+    "Conflict",
+    "Container",
+    "ContainerNotFound",
+    "ContainerSpec",
+    "Device",
+    "DockerfileError",
+    "Engine",
+    "ExitError",
+    "Healthcheck",
+    "History",
+    "Image",
+    "ImageConfig",
+    "ImageNotFound",
+    "IntegrityError",
+    "Layer",
+    "LayerEntry",
+    "LogLine",
+    "Mount",
+    "NetworkNotFound",
+    "NotFound",
+    "Port",
+    "Process",
+    "PylxcError",
+    "RegistryError",
+    "Result",
+    "SpawnError",
+    "SpecError",
+    "Status",
+    "StoreError",
+    "TimeoutExpired",
+    "UnsupportedError",
+    "VolumeNotFound",
+    "create",
+    "popen",
+    "run",
+    "start",
+]
+
+_HOMES = {
+    "build.events": ("BuildEvent",),
+    "container": ("Container",),
+    "engine": ("Engine",),
+    "image": ("Image",),
+    "imageconfig": ("Healthcheck", "History", "ImageConfig"),
+    "layer": ("Layer", "LayerEntry"),
+    "mounts": ("Mount",),
+    "process": ("Process",),
+    "result": ("Result",),
+    "runtime.logs": ("LogLine",),
+    "spec": ("ContainerSpec", "Device", "Port"),
+    "status": ("Status",),
+    "streams": ("INHERIT",),
+    "verbs": ("create", "popen", "run", "start"),
+}
+_HOME_OF = {name: module for module, names in _HOMES.items() for name in names}
+
+
+def __getattr__(name: str) -> object:
+    if name not in __all__:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from importlib import import_module  # noqa: PLC0415  `import pylxc` loads nothing
+
+    value: object = getattr(import_module(f"{__name__}.{_HOME_OF.get(name, 'errors')}"), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

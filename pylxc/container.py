@@ -357,7 +357,8 @@ class Container:
 
     def _tree(self) -> Tree:
         directory = self._directory()
-        return self._engine.tree(self.image, f"{directory}/upper", f"{directory}/work", volatile=self.spec.remove)
+        layers = [layer.digest for layer in self.image.layers]
+        return self._engine.tree_of(layers, f"{directory}/upper", f"{directory}/work", volatile=self.spec.remove)
 
     def _payload(
         self,

@@ -12,18 +12,27 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from pylxc.errors import Conflict, ContainerNotFound, StoreError
+from pylxc import names
+from pylxc.container import Container
+from pylxc.errors import Conflict, SpecError, StoreError
+from pylxc.identity import own_identity
+from pylxc.runtime import isolation, native, record, transfer
+from pylxc.runtime.isolation import Tree
+from pylxc.runtime.process import wait_readable
+from pylxc.spec import ContainerSpec
+from pylxc.store.containers import ContainerRow
+from pylxc.store.layout import explain
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Sequence
 
-    from pylxc.container import Container
     from pylxc.image import Image
-    from pylxc.runtime.isolation import Tree
-    from pylxc.store import Store
+    from pylxc.store import LayerRow, Lease, Store
 
+HOST = "host"  # the word that means the embedded image wherever a reference may stand
 NAME_ATTEMPTS = 8
-_SEARCH = 0o711  # the scaffold's directories: empty, and only ever mounted over
+ORPHAN_PATIENCE = 5.0  # s
+SIGKILL = 9
 
 
 def default_root() -> Path:
@@ -83,7 +92,7 @@ class Engine:
     def _open(self) -> Store:
         from pylxc.store import Store  # noqa: PLC0415  SQLite is loaded with the first use
 
-        store = Store.open(self.root)
+        store = Store(self.root)
         try:
             for name in ("root", "memory", "stubs/proc", "stubs/dev", "stubs/sys", "stubs/etc"):
                 os.makedirs(f"{self.scaffold}/{name}", mode=0o755, exist_ok=True)  # noqa: PTH103
@@ -91,4 +100,139 @@ class Engine:
                 Path(self.scaffold, "stubs/etc", name).touch(0o644)
         except OSError as error:
             raise StoreError(self.root, f"cannot be prepared: {error.strerror}") from error
+        self._remove_orphans(store)
         return store
+
+    def _remove_orphans(self, store: Store) -> None:
+        """Remove what is left of containers whose owner was killed; their monitors have ended them already."""
+        for row in store.containers.orphans():
+            directory = store.layout.container(row.id)
+            if record.read(directory).state == "running":
+                self._end_orphan(directory)
+            store.containers.remove(row.id)
+
+    @staticmethod
+    def _end_orphan(directory: str) -> None:
+        """Kill a container that outlived both its owner and its monitor."""
+        try:
+            pid_fd = native.pidfd_open(record.read(directory).pid)
+        except OSError:
+            return  # it has ended meanwhile
+        try:
+            if record.read(directory).state == "running":
+                native.send_signal(pid_fd, SIGKILL)
+                wait_readable(pid_fd, ORPHAN_PATIENCE)
+        finally:
+            os.close(pid_fd)
+
+    # -- images and layers ------------------------------------------------------------------------------------------
+
+    def image(self, ref: str | Image) -> Image:
+        """Return the image that a reference, an id or the word "host" means. Raises ImageNotFound."""
+        from pylxc.image import Image  # noqa: PLC0415  it imports this module
+
+        if isinstance(ref, Image):
+            return ref
+        if ref == HOST:
+            return self.host_image()
+        return Image.of(self, self.store.images.find(ref))
+
+    def host_image(self) -> Image:
+        """Return the embedded image of this machine's operating system, made anew when its packages have changed."""
+        from pylxc import hostimage  # noqa: PLC0415  not needed by those who use other images
+
+        with self._lock:
+            fingerprint = hostimage.fingerprint()
+            if self._host is None or self._host.config.labels.get(hostimage.LABEL) != fingerprint:
+                self._host = hostimage.find_or_make(self, fingerprint)
+            return self._host
+
+    def layer_directory(self, digest: str) -> str:
+        """Return the directory of a layer's tree."""
+        return self.store.layers.path(digest)
+
+    def lowers(self, digests: Sequence[str]) -> tuple[tuple[str, ...], tuple[str, ...]]:
+        """Return the directories of layers (given lowest first), the topmost first, and what the host passes through."""
+        layers = self.store.layers
+        passthrough = layers.get(digests[0]).passthrough if digests else ()
+        return tuple(layers.path(digest) for digest in reversed(digests)), passthrough
+
+    def tree_of(self, digests: Sequence[str], upper: str, work: str, *, volatile: bool = True) -> Tree:
+        """Return the root file system over these layers (lowest first)."""
+        lowers, passthrough = self.lowers(digests)
+        return Tree(
+            lowers=lowers,
+            scaffold=self.scaffold,
+            upper=upper,
+            work=work,
+            passthrough=passthrough,
+            volatile=volatile,
+            joined=not kernel_is(6, 5),
+        )
+
+    def commit_layer(self, lease: Lease, tree: str, created_by: str, passthrough: tuple[str, ...] = ()) -> LayerRow:
+        """Make a staged tree a layer, named by the digest of its tar."""
+        digest, size = transfer.digest_of(tree, scaffold=self.scaffold)
+        return self.store.layers.commit(lease, tree, digest, size, created_by, passthrough)
+
+    # -- containers -------------------------------------------------------------------------------------------------
+
+    def create_container(self, image: str | Image, command: str | Sequence[str] | None, options: dict[str, Any]) -> Container:
+        """Make a container; see :func:`pylxc.create`."""
+        found = self.image(image)
+        reference = image if isinstance(image, str) else (*found.refs, found.id)[0]
+        spec = ContainerSpec.from_options(reference, command, options)
+        if not spec.argv(found.config.entrypoint, found.config.cmd):
+            raise SpecError("command", command, f"image {reference} names no command; give one")
+        row = self._add_container(found, spec)
+        container = Container(self, row.id, row.name, found, spec, row.created)
+        try:
+            isolation.prepare_upper(container._tree())  # noqa: SLF001  the engine is where its parts are wired
+        except OSError as error:
+            self.remove_container(row.id)
+            raise StoreError(self.root, explain(error)) from error
+        return container
+
+    def _add_container(self, image: Image, spec: ContainerSpec) -> ContainerRow:
+        owner = None if spec.detach else own_identity()
+        text, created = spec.to_json(), time.time()
+        for attempt in range(NAME_ATTEMPTS):
+            name = spec.name or names.generate()
+            row = ContainerRow(os.urandom(32).hex(), name, image.id, text, created, owner)
+            try:
+                self.store.containers.add(row)
+            except Conflict:
+                if spec.name or attempt == NAME_ATTEMPTS - 1:
+                    raise
+                continue
+            break
+        return row
+
+    def container(self, name_or_id: str) -> Container:
+        """Return a container by name, id or the beginning of an id. Raises ContainerNotFound, Conflict."""
+        return self._to_container(self.store.containers.get(name_or_id))
+
+    def containers(self) -> list[Container]:
+        """Return all containers, the newest first."""
+        return [self._to_container(row) for row in self.store.containers.list()]
+
+    def _to_container(self, row: ContainerRow) -> Container:
+        from pylxc.image import Image  # noqa: PLC0415  it imports this module
+
+        image = Image.of(self, self.store.images.get(row.image))
+        return Container(self, row.id, row.name, image, ContainerSpec.from_json(row.spec), row.created)
+
+    def container_directory(self, id: str) -> str:  # noqa: A002  docker's name
+        """Return the directory of a container."""
+        return self.store.layout.container(id)
+
+    def remove_container(self, id: str) -> None:  # noqa: A002
+        """Remove a container that does not run from the store."""
+        self.store.containers.remove(id)
+
+
+def kernel_is(major: int, minor: int) -> bool:
+    """Say whether the kernel is at least of this version."""
+    found = os.uname().release.split(".")
+    digits = "".join(character for character in found[1] if character.isdigit())
+    return (int(found[0]), int(digits)) >= (major, minor)

@@ -14,6 +14,13 @@ import hashlib
 import os
 import stat
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+from pylxc.errors import ImageNotFound
+
+if TYPE_CHECKING:
+    from pylxc.engine import Engine
+    from pylxc.image import Image
 
 # Directories of the operating system. Where they are symbolic links (merged /usr) the links are kept.
 SYSTEM_DIRECTORIES = ("usr", "bin", "sbin", "lib", "lib32", "lib64", "libx32")
@@ -38,6 +45,8 @@ WITNESSES = (
 )
 SYSTEM_ID_LIMIT = 1000  # ids from here on are people's (login.defs(5), UID_MIN)
 NOBODY = 65534
+LISTABLE = stat.S_IROTH | stat.S_IXOTH
+LABEL = "pylxc.host.fingerprint"
 FINGERPRINT = "usr/.pylxc-host"  # lies under the host's own /usr in a container, so it is never seen there
 
 
@@ -59,28 +68,67 @@ def fingerprint(root: Path = Path("/")) -> str:
     return total.hexdigest()
 
 
-def write_skeleton(target: Path, root: Path = Path("/")) -> None:
+def find_or_make(engine: Engine, mark: str) -> Image:
+    """Return the host image with a fingerprint from the store, or add it. It is tagged "host"."""
+    from pylxc.image import Image  # noqa: PLC0415  it imports the engine, which imports this
+
+    try:
+        row = engine.store.images.find("host")
+        if row.document.config.labels.get(LABEL) == mark and row.layers[0].passthrough == passthrough():
+            return Image.of(engine, row)
+    except ImageNotFound:
+        pass  # the first use of this store
+    from pylxc.imageconfig import History, ImageConfig, ImageDocument  # noqa: PLC0415
+    from pylxc.spec import this_platform  # noqa: PLC0415
+
+    words = "this machine's operating system"
+    with engine.store.leases.take() as lease:
+        tree = Path(lease.stage())
+        write_skeleton(tree, mark)
+        layer = engine.commit_layer(lease, str(tree), words, passthrough())
+        created = Path("/usr").stat().st_mtime
+        shell = next(path for path in ("/bin/bash", "/bin/sh") if Path(path).exists())
+        document = ImageDocument(
+            config=ImageConfig(cmd=(shell,), labels={LABEL: mark}),
+            platform=this_platform(),
+            created=created,
+            diff_ids=(layer.digest,),
+            history=(History(created=created, created_by=words),),
+        )
+        return Image.of(engine, engine.store.images.add(document, "host", lease))
+
+
+def write_skeleton(target: Path, mark: str, root: Path = Path("/")) -> None:
     """Write the skeleton into an empty directory, with fixed times: the same machine gives the same tree."""
     target.chmod(0o755)
     for name in EMPTY_DIRECTORIES:
-        (target / name).mkdir(mode=0o755)
+        _directory(target / name, 0o755)
     for name in SHARED_DIRECTORIES:
-        (target / name).mkdir()
-        (target / name).chmod(0o1777)
-    (target / "root").mkdir(mode=0o700)
+        _directory(target / name, 0o1777)
+    _directory(target / "root", 0o700)
     (target / "var/run").symlink_to("/run")
     for name in SYSTEM_DIRECTORIES:
         source = root / name
         if source.is_symlink():
             (target / name).symlink_to(source.readlink())
         elif source.is_dir():
-            (target / name).mkdir(mode=0o755)
-    (target / FINGERPRINT).write_text(fingerprint(root))
+            _directory(target / name, 0o755)
+    _file(target / FINGERPRINT, mark.encode(), 0o644)
     for path in _etc_entries(root):
         _copy(path, target / path.relative_to(root))
-    for name, own in (("passwd", 2), ("group", 2)):
-        (target / "etc" / name).write_text(_system_accounts(root / "etc" / name, own))
+    for name in ("passwd", "group"):
+        _file(target / "etc" / name, _system_accounts(root / "etc" / name).encode(), 0o644)
     _settle(target)
+
+
+def _directory(path: Path, mode: int) -> None:
+    path.mkdir(exist_ok=True)
+    path.chmod(mode)  # whatever the caller's umask
+
+
+def _file(path: Path, content: bytes, mode: int) -> None:
+    path.write_bytes(content)
+    path.chmod(mode)
 
 
 def _etc_entries(root: Path) -> list[Path]:
@@ -93,30 +141,27 @@ def _copy(source: Path, target: Path) -> None:
     status = source.lstat()
     if source.name.endswith(NEVER):
         return
-    target.parent.mkdir(parents=True, exist_ok=True)
+    for parent in reversed(target.parents):
+        if not parent.exists():
+            _directory(parent, 0o755)
     if stat.S_ISLNK(status.st_mode):
         target.symlink_to(source.readlink())
-    elif stat.S_ISDIR(status.st_mode) and status.st_mode & 0o005 == 0o005:
-        target.mkdir(exist_ok=True)
+    elif stat.S_ISDIR(status.st_mode) and status.st_mode & LISTABLE == LISTABLE:
+        _directory(target, 0o755)
         for name in sorted(os.listdir(source)):  # noqa: PTH208  names are enough
             _copy(source / name, target / name)
-    elif stat.S_ISREG(status.st_mode) and status.st_mode & 0o004 and status.st_uid == 0:
-        target.write_bytes(source.read_bytes())
-        target.chmod(status.st_mode & 0o755)
+    elif stat.S_ISREG(status.st_mode) and status.st_mode & stat.S_IROTH and status.st_uid == 0:
+        _file(target, source.read_bytes(), status.st_mode & 0o755)
 
 
-def _system_accounts(database: Path, id_field: int) -> str:
+def _system_accounts(database: Path) -> str:
     """Return passwd or group without people, and without anything in the password field."""
     kept = []
     for line in database.read_text(errors="replace").splitlines():
-        fields = line.split(":")
-        if len(fields) > id_field and fields[id_field].isdigit():
-            number = int(fields[id_field])
-            if number < SYSTEM_ID_LIMIT or number == NOBODY:
-                fields[1] = "x"
-                if len(fields) == 4:  # noqa: PLR2004  group(5): members are people
-                    fields[3] = ""
-                kept.append(":".join(fields))
+        name, _, number, *rest = [*line.split(":"), "", "", ""][: max(4, line.count(":") + 1)]
+        if number.isdigit() and (int(number) < SYSTEM_ID_LIMIT or int(number) == NOBODY):
+            members_or_rest = [""] if len(rest) == 1 else rest  # group(5) has four fields, the last names people
+            kept.append(":".join((name, "x", number, *members_or_rest)))
     return "".join(f"{line}\n" for line in kept)
 
 

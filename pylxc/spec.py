@@ -13,15 +13,17 @@ import attrs
 
 from pylxc.capabilities import capability_mask, effective_capabilities
 from pylxc.errors import SpecError, UnsupportedError
+from pylxc.mounts import Mount
+from pylxc.normalise import NORMAL, RLIMITS, Device, Port, read_env_file, sysctl_path
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from typing import Literal
 
     from pylxc.imageconfig import Healthcheck
-    from pylxc.mounts import Mount
-    from pylxc.normalise import Device, Port
     from pylxc.options import Options
+
+__all__ = ["RLIMITS", "ContainerSpec", "Device", "Mount", "Port", "sysctl_path", "this_platform"]
 
 DEFAULT_SHM_SIZE = 64 << 20
 DEFAULT_STOP_TIMEOUT = 10.0
@@ -165,8 +167,6 @@ class ContainerSpec:
 
     def __attrs_post_init__(self) -> None:
         """Bring what differs from the default into its normal form. Every start passes here: defaults cost nothing."""
-        from pylxc.normalise import NORMAL  # noqa: PLC0415  5 ms that `import pylxc` need not take
-
         for option, normalise in NORMAL.items():
             value = getattr(self, option)
             default = _DEFAULTS[option]
@@ -181,8 +181,6 @@ class ContainerSpec:
         self._check_together()
 
     def _join_env_file(self) -> None:
-        from pylxc.normalise import read_env_file  # noqa: PLC0415  as above
-
         env: dict[str, str] = {}
         for path in self.env_file:
             env.update(read_env_file(path))
@@ -197,8 +195,6 @@ class ContainerSpec:
                 raise SpecError("mounts", mount.target, "two mounts have this target, and one would hide the other")
             seen.add(mount.target)
         if self.network == "host":
-            from pylxc.normalise import sysctl_path  # noqa: PLC0415  as above
-
             for name in self.sysctls:
                 if sysctl_path(name).startswith("net/"):
                     raise SpecError("sysctls", name, 'with network="host" it would change the host; set it there')

@@ -8,7 +8,7 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING
 
-from pylxc.units import format_age, format_span
+from pylxc.units import format_age, format_ago
 
 if TYPE_CHECKING:
     from pylxc.runtime.record import Record
@@ -47,8 +47,8 @@ class Status(str):
         """Return docker's phrase: "Created", "Up 5 minutes", "Exited (0) 2 hours ago"."""
         now = time.time()
         if self == "running":
-            return f"Up {format_span(max(0.0, now - (self.started_at or now)))}"
+            return f"Up {format_age(max(0.0, now - (self.started_at or now)))}"
         if self == "exited":
-            ago = "" if self.finished_at is None else f" {format_age(now - self.finished_at)}"
+            ago = "" if self.finished_at is None else f" {format_ago(now - self.finished_at)}"
             return f"Exited ({self.exit_code}){ago}"
         return self.capitalize()

@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from pylxc.engine import Engine
     from pylxc.image import Image
     from pylxc.imageconfig import ImageConfig
+    from pylxc.store import Lease
 
 BUILD_HOSTNAME = "build"  # the same on every machine: what a step sees must not depend on where it runs
 OUTPUT_KEPT = 64 << 10  # bytes of a failed step's output that its error carries
@@ -54,8 +55,11 @@ class Options:
 class Executor:
     """One build. ``run()`` gives the finished configuration, the diff ids and the history."""
 
-    def __init__(self, engine: Engine, base: Image | None, plan: Plan, context: Context, options: Options) -> None:
+    def __init__(  # noqa: PLR0913  what a build is made of
+        self, engine: Engine, lease: Lease, base: Image | None, plan: Plan, context: Context, options: Options
+    ) -> None:
         self._engine = engine
+        self._lease = lease
         self._plan = plan
         self._context = context
         self._options = options
@@ -119,28 +123,28 @@ class Executor:
         if selection is not None:
             content = self._context.digest((*selection.entries, *selection.archives)) + selection.directory
         key = cache.key(self._layers, step.definition(), content)
-        digest = None if self._options.no_cache else self._engine.store.cache_get(key)
+        digest = None if self._options.no_cache else self._engine.store.cache.get(key, self._lease)
         if digest is not None:
             self._tell("cached", step.number, words)
         else:
             digest = self._make(step, selection, words)
-            self._engine.store.cache_put(key, digest)
+            self._engine.store.cache.put(key, digest)
         self._layers.append(digest)
-        self._created = max(self._created, self._engine.store.layer(digest).created)
+        self._created = max(self._created, self._engine.store.layers.get(digest).created)
         self._history.append(History(created=self._created, created_by=words))
 
     def _make(self, step: Step, selection: Selection | None, words: str) -> str:
-        with self._engine.store.stage() as staged:
-            tree = self._engine.tree_of(self._layers, f"{staged.path}/tree", f"{staged.path}/work")
-            isolation.prepare_upper(tree)
-            if isinstance(step, RunStep):
-                self._run(step, tree)
-            elif isinstance(step, WorkdirStep):
-                self._make_directory(step.path, tree)
-            elif isinstance(step, CopyStep) and selection is not None:
-                self._copy(selection, tree)
-            isolation.settle_upper(tree)
-            return self._engine.commit_layer(staged, tree.upper, words)
+        staged = self._lease.stage()
+        tree = self._engine.tree_of(self._layers, f"{staged}/tree", f"{staged}/work")
+        isolation.prepare_upper(tree)
+        if isinstance(step, RunStep):
+            self._run(step, tree)
+        elif isinstance(step, WorkdirStep):
+            self._make_directory(step.path, tree)
+        elif isinstance(step, CopyStep) and selection is not None:
+            self._copy(selection, tree)
+        isolation.settle_upper(tree)
+        return self._engine.commit_layer(self._lease, tree.upper, words).digest
 
     def _run(self, step: RunStep, tree: Tree) -> None:
         spec = ContainerSpec(image=self._plan.base, network=self._options.network)

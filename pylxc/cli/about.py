@@ -64,7 +64,7 @@ def _cgroups() -> str:
 @click.command()
 @_output
 @click.pass_obj
-def info(settings: Settings, *, output: str) -> None:
+def info(settings: Settings, /, *, output: str) -> None:
     """Show the store and the system that containers run on."""
     import pylxc  # noqa: PLC0415  heavy modules are imported where they are used
 

@@ -106,15 +106,15 @@ def _show_version(ctx: click.Context, _: click.Parameter, wanted: bool) -> None:
     "--version", is_flag=True, is_eager=True, expose_value=False, callback=_show_version, help="Show the version."
 )
 @click.pass_obj
-def app(settings: Settings, *, root: str | None, debug: bool) -> None:  # noqa: FBT001  click passes flags by name
-    """A container engine without a daemon."""
+def app(settings: Settings, /, *, root: str | None, debug: bool) -> None:
+    """Run containers, without a daemon."""
     settings.root = root
     settings.debug = debug
 
 
 def invoke(arguments: Sequence[str] | None = None) -> int:
     """Run the command and return its exit status."""
-    settings = Settings(debug="--debug" in sys.argv[1:2])
+    settings = Settings()
     try:
         status = app.main(
             args=None if arguments is None else list(arguments), prog_name="pylxc", standalone_mode=False, obj=settings
@@ -129,6 +129,8 @@ def invoke(arguments: Sequence[str] | None = None) -> int:
 
 def _flush() -> None:
     """Write what is buffered now, while a failure (a full disk, a closed pipe) can still be told."""
+    if sys.stdout is None:  # closed by the caller
+        return
     try:
         sys.stdout.flush()
     except BrokenPipeError:

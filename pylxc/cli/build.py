@@ -41,7 +41,9 @@ class _Progress:
         elif event.kind == "cached":
             self._print(event.step, "CACHED")
         elif event.kind == "done":
-            self._print(event.step, f"DONE {time.monotonic() - self._started:.1f}s")
+            self._print(event.step, f"DONE {event.duration:.1f}s")
+        elif event.kind == "warning":
+            self._print(event.step, f"WARNING: {event.instruction}")
 
     def _output(self, step: int, line: bytes) -> None:
         # A carriage return is a progress bar being redrawn: what stands last is what would be seen.
@@ -75,6 +77,7 @@ def _arguments(given: tuple[str, ...]) -> dict[str, str]:
 @click.pass_obj
 def build(  # noqa: PLR0913  one for each flag
     settings: Settings,
+    /,
     *,
     context: str,
     tags: tuple[str, ...],

@@ -29,7 +29,7 @@ def _container(name: str, engine: pylxc.Engine) -> pylxc.Container:
 @click.command()
 @_names
 @click.pass_obj
-def start(settings: Settings, *, names: tuple[str, ...]) -> int:
+def start(settings: Settings, /, *, names: tuple[str, ...]) -> int:
     """Start containers that do not run. Their output goes to their logs."""
     engine = settings.engine()
 
@@ -44,7 +44,7 @@ def start(settings: Settings, *, names: tuple[str, ...]) -> int:
 @click.option("-t", "--time", "--timeout", "timeout", help="Seconds until a container is killed (default: its own).")
 @_names
 @click.pass_obj
-def stop(settings: Settings, *, timeout: str | None, names: tuple[str, ...]) -> int:
+def stop(settings: Settings, /, *, timeout: str | None, names: tuple[str, ...]) -> int:
     """Ask containers to end, and kill those that do not."""
     engine = settings.engine()
     seconds = None if timeout is None else parse_duration(timeout, "timeout")
@@ -60,7 +60,7 @@ def stop(settings: Settings, *, timeout: str | None, names: tuple[str, ...]) -> 
 @click.option("-s", "--signal", default="KILL", show_default=True, help="The signal, by name or number.")
 @_names
 @click.pass_obj
-def kill(settings: Settings, *, signal: str, names: tuple[str, ...]) -> int:
+def kill(settings: Settings, /, *, signal: str, names: tuple[str, ...]) -> int:
     """Send a signal to containers."""
     engine = settings.engine()
 
@@ -74,7 +74,7 @@ def kill(settings: Settings, *, signal: str, names: tuple[str, ...]) -> int:
 @click.command()
 @_names
 @click.pass_obj
-def wait(settings: Settings, *, names: tuple[str, ...]) -> int:
+def wait(settings: Settings, /, *, names: tuple[str, ...]) -> int:
     """Wait until containers have ended, and print their exit statuses."""
     engine = settings.engine()
     return each(names, lambda name: str(_container(name, engine).wait()))
@@ -87,6 +87,7 @@ def wait(settings: Settings, *, names: tuple[str, ...]) -> int:
 @click.pass_obj
 def rm(
     settings: Settings,
+    /,
     *,
     names: tuple[str, ...],
     force: bool,

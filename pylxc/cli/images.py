@@ -91,7 +91,7 @@ def _rows(image: pylxc.Image, name: str | None, *, whole: bool) -> list[dict[str
 @format_option
 @click.argument("name", required=False)
 @click.pass_obj
-def images(settings: Settings, *, filters: tuple[str, ...], output: str, name: str | None, **flags: Any) -> None:
+def images(settings: Settings, /, *, filters: tuple[str, ...], output: str, name: str | None, **flags: Any) -> None:
     """List the images, or those with one NAME."""
     import pylxc  # noqa: PLC0415  heavy modules are imported where they are used
 
@@ -112,7 +112,7 @@ def images(settings: Settings, *, filters: tuple[str, ...], output: str, name: s
 @click.argument("source")
 @click.argument("target")
 @click.pass_obj
-def tag(settings: Settings, *, source: str, target: str) -> None:
+def tag(settings: Settings, /, *, source: str, target: str) -> None:
     """Give the image SOURCE the further name TARGET."""
     import pylxc  # noqa: PLC0415  heavy modules are imported where they are used
 
@@ -137,7 +137,7 @@ def _remove(image: pylxc.Image, name: str, *, force: bool) -> str:
 @click.option("-f", "--force", is_flag=True, help="Remove all names; an image that is not there is no error.")
 @click.argument("names", metavar="IMAGE...", nargs=-1, required=True)
 @click.pass_obj
-def rmi(settings: Settings, *, names: tuple[str, ...], force: bool) -> int:
+def rmi(settings: Settings, /, *, names: tuple[str, ...], force: bool) -> int:
     """Remove images: their names, and with the last name what it stands for."""
     import pylxc  # noqa: PLC0415  heavy modules are imported where they are used
 
@@ -162,7 +162,7 @@ def rmi(settings: Settings, *, names: tuple[str, ...], force: bool) -> int:
 @click.argument("file")
 @click.argument("ref", required=False)
 @click.pass_obj
-def import_(settings: Settings, *, file: str, ref: str | None) -> None:
+def import_(settings: Settings, /, *, file: str, ref: str | None) -> None:
     """Make an image of one layer from a tar archive (FILE, or "-" for standard input)."""
     import pylxc  # noqa: PLC0415  heavy modules are imported where they are used
 
@@ -179,6 +179,7 @@ def import_(settings: Settings, *, file: str, ref: str | None) -> None:
 @click.pass_obj
 def bootstrap(  # noqa: PLR0913  one for each flag
     settings: Settings,
+    /,
     *,
     distribution: str,
     suite: str,

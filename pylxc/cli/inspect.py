@@ -65,7 +65,7 @@ def _find(name: str, kind: str | None, engine: pylxc.Engine) -> dict[str, Any]:
 @click.option("-f", "--format", "output", type=click.Choice(["json"]), default="json", help="JSON.")
 @click.argument("names", metavar="NAME...", nargs=-1, required=True)
 @click.pass_obj
-def inspect(settings: Settings, *, names: tuple[str, ...], kind: str | None, output: str) -> int:  # noqa: ARG001  one format so far
+def inspect(settings: Settings, /, *, names: tuple[str, ...], kind: str | None, output: str) -> int:  # noqa: ARG001  one format so far
     """Show all that is known of containers or images, as one JSON array."""
     engine = settings.engine()
     found = []

@@ -63,6 +63,7 @@ def _write(line: pylxc.LogLine, *, timestamps: bool) -> None:
 @click.pass_obj
 def logs(  # noqa: PLR0913  one for each flag
     settings: Settings,
+    /,
     *,
     container: str,
     tail: str,

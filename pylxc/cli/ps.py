@@ -90,13 +90,13 @@ def _row(container: pylxc.Container, *, whole: bool) -> dict[str, str]:
 @click.option("-f", "--filter", "filters", multiple=True, help="Show those with name=value only.")
 @format_option
 @click.pass_obj
-def ps(settings: Settings, *, filters: tuple[str, ...], last: int | None, output: str, **flags: Any) -> None:
+def ps(settings: Settings, /, *, filters: tuple[str, ...], last: int | None, output: str, **flags: Any) -> None:
     """List the containers that run."""
     import pylxc  # noqa: PLC0415  heavy modules are imported where they are used
 
     chosen = parse_filters(filters, _FILTERS)
     everything = flags["everything"] or last is not None or any(name in ("status", "exited") for name, _ in chosen)
-    rows = []
+    rows: list[dict[str, str]] = []
     for container in pylxc.Container.list(all=everything, engine=settings.engine()):
         if last is not None and len(rows) == last:
             break

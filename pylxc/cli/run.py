@@ -158,6 +158,7 @@ def _security(options: tuple[str, ...]) -> dict[str, Any]:
 @click.pass_obj
 def run(  # noqa: PLR0913  one for each flag that is not an option of ContainerSpec alone
     settings: Settings,
+    /,
     *,
     image: str,
     command: tuple[str, ...],
@@ -210,6 +211,7 @@ def run(  # noqa: PLR0913  one for each flag that is not an option of ContainerS
 @click.pass_obj
 def exec_(  # noqa: PLR0913  one for each flag
     settings: Settings,
+    /,
     *,
     container: str,
     command: tuple[str, ...],

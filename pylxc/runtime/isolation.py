@@ -17,7 +17,7 @@ from pylxc.errors import SpecError
 from pylxc.runtime import plan as p
 from pylxc.runtime.plan import MountAttribute as Attr
 from pylxc.runtime.plan import Plan
-from pylxc.spec import RLIMITS, sysctl_path
+from pylxc.normalise import RLIMITS, sysctl_path
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

@@ -215,6 +215,14 @@ def test_the_later_entry_of_a_directory_counts(tar_tool: TarTool, root: Path) ->
     assert (root / "d").lstat().st_mtime == 5
 
 
+def test_a_late_mode_reaches_only_the_directory_it_is_for(tar_tool: TarTool, root: Path) -> None:
+    (root / "b/sub").mkdir(mode=0o750, parents=True)
+    data = directory(b"a") + block(b"l", b"2", link=b"a") + directory(b"l/sub", mode=b"0000777\0")
+    tar_tool.unpack(data + block(b"l", b"2", link=b"b") + END, root)
+    assert (root / "l/sub").samefile(root / "b/sub")
+    assert stat.S_IMODE((root / "b/sub").lstat().st_mode) == 0o750
+
+
 def test_keep_directories(tar_tool: TarTool, root: Path) -> None:
     (root / "old").mkdir(mode=0o710)
     os.chown(root / "old", 3, 4)
@@ -310,6 +318,12 @@ def test_a_parent_replaced_meanwhile_is_resolved_again(tar_tool: TarTool, root: 
     tar_tool.unpack(data + END, root)
     assert (root / "one/x").is_file()
     assert (root / "two/y").is_file()
+
+
+def test_a_parent_that_replaces_its_own_way_is_resolved_again(tar_tool: TarTool, root: Path) -> None:
+    data = directory(b"a") + block(b"a/up", b"2", link=b"..") + file(b"a/up/a", b"now a file") + file(b"a/up/x")
+    assert refused(tar_tool, data + END, root, UNPACK_LAYER) == ("ENOTDIR", "a/up/x")
+    assert not (root / "x").exists()
 
 
 @pytest.mark.parametrize("kind", [b"0", b"1", b"2", b"6"])

@@ -1,0 +1,248 @@
+"""What an image says about itself: the OCI image configuration, as values.
+
+Invariant: what this version does not know is kept, and comes back where it was; the same values give the same bytes.
+Source: OCI image-spec, config.md; ``Healthcheck``, ``Shell`` and ``OnBuild`` are docker's additions to it.
+"""
+
+from __future__ import annotations
+
+import calendar
+import re
+import time
+from typing import Any
+
+from attrs import field, frozen
+
+from pylxc.errors import IntegrityError
+
+NANOSECONDS = 1_000_000_000
+_TIME = re.compile(r"(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d)(?:\.(\d{1,9})\d*)?(Z|[+-]\d\d:\d\d)")
+
+
+@frozen(kw_only=True)
+class Healthcheck:
+    """How an image's health is asked for: ``test`` in the OCI form, ``("CMD-SHELL", "…")``; times in seconds, 0 = default."""
+
+    test: tuple[str, ...] = ()
+    interval: float = 0.0
+    timeout: float = 0.0
+    start_period: float = 0.0
+    start_interval: float = 0.0
+    retries: int = 0
+
+    def to_oci(self) -> dict[str, Any]:
+        """Return it as the configuration's JSON has it: times in nanoseconds, zeros left out."""
+        values: dict[str, Any] = {"Test": list(self.test)} if self.test else {}
+        for name, seconds in (
+            ("Interval", self.interval),
+            ("Timeout", self.timeout),
+            ("StartPeriod", self.start_period),
+            ("StartInterval", self.start_interval),
+        ):
+            if seconds:
+                values[name] = round(seconds * NANOSECONDS)
+        if self.retries:
+            values["Retries"] = self.retries
+        return values
+
+    @classmethod
+    def from_oci(cls, values: dict[str, Any]) -> Healthcheck:
+        """Return what the configuration's JSON says."""
+
+        def seconds(name: str) -> float:
+            return float(values.get(name) or 0) / NANOSECONDS
+
+        return cls(
+            test=tuple(values.get("Test") or ()),
+            interval=seconds("Interval"),
+            timeout=seconds("Timeout"),
+            start_period=seconds("StartPeriod"),
+            start_interval=seconds("StartInterval"),
+            retries=int(values.get("Retries") or 0),
+        )
+
+
+@frozen(kw_only=True)
+class ImageConfig:
+    """What an image says about the containers made from it.
+
+    ``cmd`` and ``entrypoint`` are None where the image has none; ``exposed_ports`` are ``"80/tcp"``; ``extra`` holds the
+    fields that pylxc does not know.
+    """
+
+    env: dict[str, str] = field(factory=dict, hash=False)
+    cmd: tuple[str, ...] | None = None
+    entrypoint: tuple[str, ...] | None = None
+    shell: tuple[str, ...] | None = None
+    workdir: str = ""
+    user: str = ""
+    labels: dict[str, str] = field(factory=dict, hash=False)
+    exposed_ports: tuple[str, ...] = ()
+    volumes: tuple[str, ...] = ()
+    stop_signal: str | None = None
+    healthcheck: Healthcheck | None = None
+    onbuild: tuple[str, ...] = ()
+    extra: dict[str, Any] = field(factory=dict, hash=False, repr=False)
+
+    def to_oci(self) -> dict[str, Any]:
+        """Return the "config" object of the configuration's JSON; what is empty is left out."""
+        values: dict[str, Any] = {
+            **self.extra,
+            "Env": [f"{name}={value}" for name, value in self.env.items()],
+            "Cmd": None if self.cmd is None else list(self.cmd),
+            "Entrypoint": None if self.entrypoint is None else list(self.entrypoint),
+            "Shell": None if self.shell is None else list(self.shell),
+            "WorkingDir": self.workdir,
+            "User": self.user,
+            "Labels": self.labels,
+            "ExposedPorts": {port: {} for port in self.exposed_ports},
+            "Volumes": {path: {} for path in self.volumes},
+            "StopSignal": self.stop_signal,
+            "Healthcheck": None if self.healthcheck is None else self.healthcheck.to_oci(),
+            "OnBuild": list(self.onbuild),
+        }
+        kept = ("Cmd", "Entrypoint")  # an empty list there is not the same as none
+        return {name: value for name, value in values.items() if value or (value == [] and name in kept)}
+
+    @classmethod
+    def from_oci(cls, values: dict[str, Any]) -> ImageConfig:
+        """Return what the "config" object of the configuration's JSON says."""
+
+        def words(name: str) -> tuple[str, ...] | None:
+            value = values.get(name)
+            return None if value is None else tuple(value)
+
+        pairs = (entry.partition("=") for entry in values.get("Env") or ())
+        health = values.get("Healthcheck")
+        return cls(
+            env={name: value for name, _, value in pairs if name},
+            cmd=words("Cmd"),
+            entrypoint=words("Entrypoint"),
+            shell=words("Shell"),
+            workdir=values.get("WorkingDir") or "",
+            user=values.get("User") or "",
+            labels=dict(values.get("Labels") or {}),
+            exposed_ports=tuple(sorted(values.get("ExposedPorts") or ())),
+            volumes=tuple(sorted(values.get("Volumes") or ())),
+            stop_signal=values.get("StopSignal") or None,
+            healthcheck=Healthcheck.from_oci(health) if health else None,
+            onbuild=tuple(values.get("OnBuild") or ()),
+            extra={name: value for name, value in values.items() if name not in _KNOWN},
+        )
+
+
+_KNOWN = frozenset(
+    (
+        *("Env", "Cmd", "Entrypoint", "Shell", "WorkingDir", "User", "Labels", "ExposedPorts", "Volumes"),
+        *("StopSignal", "Healthcheck", "OnBuild"),
+    )
+)
+
+
+@frozen(kw_only=True)
+class History:
+    """One step of an image's making: ``created`` (s since the epoch, or None); ``empty_layer``: it added no layer."""
+
+    created: float | None = None
+    created_by: str = ""
+    empty_layer: bool = False
+    extra: dict[str, Any] = field(factory=dict, hash=False, repr=False)
+
+    def to_oci(self) -> dict[str, Any]:
+        """Return one element of the configuration's "history"."""
+        values: dict[str, Any] = {**self.extra}
+        if self.created is not None:
+            values["created"] = format_time(self.created)
+        if self.created_by:
+            values["created_by"] = self.created_by
+        if self.empty_layer:
+            values["empty_layer"] = True
+        return values
+
+    @classmethod
+    def from_oci(cls, values: dict[str, Any]) -> History:
+        """Return what one element of "history" says."""
+        return cls(
+            created=parse_time(values["created"]) if values.get("created") else None,
+            created_by=values.get("created_by") or "",
+            empty_layer=bool(values.get("empty_layer")),
+            extra={name: v for name, v in values.items() if name not in ("created", "created_by", "empty_layer")},
+        )
+
+
+@frozen(kw_only=True)
+class ImageDocument:
+    """The whole configuration of an image; its digest is the image's id. ``platform`` is ``"linux/amd64"``."""
+
+    config: ImageConfig
+    platform: str
+    created: float
+    diff_ids: tuple[str, ...]
+    history: tuple[History, ...] = ()
+    extra: dict[str, Any] = field(factory=dict, hash=False, repr=False)
+
+    def to_bytes(self) -> bytes:
+        """Return the canonical JSON: sorted keys, no spaces."""
+        import json  # noqa: PLC0415  not needed by all who use the values
+
+        system, architecture, *variant = self.platform.split("/")
+        values = {
+            **self.extra,
+            "architecture": architecture,
+            "config": self.config.to_oci(),
+            "created": format_time(self.created),
+            "history": [entry.to_oci() for entry in self.history],
+            "os": system,
+            "rootfs": {"diff_ids": list(self.diff_ids), "type": "layers"},
+        }
+        if variant:
+            values["variant"] = variant[0]
+        return json.dumps(values, sort_keys=True, separators=(",", ":"), ensure_ascii=False).encode(
+            "utf-8", "surrogateescape"
+        )
+
+    @classmethod
+    def from_bytes(cls, data: bytes) -> ImageDocument:
+        """Return what a configuration says. Raises IntegrityError where it is none."""
+        import json  # noqa: PLC0415
+
+        try:
+            values = json.loads(data.decode("utf-8", "surrogateescape"))
+            parts = (values.get("os") or "linux", values.get("architecture") or "unknown", values.get("variant"))
+            known = ("architecture", "config", "created", "history", "os", "rootfs", "variant")
+            return cls(
+                config=ImageConfig.from_oci(values.get("config") or {}),
+                platform="/".join(part for part in parts if part),
+                created=parse_time(values["created"]) if values.get("created") else 0.0,
+                diff_ids=tuple(values["rootfs"]["diff_ids"]),
+                history=tuple(History.from_oci(entry) for entry in values.get("history") or ()),
+                extra={name: value for name, value in values.items() if name not in known},
+            )
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            raise IntegrityError("image configuration", "the JSON of OCI image-spec, config.md", repr(error)) from error
+
+
+def format_time(seconds: float) -> str:
+    """Return a time as RFC 3339 in UTC, with microseconds where there are any.
+
+    >>> format_time(0.5)
+    '1970-01-01T00:00:00.5Z'
+    """
+    whole, micro = divmod(round(seconds * 1_000_000), 1_000_000)
+    fraction = f".{micro:06d}".rstrip("0") if micro else ""
+    return time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(whole)) + fraction + "Z"
+
+
+def parse_time(text: str) -> float:
+    """Return the seconds since the epoch of an RFC 3339 time. Raises ValueError."""
+    match = _TIME.fullmatch(text)
+    if match is None:
+        raise ValueError(f"{text!r} is not an RFC 3339 time")
+    seconds: float = calendar.timegm(time.strptime(match[1], "%Y-%m-%dT%H:%M:%S"))
+    if match[2]:
+        seconds += int(match[2].ljust(9, "0")) / NANOSECONDS
+    if match[3] != "Z":
+        hours, minutes = match[3][1:].split(":")
+        offset = int(hours) * 3600 + int(minutes) * 60
+        seconds -= offset if match[3][0] == "+" else -offset
+    return seconds

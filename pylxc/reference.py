@@ -1,0 +1,117 @@
+"""References to images: ``redis``, ``debian:bookworm``, ``registry.example:5000/team/app:1@sha256:…``.
+
+Hides docker's short forms. Invariant: a :class:`Reference` is complete (host, path, and a tag or a digest); two that mean
+the same are equal. Source: the grammar of https://pkg.go.dev/github.com/distribution/reference.
+"""
+
+from __future__ import annotations
+
+import re
+
+from attrs import frozen
+
+from pylxc.errors import SpecError
+
+DEFAULT_HOST = "docker.io"
+DEFAULT_NAMESPACE = "library"
+DEFAULT_TAG = "latest"
+NAME_LIMIT = 255
+
+_COMPONENT = r"[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*"
+_PATH = re.compile(rf"{_COMPONENT}(?:/{_COMPONENT})*")
+_LABEL = r"(?:[a-zA-Z0-9]|[a-zA-Z0-9][a-zA-Z0-9-]*[a-zA-Z0-9])"
+_HOST = re.compile(rf"(?:{_LABEL}(?:\.{_LABEL})*|\[[a-fA-F0-9:]+\])(?::[0-9]+)?")
+_TAG = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}")
+_DIGEST = re.compile(r"sha256:[a-f0-9]{64}")
+_BEFORE = re.compile(r"(.+)@\{([0-9]{1,9})\}")
+_ID = re.compile(r"(?:sha256:)?[a-f0-9]{64}")
+
+
+@frozen
+class Reference:
+    """A complete reference: ``host`` ("docker.io"), ``path`` ("library/redis"), ``tag``, ``digest`` (each maybe "").
+
+    ``before`` counts moves of the tag back, as git's ``@{n}`` does.
+
+    Example:
+        >>> Reference.parse("redis:seed").canonical
+        'docker.io/library/redis:seed'
+
+    """
+
+    host: str
+    path: str
+    tag: str = DEFAULT_TAG
+    digest: str = ""
+    before: int = 0
+
+    @classmethod
+    def parse(cls, text: str) -> Reference:
+        """Return the reference that a text means. Raises SpecError saying which part is wrong."""
+        if not isinstance(text, str):
+            raise SpecError("image", text, 'give a reference as a string, such as "debian:bookworm"')
+        rest, before = text, 0
+        match = _BEFORE.fullmatch(rest)
+        if match:
+            rest, before = match[1], int(match[2])
+        rest, at, digest = rest.partition("@")
+        if at and not _DIGEST.fullmatch(digest):
+            raise SpecError("image", text, 'a digest is "sha256:" and 64 hexadecimal digits')
+        name, tag = _split_tag(rest)
+        if tag is not None and not _TAG.fullmatch(tag):
+            raise SpecError("image", text, "a tag is 1 to 128 of [A-Za-z0-9_.-], and does not start with '.' or '-'")
+        host, path = _split_host(name)
+        _check_name(text, name, host, path)
+        return cls(host, path, tag if tag is not None else ("" if digest else DEFAULT_TAG), digest, before)
+
+    @property
+    def familiar(self) -> str:
+        """The reference as people write it: ``redis:seed``."""
+        path = self.path
+        if self.host == DEFAULT_HOST:
+            return path.removeprefix(f"{DEFAULT_NAMESPACE}/") + self._suffix()
+        return f"{self.host}/{path}{self._suffix()}"
+
+    @property
+    def canonical(self) -> str:
+        """The reference in full, without ``before``: what the store keeps."""
+        return f"{self.host}/{self.path}{self._suffix()}"
+
+    def _suffix(self) -> str:
+        return (f":{self.tag}" if self.tag else "") + (f"@{self.digest}" if self.digest else "")
+
+    def __str__(self) -> str:
+        return self.familiar
+
+
+def is_full_id(text: str) -> bool:
+    """Say whether a text is an image's whole id, with or without ``sha256:``: never a name then."""
+    return _ID.fullmatch(text) is not None
+
+
+def _split_tag(text: str) -> tuple[str, str | None]:
+    colon = text.rfind(":")
+    if colon < 0 or "/" in text[colon:]:
+        return text, None
+    return text[:colon], text[colon + 1 :]
+
+
+def _split_host(name: str) -> tuple[str, str]:
+    """The part before the first slash is a host if it could not be a directory (distribution's rule)."""
+    first, slash, rest = name.partition("/")
+    if slash and ("." in first or ":" in first or first == "localhost" or first != first.lower()):
+        host, path = ("docker.io" if first == "index.docker.io" else first), rest
+    else:
+        host, path = DEFAULT_HOST, name
+    if host == DEFAULT_HOST and "/" not in path:
+        path = f"{DEFAULT_NAMESPACE}/{path}"
+    return host, path
+
+
+def _check_name(text: str, name: str, host: str, path: str) -> None:
+    if name != name.lower() and path != path.lower():
+        raise SpecError("image", text, "an image's name is written in lower case")
+    if not _HOST.fullmatch(host) or not _PATH.fullmatch(path):
+        raise SpecError("image", text, 'a name is [a-z0-9] with single separators, such as "debian:bookworm"')
+    if len(name) > NAME_LIMIT:
+        raise SpecError("image", text, f"a name has {NAME_LIMIT} characters at most")

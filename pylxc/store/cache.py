@@ -1,0 +1,39 @@
+"""The build cache: from the key of a step to the layer that it made. Invariant: an entry ends with its layer."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from pylxc.store.database import Database
+    from pylxc.store.leases import Lease
+
+
+class BuildCache:
+    """All entries of a store's build cache."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    def get(self, key: str, lease: Lease) -> str | None:
+        """Return the digest of the layer that a step made before, and keep that layer while the lease lasts."""
+        found = self._database.row("SELECT layer FROM cache WHERE key = ?", (key,))
+        if found is None:
+            return None
+        with self._database.writing(durable=False) as connection:
+            found = connection.execute("SELECT layer FROM cache WHERE key = ?", (key,)).fetchone()
+            if found is not None:
+                connection.execute("INSERT OR IGNORE INTO leased VALUES (?, ?)", (lease.id, found[0]))
+        return str(found[0]) if found is not None else None
+
+    def put(self, key: str, digest: str) -> None:
+        """Remember the layer that a step made."""
+        with self._database.writing(durable=False) as connection:
+            connection.execute("INSERT OR REPLACE INTO cache VALUES (?, ?)", (key, digest))
+
+    def clear(self) -> list[str]:
+        """Forget every entry; return the layers that were named."""
+        with self._database.writing(durable=False) as connection:
+            found = connection.execute("SELECT DISTINCT layer FROM cache").fetchall()
+            connection.execute("DELETE FROM cache")
+        return [row[0] for row in found]

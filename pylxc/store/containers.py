@@ -1,0 +1,100 @@
+"""Containers in the index: a row and a directory each.
+
+Invariant: the row comes first and goes first; it keeps the image. Who is the owner is a process's whole identity, so a
+container whose owner is gone is known as such for ever.
+"""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+from typing import TYPE_CHECKING
+
+from attrs import frozen
+
+from pylxc.errors import Conflict, ContainerNotFound, StoreError
+from pylxc.identity import ProcessIdentity
+from pylxc.store.layout import explain
+
+if TYPE_CHECKING:
+    from pylxc.store.database import Database
+    from pylxc.store.layout import Layout
+
+_COLUMNS = "id, name, image, spec, created, owner_pid, owner_start, boot_id"
+
+
+@frozen
+class ContainerRow:
+    """What the index says of a container. ``owner`` None: it outlives whoever made it."""
+
+    id: str
+    name: str
+    image: str
+    spec: str
+    created: float
+    owner: ProcessIdentity | None = None
+
+
+class Containers:
+    """All containers of a store."""
+
+    def __init__(self, database: Database, layout: Layout) -> None:
+        self._database = database
+        self._layout = layout
+
+    def add(self, row: ContainerRow) -> None:
+        """Add a container and its directory. Raises Conflict, naming the holder, when the name is taken."""
+        owner = row.owner or ProcessIdentity(0, 0, "")
+        values = (row.id, row.name, row.image, row.spec, row.created, owner.pid, owner.start_time, owner.boot_id)
+        try:
+            with self._database.writing(durable=False) as connection:
+                connection.execute("INSERT INTO containers VALUES (?, ?, ?, ?, ?, ?, ?, ?)", values)
+        except sqlite3.IntegrityError as error:
+            holder = self._database.row("SELECT id FROM containers WHERE name = ?", (row.name,))
+            if holder is None:
+                raise Conflict(row.image, "the image was removed meanwhile; build or pull it again") from error
+            reason = f"the name is taken by container {holder[0][:12]}; remove that one or choose another name"
+            raise Conflict(row.name, reason) from error
+        try:
+            os.mkdir(self._layout.container(row.id), 0o700)  # noqa: PTH102
+        except OSError as error:
+            self.remove(row.id)
+            raise StoreError(self._layout.container(row.id), explain(error)) from error
+
+    def get(self, name_or_id: str) -> ContainerRow:
+        """Return the container with a name, an id or the beginning of one. Raises ContainerNotFound, Conflict."""
+        for condition, value in (("name = ?", name_or_id), ("id = ?", name_or_id)):
+            found = self._database.row(f"SELECT {_COLUMNS} FROM containers WHERE {condition}", (value,))
+            if found is not None:
+                return _to_row(found)
+        if not name_or_id or name_or_id.strip("0123456789abcdef"):
+            raise ContainerNotFound(name_or_id, "`pylxc ps -a` lists those that there are")
+        bounds = (name_or_id, name_or_id + "g")  # "g" sorts behind every hexadecimal digit
+        rows = self._database.rows(f"SELECT {_COLUMNS} FROM containers WHERE id >= ? AND id < ? LIMIT 2", bounds)
+        if len(rows) > 1:
+            raise Conflict(name_or_id, "several containers' ids begin so; give more of it")
+        if not rows:
+            raise ContainerNotFound(name_or_id, "`pylxc ps -a` lists those that there are")
+        return _to_row(rows[0])
+
+    def list(self) -> list[ContainerRow]:
+        """Return all containers, the newest first."""
+        rows = self._database.rows(f"SELECT {_COLUMNS} FROM containers ORDER BY created DESC")
+        return [_to_row(row) for row in rows]
+
+    def orphans(self) -> list[ContainerRow]:
+        """Return the containers whose owner is gone."""
+        rows = self._database.rows(f"SELECT {_COLUMNS} FROM containers WHERE owner_pid != 0")
+        return [row for row in map(_to_row, rows) if row.owner is not None and not row.owner.is_alive()]
+
+    def remove(self, id: str) -> None:  # noqa: A002  docker's name
+        """Remove a container's row, then its directory. One that is gone already is no error."""
+        with self._database.writing(durable=False) as connection:
+            connection.execute("DELETE FROM containers WHERE id = ?", (id,))
+        self._layout.discard([self._layout.container(id)])
+
+
+def _to_row(values: tuple[object, ...]) -> ContainerRow:
+    *fields, pid, start_time, boot_id = values
+    owner = ProcessIdentity(pid, start_time, boot_id) if pid else None  # type: ignore[arg-type]
+    return ContainerRow(*fields, owner)  # type: ignore[arg-type]

@@ -1,0 +1,163 @@
+"""Hides SQLite: connections, transactions, the schema, and what its failures mean.
+
+Invariant: a connection never crosses a fork and is never used by two threads at once; every write is one
+``BEGIN IMMEDIATE`` transaction, so readers in other processes see all of it or nothing.
+Source: https://sqlite.org/wal.html, https://sqlite.org/howtocorrupt.html (2.6, forks).
+"""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+import threading
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+from pylxc.errors import StoreError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+VERSION = 1
+BUSY_MS = 60_000
+
+SCHEMA = """
+CREATE TABLE layers (
+    digest TEXT PRIMARY KEY, size INTEGER NOT NULL, created_by TEXT NOT NULL, created REAL NOT NULL,
+    passthrough TEXT NOT NULL
+) WITHOUT ROWID;
+CREATE TABLE images (
+    id TEXT PRIMARY KEY, manifest TEXT NOT NULL, manifest_size INTEGER NOT NULL, config BLOB NOT NULL, created REAL NOT NULL
+) WITHOUT ROWID;
+CREATE TABLE image_layers (
+    image TEXT NOT NULL REFERENCES images ON DELETE CASCADE, position INTEGER NOT NULL,
+    layer TEXT NOT NULL REFERENCES layers, PRIMARY KEY (image, position)
+) WITHOUT ROWID;
+CREATE INDEX image_layers_by_layer ON image_layers (layer);
+CREATE TABLE tags (ref TEXT PRIMARY KEY, image TEXT NOT NULL REFERENCES images) WITHOUT ROWID;
+CREATE INDEX tags_by_image ON tags (image);
+CREATE TABLE tag_log (
+    number INTEGER PRIMARY KEY AUTOINCREMENT, ref TEXT NOT NULL, old TEXT NOT NULL, new TEXT NOT NULL, time REAL NOT NULL
+);
+CREATE INDEX tag_log_by_ref ON tag_log (ref, number);
+CREATE TABLE containers (
+    id TEXT PRIMARY KEY, name TEXT NOT NULL UNIQUE, image TEXT NOT NULL REFERENCES images, spec TEXT NOT NULL,
+    created REAL NOT NULL, owner_pid INTEGER NOT NULL, owner_start INTEGER NOT NULL, boot_id TEXT NOT NULL
+) WITHOUT ROWID;
+CREATE INDEX containers_by_image ON containers (image);
+CREATE TABLE cache (key TEXT PRIMARY KEY, layer TEXT NOT NULL REFERENCES layers ON DELETE CASCADE) WITHOUT ROWID;
+CREATE INDEX cache_by_layer ON cache (layer);
+CREATE TABLE leases (
+    id TEXT PRIMARY KEY, pid INTEGER NOT NULL, start_time INTEGER NOT NULL, boot_id TEXT NOT NULL
+) WITHOUT ROWID;
+CREATE TABLE leased (
+    lease TEXT NOT NULL REFERENCES leases ON DELETE CASCADE, layer TEXT NOT NULL REFERENCES layers ON DELETE CASCADE,
+    PRIMARY KEY (lease, layer)
+) WITHOUT ROWID;
+CREATE INDEX leased_by_layer ON leased (layer);
+"""
+
+
+class Database:
+    """The index, in one file. Rows come as tuples."""
+
+    def __init__(self, path: str) -> None:
+        self.path = path
+        self._pid = -1
+        self._lock = threading.RLock()
+        self._connection: sqlite3.Connection | None = None
+        self._abandoned: list[sqlite3.Connection | None] = []
+        self._durable = False
+
+    def rows(self, query: str, values: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
+        """Return what a query finds."""
+        with self._translated(), self._locked() as connection:
+            return connection.execute(query, values).fetchall()
+
+    def row(self, query: str, values: Sequence[Any] = ()) -> tuple[Any, ...] | None:
+        """Return the first row that a query finds, or None."""
+        found = self.rows(query, values)
+        return found[0] if found else None
+
+    @contextmanager
+    def writing(self, *, durable: bool) -> Iterator[sqlite3.Connection]:
+        """Give the connection, inside a transaction that is committed at the end of the block, or rolled back.
+
+        ``durable``: it has survived a power loss once the block is left. Without it, it has survived anything less.
+        """
+        with self._translated(), self._locked() as connection:
+            if durable != self._durable:
+                connection.execute(f"PRAGMA synchronous={'FULL' if durable else 'NORMAL'}")
+                self._durable = durable
+            connection.execute("BEGIN IMMEDIATE")
+            try:
+                yield connection
+                connection.execute("COMMIT")
+            except BaseException:
+                if connection.in_transaction:
+                    connection.execute("ROLLBACK")
+                raise
+
+    @contextmanager
+    def _locked(self) -> Iterator[sqlite3.Connection]:
+        if self._pid != os.getpid():
+            # A fork: the connection, and the lock in whatever state it was copied, belong to the parent. The connection is
+            # kept from being closed, which would touch the parent's files.
+            self._abandoned.append(self._connection)
+            self._lock = threading.RLock()
+            self._connection = None
+            self._pid = os.getpid()
+        with self._lock:
+            if self._connection is None:
+                self._connection = self._connect()
+            yield self._connection
+
+    def _connect(self) -> sqlite3.Connection:
+        connection = sqlite3.connect(self.path, isolation_level=None, check_same_thread=False, timeout=BUSY_MS / 1000)
+        try:
+            connection.execute(f"PRAGMA busy_timeout={BUSY_MS}")
+            if connection.execute("PRAGMA journal_mode").fetchone()[0] != "wal":
+                connection.execute("PRAGMA journal_mode=WAL")
+            connection.execute("PRAGMA synchronous=NORMAL")
+            connection.execute("PRAGMA foreign_keys=ON")
+            self._durable = False
+            version = connection.execute("PRAGMA user_version").fetchone()[0]
+            if version == 0:
+                self._create(connection)
+            elif version > VERSION:
+                raise StoreError(self.path, f"was written by a newer pylxc (schema {version}); upgrade this one")
+        except BaseException:
+            connection.close()
+            raise
+        return connection
+
+    def _create(self, connection: sqlite3.Connection) -> None:
+        connection.execute("BEGIN IMMEDIATE")
+        if connection.execute("PRAGMA user_version").fetchone()[0] == 0:  # nobody was faster
+            for statement in SCHEMA.split(";\n"):
+                if statement.strip():
+                    connection.execute(statement)
+            connection.execute(f"PRAGMA user_version={VERSION}")
+        connection.execute("COMMIT")
+
+    @contextmanager
+    def _translated(self) -> Iterator[None]:
+        try:
+            yield
+        except sqlite3.DatabaseError as error:
+            if isinstance(error, sqlite3.IntegrityError):
+                raise
+            raise StoreError(self.path, _reason(str(error))) from error
+
+
+def _reason(message: str) -> str:
+    """Return what one of SQLite's messages means for the user."""
+    if "readonly" in message or "unable to open" in message:
+        return f"cannot be written ({message}); choose another store with PYLXC_ROOT or Engine(root)"
+    if "full" in message:
+        return f"the disk is full ({message}); free some space, for example by removing images"
+    if "locked" in message:
+        return f"another process holds it for over {BUSY_MS // 1000} s ({message}); try again"
+    if "not a database" in message or "malformed" in message:
+        return f"is damaged ({message}); move it away and pull or build the images again"
+    return message

@@ -1,0 +1,242 @@
+"""Images and tags: configurations over layers, and the names that point to them.
+
+Invariant: an image's blobs are on disk before its row is; a tag's every move is in the log; ``oci/index.json`` names every
+tagged image, so that other tools can read the directory as an OCI image layout (image-spec, image-layout.md).
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import time
+from typing import TYPE_CHECKING, Any
+
+from attrs import frozen
+
+from pylxc.errors import Conflict, ImageNotFound
+from pylxc.imageconfig import ImageDocument
+from pylxc.reference import Reference, is_full_id
+from pylxc.store.layers import LayerRow, to_row
+
+if TYPE_CHECKING:
+    import sqlite3
+    from collections.abc import Sequence
+
+    from pylxc.store.database import Database
+    from pylxc.store.layers import Layers
+    from pylxc.store.layout import Layout
+    from pylxc.store.leases import Lease
+
+MANIFEST = "application/vnd.oci.image.manifest.v1+json"
+CONFIG = "application/vnd.oci.image.config.v1+json"
+LAYER = "application/vnd.oci.image.layer.v1.tar"
+SHORTEST_ID = 2
+
+
+@frozen
+class ImageRow:
+    """An image as the index has it. ``refs`` are familiar names at the time of asking; ``manifest`` is its digest."""
+
+    id: str
+    manifest: str
+    document: ImageDocument
+    layers: tuple[LayerRow, ...]
+    refs: tuple[str, ...]
+
+
+@frozen
+class TagMove:
+    """One move of a tag: ``ref``, ``old`` and ``new`` (image ids, "" = none), ``time`` (s since the epoch)."""
+
+    ref: str
+    old: str
+    new: str
+    time: float
+
+
+class Images:
+    """All images and tags of a store."""
+
+    def __init__(self, database: Database, layout: Layout, layers: Layers) -> None:
+        self._database = database
+        self._layout = layout
+        self._layers = layers
+        self._known: dict[str, ImageRow] = {}  # what never changes of an image, by id; refs are asked for each time
+
+    # -- reading ----------------------------------------------------------------------------------------------------
+
+    def find(self, text: str) -> ImageRow:
+        """Return the image with a reference, an id, the beginning of one, or a ``ref@{n}``.
+
+        Raises ImageNotFound naming what is near; Conflict when several ids begin so.
+        """
+        return self.get(self._resolve(text))
+
+    def get(self, id: str) -> ImageRow:  # noqa: A002  docker's name
+        """Return the image with this id. Raises ImageNotFound."""
+        known = self._known.get(id)
+        if known is None:
+            known = self._known[id] = self._read(id)
+        refs = self._database.rows("SELECT ref FROM tags WHERE image = ? ORDER BY ref", (id,))
+        names = tuple(Reference.parse(row[0]).familiar for row in refs)
+        return ImageRow(known.id, known.manifest, known.document, known.layers, names)
+
+    def list(self) -> list[ImageRow]:
+        """Return all images, the newest first."""
+        return [self.get(row[0]) for row in self._database.rows("SELECT id FROM images ORDER BY created DESC, id")]
+
+    def log(self, ref: str) -> list[TagMove]:
+        """Return every move of a tag, the latest first."""
+        query = "SELECT ref, old, new, time FROM tag_log WHERE ref = ? ORDER BY number DESC"
+        return [TagMove(*row) for row in self._database.rows(query, (Reference.parse(ref).canonical,))]
+
+    def _read(self, id: str) -> ImageRow:  # noqa: A002
+        found = self._database.row("SELECT manifest, config FROM images WHERE id = ?", (id,))
+        if found is None:
+            raise ImageNotFound(id)
+        query = (
+            "SELECT digest, size, created_by, created, passthrough FROM image_layers JOIN layers ON layer = digest"
+            " WHERE image = ? ORDER BY position"
+        )
+        layers = tuple(to_row(row) for row in self._database.rows(query, (id,)))
+        return ImageRow(id, found[0], ImageDocument.from_bytes(found[1]), layers, ())
+
+    def _resolve(self, text: str) -> str:
+        if not is_full_id(text):
+            found = self._by_reference(text)
+            if found is not None:
+                return found
+        digits = text.removeprefix("sha256:")
+        if len(digits) >= SHORTEST_ID and not digits.strip("0123456789abcdef"):
+            bounds = (f"sha256:{digits}", f"sha256:{digits}g")  # "g" sorts behind every hexadecimal digit
+            rows = self._database.rows("SELECT id FROM images WHERE id >= ? AND id < ? LIMIT 2", bounds)
+            if len(rows) > 1:
+                raise Conflict(text, "several images' ids begin so; give more of it")
+            if rows:
+                return str(rows[0][0])
+        raise ImageNotFound(text, self._advice(text))
+
+    def _by_reference(self, text: str) -> str | None:
+        if text.startswith("sha256:"):
+            return None
+        reference = Reference.parse(text)
+        if reference.before:
+            query = "SELECT old FROM tag_log WHERE ref = ? ORDER BY number DESC LIMIT 1 OFFSET ?"
+            found = self._database.row(query, (reference.canonical, reference.before - 1))
+            if found is None or not found[0]:
+                raise ImageNotFound(text, f"{reference.familiar} has not moved so often; Image.log() lists its moves")
+            return str(found[0])
+        if reference.digest:
+            found = self._database.row("SELECT id FROM images WHERE manifest = ?1 OR id = ?1", (reference.digest,))
+        else:
+            found = self._database.row("SELECT image FROM tags WHERE ref = ?", (reference.canonical,))
+        return None if found is None else str(found[0])
+
+    def _advice(self, text: str) -> str:
+        import difflib  # noqa: PLC0415  only where there is a mistake to explain
+
+        names = [Reference.parse(row[0]).familiar for row in self._database.rows("SELECT ref FROM tags")]
+        near = difflib.get_close_matches(text, names, 1)
+        hint = f"did you mean {near[0]!r}? " if near else ""
+        return f"{hint}it is not in this store; make it with Image.build, Image.bootstrap or Image.from_tar"
+
+    # -- writing ----------------------------------------------------------------------------------------------------
+
+    def add(self, document: ImageDocument, ref: str | None, lease: Lease) -> ImageRow:
+        """Add an image over layers that the lease keeps, and let a tag point to it."""
+        config = document.to_bytes()
+        id = f"sha256:{hashlib.sha256(config).hexdigest()}"  # noqa: A001  docker's name
+        lease.protect(document.diff_ids)
+        layers = [self._layers.get(digest) for digest in document.diff_ids]
+        manifest = _manifest(id, len(config), layers)
+        digest = f"sha256:{hashlib.sha256(manifest).hexdigest()}"
+        self._layout.write_file(self._layout.blob(id), config)
+        self._layout.write_file(self._layout.blob(digest), manifest)
+        with self._database.writing(durable=True) as connection:
+            if connection.execute("SELECT 1 FROM images WHERE id = ?", (id,)).fetchone() is None:
+                values = (id, digest, len(manifest), config, document.created)
+                connection.execute("INSERT INTO images VALUES (?, ?, ?, ?, ?)", values)
+                rows = [(id, position, layer.digest) for position, layer in enumerate(layers)]
+                connection.executemany("INSERT INTO image_layers VALUES (?, ?, ?)", rows)
+            if ref is not None:
+                self._move(connection, Reference.parse(ref), id)
+            self._write_index(connection)
+        return self.get(id)
+
+    def tag(self, id: str, ref: str) -> None:  # noqa: A002
+        """Let a tag point to an image, wherever it pointed before."""
+        with self._database.writing(durable=True) as connection:
+            self._move(connection, Reference.parse(ref), id)
+            self._write_index(connection)
+
+    def untag(self, ref: str) -> None:
+        """Remove a tag. Raises ImageNotFound."""
+        with self._database.writing(durable=True) as connection:
+            self._move(connection, Reference.parse(ref), "")
+            self._write_index(connection)
+
+    def _move(self, connection: sqlite3.Connection, reference: Reference, id: str) -> None:  # noqa: A002
+        ref = reference.canonical
+        if not reference.tag or reference.digest or reference.before:
+            raise Conflict(reference.familiar, "only a plain name:tag can be moved")
+        found = connection.execute("SELECT image FROM tags WHERE ref = ?", (ref,)).fetchone()
+        old = found[0] if found else ""
+        if not id and not old:
+            raise ImageNotFound(reference.familiar)
+        if id == old:
+            return
+        if id:
+            connection.execute("INSERT OR REPLACE INTO tags VALUES (?, ?)", (ref, id))
+        else:
+            connection.execute("DELETE FROM tags WHERE ref = ?", (ref,))
+        connection.execute("INSERT INTO tag_log (ref, old, new, time) VALUES (?, ?, ?, ?)", (ref, old, id, time.time()))
+
+    def remove(self, id: str) -> None:  # noqa: A002
+        """Remove an image, its tags, and the layers that nothing else needs.
+
+        Raises Conflict, naming the container, when one was made from it; ImageNotFound.
+        """
+        with self._database.writing(durable=True) as connection:
+            found = connection.execute("SELECT manifest FROM images WHERE id = ?", (id,)).fetchone()
+            if found is None:
+                raise ImageNotFound(id)
+            user = connection.execute("SELECT name FROM containers WHERE image = ?", (id,)).fetchone()
+            if user is not None:
+                raise Conflict(id[:19], f"container {user[0]} was made from it; remove that one first")
+            layers = [row[0] for row in connection.execute("SELECT layer FROM image_layers WHERE image = ?", (id,))]
+            for (ref,) in connection.execute("SELECT ref FROM tags WHERE image = ?", (id,)).fetchall():
+                self._move(connection, Reference.parse(ref), "")
+            connection.execute("DELETE FROM images WHERE id = ?", (id,))
+            self._write_index(connection)
+        self._known.pop(id, None)
+        self._layout.discard([self._layout.blob(id), self._layout.blob(found[0])])
+        self._layers.remove_unused(layers)
+
+    def _write_index(self, connection: sqlite3.Connection) -> None:
+        query = "SELECT ref, manifest, manifest_size FROM tags JOIN images ON image = id ORDER BY ref"
+        entries = [
+            {
+                "annotations": {"org.opencontainers.image.ref.name": ref},
+                "digest": digest,
+                "mediaType": MANIFEST,
+                "size": size,
+            }
+            for ref, digest, size in connection.execute(query)
+        ]
+        index = {"manifests": entries, "mediaType": "application/vnd.oci.image.index.v1+json", "schemaVersion": 2}
+        self._layout.write_file(f"{self._layout.root}/oci/index.json", _json(index))
+
+
+def _manifest(id: str, size: int, layers: Sequence[LayerRow]) -> bytes:  # noqa: A002
+    return _json(
+        {
+            "config": {"digest": id, "mediaType": CONFIG, "size": size},
+            "layers": [{"digest": layer.digest, "mediaType": LAYER, "size": layer.size} for layer in layers],
+            "mediaType": MANIFEST,
+            "schemaVersion": 2,
+        }
+    )
+
+
+def _json(value: Any) -> bytes:
+    return json.dumps(value, sort_keys=True, separators=(",", ":")).encode()

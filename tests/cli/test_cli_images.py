@@ -1,0 +1,122 @@
+"""The verbs about images: ``build images tag rmi import inspect``."""
+
+import io
+import json
+import tarfile
+
+import pytest
+
+
+@pytest.fixture
+def context(tmp_path):
+    """A build context on the host image."""
+    directory = tmp_path / "context"
+    directory.mkdir()
+    (directory / "Dockerfile").write_text(
+        "FROM host\nARG WHAT=nothing\nRUN echo building $WHAT && echo $WHAT > /made\n"
+        'LABEL tier=web\nEXPOSE 6379\nCMD ["cat", "/made"]\n'
+    )
+    return directory
+
+
+def archive():
+    out = io.BytesIO()
+    with tarfile.open(fileobj=out, mode="w") as tar:
+        member = tarfile.TarInfo("hello")
+        member.size = 2
+        tar.addfile(member, io.BytesIO(b"hi"))
+    return out.getvalue()
+
+
+def test_build_shows_its_steps_and_makes_an_image_that_runs(cli, context):
+    done = cli("build", "-t", "made:1", "-t", "made:2", "--build-arg", "WHAT=something", context)
+    lines = done.stderr.decode().splitlines()
+    assert any("FROM host" in line for line in lines)
+    assert any(line.endswith(" building something") for line in lines)
+    assert any(" DONE " in line for line in lines)
+    assert cli.text("run", "--rm", "made:2") == "something\n"
+    again = cli("build", "-t", "made:1", "--build-arg", "WHAT=something", context).stderr
+    assert b"CACHED" in again
+    assert b"building something" not in again.replace(b"RUN echo building", b"")
+
+
+def test_quiet_prints_the_id_alone(cli, context):
+    done = cli("build", "-q", "-t", "made", context)
+    assert done.stderr == b""
+    identity = done.stdout.decode().strip()
+    assert identity.startswith("sha256:")
+    assert cli.text("images", "-q", "--no-trunc", "made").strip() == identity
+    assert cli.text("run", "--rm", identity[7:19]) == "nothing\n"
+
+
+def test_a_dockerfile_elsewhere(cli, context, tmp_path):
+    (tmp_path / "Other").write_text("FROM host\nCMD echo other\n")
+    cli("build", "-t", "other", "-f", tmp_path / "Other", context)
+    assert cli.text("run", "--rm", "other") == "other\n"
+
+
+@pytest.mark.parametrize(
+    ("dockerfile", "named"),
+    [
+        ("FROM host\nRUN exit 3\n", "RUN exit 3"),
+        ("FROM host\nRUM true\n", "Dockerfile:2:1"),
+        ("FROM no-such-image:1\n", "no-such-image"),
+        ("", "Dockerfile"),
+    ],
+)
+def test_a_build_that_fails_is_explained_and_leaves_no_image(cli, context, dockerfile, named):
+    (context / "Dockerfile").write_text(dockerfile)
+    done = cli("build", "-t", "made", context, status=1)
+    assert named in done.stderr.decode().partition("pylxc: ")[2]
+    assert "made" not in cli.text("images")
+
+
+def test_a_context_that_is_not_there(cli, tmp_path):
+    assert "nowhere" in cli.error("build", tmp_path / "nowhere", status=1)
+    assert "standard input" in cli.error("build", "-", status=1)
+
+
+def test_images_tag_and_rmi(cli, tmp_path):
+    (tmp_path / "a.tar").write_bytes(archive())
+    identity = cli.text("import", tmp_path / "a.tar", "one:1").strip()
+    cli("tag", "one:1", "localhost:5000/two")
+    rows = [json.loads(line) for line in cli.text("images", "--format", "json").splitlines()]
+    found = {(row["Repository"], row["Tag"]) for row in rows if row["ID"] == identity.removeprefix("sha256:")[:12]}
+    assert found == {("one", "1"), ("localhost:5000/two", "latest")}
+    head = cli.text("images").splitlines()[0]
+    assert head.split() == ["REPOSITORY", "TAG", "IMAGE", "ID", "CREATED", "SIZE"]
+    assert cli.text("rmi", "one:1") == "Untagged: one:1\n"
+    assert f"Deleted: {identity}" in cli.text("rmi", "localhost:5000/two")
+    assert "one:1" in cli.error("rmi", "one:1", status=1)
+    assert cli.text("rmi", "-f", "one:1") == ""
+
+
+def test_import_from_standard_input_without_a_name(cli):
+    identity = cli("import", "-", stdin=archive()).stdout.decode().strip()
+    (image,) = json.loads(cli.text("inspect", identity))
+    assert (image["Id"], image["RepoTags"]) == (identity, [])
+    assert any("<none>" in line for line in cli.text("images").splitlines())
+    assert cli.text("images", "-q", "-f", "dangling=true").strip() == identity[7:19]
+
+
+def test_import_of_what_is_no_archive(cli, tmp_path):
+    (tmp_path / "a.tar").write_bytes(b"this is no archive" * 100)
+    cli.error("import", tmp_path / "a.tar", "bad", status=1)
+    assert "bad" not in cli.text("images")
+    assert "nowhere" in cli.error("import", tmp_path / "nowhere", status=1)
+
+
+def test_inspect_of_an_image(cli, context):
+    cli("build", "-q", "-t", "made", context)
+    (image,) = json.loads(cli.text("inspect", "--type", "image", "made"))
+    assert image["Config"]["Labels"] == {"tier": "web"}
+    assert image["Config"]["ExposedPorts"] == {"6379/tcp": {}}
+    assert image["Config"]["Cmd"] == ["cat", "/made"]
+
+
+def test_an_image_in_use_is_not_removed(cli, context):
+    cli("build", "-q", "-t", "made", context)
+    cli("run", "--name", "user", "made")
+    assert "user" in cli.error("rmi", "made", status=1)
+    cli("rm", "user")
+    cli("rmi", "made")

@@ -1,0 +1,109 @@
+"""``run`` and ``exec`` on real containers: streams, statuses, signals."""
+
+import os
+import signal
+import subprocess
+
+import pytest
+
+
+def test_output_goes_where_it_belongs_and_the_status_is_the_commands(cli):
+    done = cli("run", "--rm", "host", "sh", "-c", "echo out; echo err >&2; exit 7", status=7)
+    assert (done.stdout, done.stderr) == (b"out\n", b"err\n")
+    assert cli.text("ps", "-aq") == ""
+
+
+def test_words_after_the_image_belong_to_the_command(cli):
+    assert cli.text("run", "--rm", "host", "echo", "--rm", "-d", "--help") == "--rm -d --help\n"
+
+
+def test_stdin_comes_with_i_and_not_without(cli):
+    assert cli("run", "--rm", "-i", "host", "cat", stdin=b"\x00\xffbytes").stdout == b"\x00\xffbytes"
+    assert cli("run", "--rm", "host", "cat", stdin=b"not for it").stdout == b""
+
+
+def test_output_is_not_held_back(cli):
+    with cli.start("run", "--rm", "-i", "host", "sh", "-c", "echo first; read x; echo got $x",
+                   stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:  # fmt: skip
+        assert process.stdout.readline() == b"first\n"  # while it still runs: it waits for the line
+        assert process.communicate(b"line\n", timeout=60)[0] == b"got line\n"
+    assert process.returncode == 0
+
+
+@pytest.mark.parametrize(
+    ("words", "status"),
+    [
+        (["host", "/no/such/program"], 127),
+        (["host", "no-such-program"], 127),
+        (["host", "/etc"], 126),
+        (["host", "sh", "-c", "kill -9 $$"], 137),
+        (["-u", "no-such-user", "host", "true"], 125),
+        (["no-such-image:at-all", "true"], 125),
+    ],
+)
+def test_the_status_tells_what_failed(cli, words, status):
+    done = cli("run", "--rm", *words, status=status)
+    if status != 137:
+        assert done.stderr.startswith(b"pylxc: ")
+    assert cli.text("ps", "-aq") == ""
+
+
+def test_options_arrive_in_the_container(cli, tmp_path):
+    (tmp_path / "env").write_text("FROM_FILE=1\n")
+    (tmp_path / "in").mkdir()
+    (tmp_path / "in/file").write_text("content")
+    script = "echo $A $FROM_FILE $(hostname) $(pwd) $(cat /in/file) $(ulimit -n); touch /in/x 2>/dev/null || echo ro"
+    words = ["-e", "A=1", "--env-file", tmp_path / "env", "-h", "box", "-w", "/tmp", "-v", f"{tmp_path}/in:/in:ro"]
+    out = cli.text("run", "--rm", *words, "--ulimit", "nofile=99", "host", "sh", "-c", script)
+    assert out == "1 1 box /tmp content 99\nro\n"
+
+
+def test_an_entrypoint_of_ones_own(cli):
+    assert cli.text("run", "--rm", "--entrypoint", "echo", "host", "a", "b") == "a b\n"
+
+
+@pytest.mark.parametrize(("sent", "status"), [(signal.SIGINT, 12), (signal.SIGTERM, 15), (signal.SIGHUP, 11)])
+def test_signals_go_to_the_container(cli, sent, status):
+    script = "trap 'exit 12' INT; trap 'exit 15' TERM; trap 'exit 11' HUP; echo ready; while :; do sleep 0.05; done"
+    with cli.start("run", "--rm", "host", "sh", "-c", script, stdout=subprocess.PIPE) as process:
+        assert process.stdout.readline() == b"ready\n"
+        process.send_signal(sent)
+        assert process.wait(timeout=60) == status
+    assert cli.text("ps", "-aq") == ""
+
+
+def test_a_container_that_minds_no_signal_is_killed_by_the_third(cli):
+    script = "trap '' INT TERM; echo ready; while :; do sleep 0.05; done"
+    with cli.start("run", "--rm", "host", "sh", "-c", script, stdout=subprocess.PIPE) as process:
+        assert process.stdout.readline() == b"ready\n"
+        while process.poll() is None:  # signals that wait together are one: send until it has counted three
+            os.kill(process.pid, signal.SIGINT)
+            try:
+                process.wait(0.05)
+            except subprocess.TimeoutExpired:
+                continue
+    assert process.returncode == 137
+
+
+def test_without_rm_the_container_stays(cli):
+    cli("run", "--name", "kept", "host", "sh", "-c", "exit 3", status=3)
+    assert cli.text("ps", "-q") == ""
+    assert "Exited (3)" in cli.text("ps", "-a")
+    assert cli.text("rm", "kept") == "kept\n"
+
+
+def test_exec_in_a_running_container(cli):
+    identity = cli.text("run", "-d", "--name", "box", "-e", "A=1", "host", "sleep", "300").strip()
+    assert len(identity) == 64
+    assert cli.text("exec", "-e", "B=2", "-w", "/tmp", "box", "sh", "-c", "echo $A $B $(pwd)") == "1 2 /tmp\n"
+    assert cli("exec", "-i", "box", "cat", stdin=b"x").stdout == b"x"
+    assert cli("exec", "box", "sh", "-c", "exit 9", status=9).stdout == b""
+    assert cli("exec", identity[:12], "no-such-program", status=127).stderr.startswith(b"pylxc: ")
+    assert "terminal" in cli.error("exec", "-t", "box", "true", status=125)
+    assert "nobody-there" in cli.error("exec", "nobody-there", "true", status=125)
+
+
+def test_a_name_that_is_taken_is_refused(cli):
+    cli("run", "-d", "--name", "one", "host", "sleep", "300")
+    assert "one" in cli.error("run", "-d", "--name", "one", "host", "true", status=125)
+    assert len(cli.text("ps", "-aq").split()) == 1
