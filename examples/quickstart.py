@@ -3,13 +3,11 @@
 No network, no download: the base image "host" is this machine's /usr. Run it with ``python3 examples/quickstart.py``.
 """
 
-import os
-import subprocess
-import sys
 import tempfile
 from pathlib import Path
 
 import pylxc
+import pylxc.cli
 
 DOCKERFILE = """\
 # A server of a few lines, compiled inside the container
@@ -64,8 +62,7 @@ def main() -> None:
             with container.connect(7000) as connection:
                 connection.sendall(b"world")
                 print(connection.makefile().read())
-            environment = {**os.environ, "PYLXC_ROOT": str(engine.root)}
-            subprocess.run([sys.executable, "-m", "pylxc", "ps"], check=True, env=environment)
+            pylxc.cli.main(["--root", str(engine.root), "ps"])
         image.remove()
 
 

@@ -3,7 +3,7 @@
 import pytest
 
 from pylxc.errors import SpecError
-from pylxc.units import format_span, format_age, format_size, parse_duration, parse_size
+from pylxc.units import format_age, format_size, format_span, parse_duration, parse_size
 
 
 @pytest.mark.parametrize(
