@@ -95,10 +95,10 @@ def format_size(size: float) -> str:
     return f"{value:.3g}{_DECIMAL_UNITS[-1]}"
 
 
-def format_span(seconds: float) -> str:
+def format_age(seconds: float) -> str:
     """Return how long something took or takes, in docker's words.
 
-    >>> format_span(301)
+    >>> format_age(301)
     '5 minutes'
     """
     hours = int(seconds / _HOUR + 0.5)
@@ -130,10 +130,10 @@ _SPANS = (
 )
 
 
-def format_age(seconds: float) -> str:
+def format_ago(seconds: float) -> str:
     """Return how long ago something happened, in docker's words. A time in the future counts as now.
 
-    >>> format_age(301)
+    >>> format_ago(301)
     '5 minutes ago'
     """
-    return f"{format_span(max(seconds, 0))} ago"
+    return f"{format_age(max(seconds, 0))} ago"

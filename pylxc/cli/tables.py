@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from pylxc.cli.app import printable
-from pylxc.units import format_age
+from pylxc.units import format_ago
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -51,7 +51,7 @@ def short_id(identity: str, *, whole: bool = False) -> str:
 
 def age(timestamp: float | None) -> str:
     """Return how long ago it was, in docker's words."""
-    return format_age(time.time() - timestamp) if timestamp else "N/A"
+    return format_ago(time.time() - timestamp) if timestamp else "N/A"
 
 
 def moment(timestamp: float | None) -> str:

@@ -3,7 +3,7 @@
 import pytest
 
 from pylxc.errors import SpecError
-from pylxc.units import format_age, format_size, format_span, parse_duration, parse_size
+from pylxc.units import format_age, format_ago, format_size, parse_duration, parse_size
 
 
 @pytest.mark.parametrize(
@@ -108,9 +108,9 @@ def test_sizes_are_shown_as_docker_shows_them(size, text):
     ],
 )
 def test_ages_are_dockers_words(seconds, text):
-    assert format_span(seconds) == text
+    assert format_age(seconds) == text
 
 
 def test_a_time_in_the_future_is_now():
-    assert format_age(-5) == "Less than a second ago"
-    assert format_age(301) == "5 minutes ago"
+    assert format_ago(-5) == "Less than a second ago"
+    assert format_ago(301) == "5 minutes ago"
