@@ -7,6 +7,7 @@ namespaces and mounts made by a small C program). Machines are noisy: quote the 
 from __future__ import annotations
 
 import argparse
+import shutil
 import statistics
 import subprocess
 import sys
@@ -31,10 +32,14 @@ class Floor:
         rootfs, scratch = directory / "rootfs", directory / "scratch"
         for path in (rootfs / "bin", rootfs / "proc", rootfs / "sys", rootfs / "dev", scratch):
             path.mkdir(parents=True)
-        source = directory / "true.c"
-        source.write_text(TRUE)
-        flags = ["-O2", "-static", "-nostdlib", "-fno-stack-protector"]
-        subprocess.run(["cc", *flags, "-o", rootfs / "bin/true", source], check=True)
+        busybox = shutil.which("busybox")
+        if busybox:  # Debian's busybox-static
+            shutil.copy(busybox, rootfs / "bin/true")
+        else:
+            source = directory / "true.c"
+            source.write_text(TRUE)
+            flags = ["-O2", "-static", "-nostdlib", "-fno-stack-protector"]
+            subprocess.run(["cc", *flags, "-o", rootfs / "bin/true", source], check=True)
         subprocess.run(["cc", "-O2", "-o", directory / "floor", HERE / "floor.c"], check=True)
         self._process = subprocess.Popen(
             [directory / "floor", rootfs, scratch], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True

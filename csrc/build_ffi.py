@@ -9,7 +9,12 @@ from pathlib import Path
 from cffi import FFI
 
 CSRC = Path(__file__).parent.resolve()
-SOURCES = sorted(str(path.relative_to(CSRC.parent)) for path in (CSRC / "lib").glob("*.c"))
+# Parts of the helper that the extension shares; with PYLXC_HOSTED they are built on libc.
+SHARED = ("remove_tree.c", "sys.c")
+SOURCES = sorted(
+    str(path.relative_to(CSRC.parent))
+    for path in [*(CSRC / "lib").glob("*.c"), *(CSRC / "helper" / name for name in SHARED)]
+)
 WARNINGS = [
     "-std=gnu11",
     "-Wall",
@@ -37,7 +42,8 @@ ffi.set_source(
     '#include "pylxc.h"',
     sources=SOURCES,
     include_dirs=["csrc"],
-    depends=["csrc/pylxc.h", "csrc/lib/lib.h"],
-    extra_compile_args=["-O2", *WARNINGS],
+    depends=["csrc/pylxc.h", "csrc/lib/lib.h", "csrc/helper/sys.h", "csrc/helper/pile.h"],
+    define_macros=[("PYLXC_HOSTED", "1")],
+    extra_compile_args=["-O2", "-fvisibility=hidden", *WARNINGS],
     py_limited_api=True,
 )

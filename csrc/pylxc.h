@@ -74,6 +74,7 @@ enum pylxc_op_code {
 enum pylxc_flags {
     PYLXC_OVERLAY_VOLATILE = 1,  /* no sync on unmount: for roots that are thrown away or synced by other means */
     PYLXC_OVERLAY_INSIDE = 2,    /* mounted in the root at the first string, instead of becoming the root */
+    PYLXC_OVERLAY_IN_MEMORY = 8, /* upper and work directory are made on the MEMORY file system (Linux >= 6.6) */
     PYLXC_OVERLAY_JOINED = 4,    /* give all layers in one lowerdir= string (Linux < 6.5 has no lowerdir+) */
 
     PYLXC_MAKE_DIRECTORY = 1,    /* make the target, a directory, where it is missing */
@@ -90,7 +91,8 @@ enum pylxc_flags {
 
     PYLXC_PLAN_JOIN = 1,         /* enter the namespaces of the process whose pidfd is plan.target_fd */
     PYLXC_PLAN_LOG = 2,          /* standard output and error go to the log, not to descriptors 1 and 2 */
-    PYLXC_PLAN_KILL_WITH_OWNER = 4
+    PYLXC_PLAN_KILL_WITH_OWNER = 4, /* and empty the record directory then: nobody is left who would */
+    PYLXC_PLAN_EPHEMERAL = 8        /* empty the record directory at the end, in place of an exit record */
 };
 
 /* The head of a plan. Descriptors are numbers in the helper's own table (see pylxc_spec.fds); -1 = none.

@@ -344,7 +344,16 @@ class Container:
 
     def _discard(self) -> None:
         """Remove the container whatever its state: the process that asked for it has no use for it any more."""
-        self.remove(force=True)
+        if self._child is not None:
+            runtime.finish(self._child)
+            self._child = None
+            self._engine.remove_container(self.id)
+        else:
+            self.remove(force=True)
+
+    def _forget(self) -> None:
+        """Take the container out of the index while its monitor still removes what it wrote."""
+        self._engine.forget_container(self.id)
 
     def _directory(self) -> str:
         return self._engine.container_directory(self.id)
@@ -358,7 +367,10 @@ class Container:
     def _tree(self) -> Tree:
         directory = self._directory()
         layers = [layer.digest for layer in self.image.layers]
-        return self._engine.tree_of(layers, f"{directory}/upper", f"{directory}/work", volatile=self.spec.remove)
+        fleeting = self.spec.remove and not self.spec.detach
+        return self._engine.tree_of(
+            layers, f"{directory}/upper", f"{directory}/work", volatile=self.spec.remove, fleeting=fleeting
+        )
 
     def _payload(
         self,
@@ -390,8 +402,8 @@ class Container:
             streams.close()
             raise SpecError("command", (), f"image {self.spec.image} names no command; give one")
         plan = isolation.container_plan(self.spec, payload, self._tree(), self._hostname())
-        if log:
-            plan.flags |= p.PLAN_LOG
+        plan.flags |= p.PLAN_LOG if log else 0
+        plan.flags |= p.PLAN_EPHEMERAL if self.spec.remove and not log else 0
         directory = os.open(self._directory(), os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         try:
             plan.directory_fd = plan.descriptor(directory)
@@ -485,10 +497,12 @@ def complete(  # noqa: PLR0913  the keywords of run and exec
     check: bool,
     on_output: Callable[[str, bytes], object] | None,
     keep: bool = True,
+    on_end: Callable[[], object] | None = None,
 ) -> Result:
     """See a process through to its end: feed it, read it, judge it. Whatever happens, nothing of it is left.
 
-    Without ``keep`` the output goes to ``on_output`` only, however much it is.
+    Without ``keep`` the output goes to ``on_output`` only, however much it is. ``on_end`` is called when the process has
+    ended, while its monitor still tidies up.
     """
     begin = time.monotonic()
     pipes = streams.pipes
@@ -502,6 +516,8 @@ def complete(  # noqa: PLR0913  the keywords of run and exec
     )
     try:
         ending = runtime.pump(child, flow, None if timeout is None else begin + timeout)
+        if on_end is not None:
+            on_end()
     except runtime.DeadlineError:
         runtime.finish(child)
         runtime.drain(flow)

@@ -67,7 +67,7 @@ class Engine:
         self._store: Store | None = None
         self._lock = threading.RLock()
         self._pid = 0
-        self._host: Image | None = None
+        self._host: tuple[object, Image] | None = None  # and what the machine looked like
 
     @classmethod
     def default(cls) -> Engine:
@@ -142,10 +142,10 @@ class Engine:
         from pylxc import hostimage  # noqa: PLC0415  not needed by those who use other images
 
         with self._lock:
-            fingerprint = hostimage.fingerprint()
-            if self._host is None or self._host.config.labels.get(hostimage.LABEL) != fingerprint:
-                self._host = hostimage.find_or_make(self, fingerprint)
-            return self._host
+            seen = hostimage.witnesses()
+            if self._host is None or self._host[0] != seen or not self.store.images.exists(self._host[1].id):
+                self._host = (seen, hostimage.find_or_make(self, hostimage.fingerprint()))
+            return self._host[1]
 
     def layer_directory(self, digest: str) -> str:
         """Return the directory of a layer's tree."""
@@ -157,7 +157,9 @@ class Engine:
         passthrough = layers.get(digests[0]).passthrough if digests else ()
         return tuple(layers.path(digest) for digest in reversed(digests)), passthrough
 
-    def tree_of(self, digests: Sequence[str], upper: str, work: str, *, volatile: bool = True) -> Tree:
+    def tree_of(
+        self, digests: Sequence[str], upper: str, work: str, *, volatile: bool = True, fleeting: bool = False
+    ) -> Tree:
         """Return the root file system over these layers (lowest first)."""
         lowers, passthrough = self.lowers(digests)
         return Tree(
@@ -167,6 +169,7 @@ class Engine:
             work=work,
             passthrough=passthrough,
             volatile=volatile,
+            fleeting=fleeting and kernel_is(6, 6),  # user.* attributes on tmpfs
             joined=not kernel_is(6, 5),
         )
 
@@ -225,6 +228,10 @@ class Engine:
     def container_directory(self, id: str) -> str:  # noqa: A002  docker's name
         """Return the directory of a container."""
         return self.store.layout.container(id)
+
+    def forget_container(self, id: str) -> None:  # noqa: A002
+        """Take a container that has ended out of the index; :meth:`remove_container` is still to be called."""
+        self.store.containers.forget(id)
 
     def remove_container(self, id: str) -> None:  # noqa: A002
         """Remove a container that does not run from the store."""

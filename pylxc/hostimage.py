@@ -55,17 +55,24 @@ def passthrough(root: Path = Path("/")) -> tuple[str, ...]:
     return tuple(f"/{name}" for name in SYSTEM_DIRECTORIES if (root / name).is_dir() and not (root / name).is_symlink())
 
 
+def witnesses(root: str = "/") -> tuple[tuple[int, int, int], ...]:
+    """Return what changes whenever packages do, at the price of a few lstat(2): asked for before every start."""
+    return tuple(_stamp(root + path) for path in WITNESSES)
+
+
 def fingerprint(root: Path = Path("/")) -> str:
-    """Return a digest that changes when the machine's packages or skeleton do (it reads no file's content)."""
-    total = hashlib.sha256()
-    paths = [*WITNESSES, *(f"etc/{path.relative_to(root / 'etc')}" for path in _etc_entries(root)), "etc/passwd", "etc/group"]
-    for path in paths:
-        try:
-            status = (root / path).lstat()
-        except OSError:
-            continue
-        total.update(f"{path} {status.st_ino} {status.st_mtime_ns} {status.st_size}\n".encode())
-    return total.hexdigest()
+    """Return a digest that changes when the machine's packages or skeleton do (no file's content is read)."""
+    etc = [*_etc_entries(root), root / "etc/passwd", root / "etc/group"]
+    stamps = [(str(path), *_stamp(str(path))) for path in etc]
+    return hashlib.sha256(repr((witnesses(f"{root}/"), stamps)).encode()).hexdigest()
+
+
+def _stamp(path: str) -> tuple[int, int, int]:
+    try:
+        status = os.lstat(path)
+    except OSError:
+        return (0, 0, 0)
+    return (status.st_ino, status.st_mtime_ns, status.st_size)
 
 
 def find_or_make(engine: Engine, mark: str) -> Image:

@@ -67,8 +67,8 @@ def container_path(value: object, option: str) -> str:
 
 def host_path(value: str | os.PathLike[str], option: str) -> str:
     """Return a path of the host, absolute and normalised; a relative one starts at the current directory."""
-    path = os.fspath(value)
-    if not path or "\0" in path:
+    path = os.fspath(value) if isinstance(value, (str, os.PathLike)) else None
+    if not isinstance(path, str) or not path or "\0" in path:
         raise SpecError(option, value, "give a path of the host; it cannot be empty or hold a NUL byte")
     return os.path.abspath(path)  # noqa: PTH100  pathlib costs a millisecond to import, and does not normalise
 
@@ -159,6 +159,8 @@ def _make(fields: dict[str, Any], options: Iterable[str], given: object) -> Moun
 
 def _source(value: str | os.PathLike[str]) -> dict[str, Any]:
     """Tell a path of the host from the name of a volume, by docker's rule: a path starts with ``/`` or ``.``."""
+    if not isinstance(value, (str, os.PathLike)):
+        raise SpecError("volumes", value, 'give the path of a directory or file of the host, such as "/srv"')
     text = os.fspath(value)
     is_path = not isinstance(value, str) or text.startswith(("/", "."))
     return {"type": "bind" if is_path else "volume", "source": text}
@@ -187,8 +189,6 @@ def _volume_text(text: str) -> Mount:
 
 def to_volumes(value: Any) -> tuple[Mount, ...]:
     """Return the option ``volumes`` as mounts: a mapping source -> target, or a list of ``/host:/in:ro``."""
-    if not value:
-        return ()
     if isinstance(value, Mapping):
         return tuple(_volume_item(source, target) for source, target in value.items())
     if isinstance(value, str) or not isinstance(value, Iterable):
@@ -198,12 +198,12 @@ def to_volumes(value: Any) -> tuple[Mount, ...]:
 
 def to_tmpfs(value: Any) -> tuple[Mount, ...]:
     """Return the option ``tmpfs`` as mounts: a mapping target -> options, or a list of ``/t`` and ``/t:size=64m``."""
-    if not value:
-        return ()
     if isinstance(value, Mapping):
         pairs = [(target, options or "") for target, options in value.items()]
         return tuple(_tmpfs(target, options) for target, options in pairs)
-    items = [value] if isinstance(value, (str, os.PathLike)) else list(value)
+    items = [value] if isinstance(value, (str, os.PathLike)) else value
+    if isinstance(items, bytes) or not isinstance(items, Iterable):
+        raise SpecError("tmpfs", value, 'give {"/cache": "size=64m"}, or a list of paths')
     return tuple(_tmpfs(*_split(item)) if isinstance(item, (str, os.PathLike)) else to_mount(item) for item in items)
 
 
@@ -220,10 +220,10 @@ def _tmpfs(target: object, options: object) -> Mount:
 
 def to_mounts(value: Any) -> tuple[Mount, ...]:
     """Return the option ``mounts``: a list of Mounts, of their fields as dicts, or of ``type=bind,source=...,...``."""
-    if not value:
-        return ()
     if isinstance(value, (str, Mapping, Mount)):
         value = [value]
+    if isinstance(value, bytes) or not isinstance(value, Iterable):
+        raise SpecError("mounts", value, "give a list of mounts")
     return tuple(to_mount(item) for item in value)
 
 

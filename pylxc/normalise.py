@@ -61,7 +61,7 @@ _CPUSET = r"[0-9]+(?:-[0-9]+)?(?:,[0-9]+(?:-[0-9]+)?)*"
 _RESTART = r"no|always|unless-stopped|on-failure(?::[0-9]+)?"
 _PLATFORM = r"[a-z0-9]+/[a-z0-9_]+(?:/[a-z0-9.]+)?"
 _SYSCTL = r"[a-zA-Z0-9_]+(?:[./][a-zA-Z0-9_@:-]+)+"
-_REALTIME = r"RT(MIN|MAX)(?:([+-])([0-9]+))?"
+_REALTIME = r"RT(MIN|MAX)(?:([+-])([0-9]{1,2}))?"
 _ID_LIMIT = 2**31 - 1  # beyond it, uid_t reads as negative in many programs; runtimes agree on this bound
 _PORT_LIMIT = 65535
 _SIGNAL_LIMIT = 64
@@ -268,7 +268,7 @@ def _user(option: str, value: Any) -> str | None:
     if any(not character.isprintable() or character in "/ " for character in text):
         raise SpecError(option, value, "a user's name cannot hold spaces, slashes or control characters")
     for part in text.split(":"):
-        if part.lstrip("-").isdigit() and not (part.isascii() and part.isdigit() and int(part) <= _ID_LIMIT):
+        if part.lstrip("-").isdigit() and not (part.isascii() and _number(part, 0, _ID_LIMIT) >= 0):
             raise SpecError(option, value, f"an id lies between 0 and {_ID_LIMIT}")
     return text
 
@@ -334,7 +334,9 @@ def _device(option: str, item: Any) -> Device:
         parts += [parts[0], "rwm"][len(parts) - 1 :]
     else:
         raise SpecError(option, item, remedy)
-    if len(parts) != 3 or not parts[0].startswith("/") or not parts[2] or set(parts[2]) - set("rwm"):  # noqa: PLR2004
+    if len(parts) != 3 or not all(isinstance(part, str) for part in parts):  # noqa: PLR2004
+        raise SpecError(option, item, remedy)
+    if not parts[0].startswith("/") or not parts[2] or set(parts[2]) - set("rwm"):
         raise SpecError(option, item, remedy)
     return Device(host_path(parts[0], option), container_path(parts[1], option), parts[2])
 
@@ -431,15 +433,25 @@ def _host_port(option: str, value: Any) -> tuple[str, int]:
         if len(value) != 2:  # noqa: PLR2004  address and port
             raise SpecError(option, value, 'give (address, port), such as ("127.0.0.1", 8080)')
         address, port = value
-        return _address(option, address.strip("[]")) if address else "", _port_number(option, port, 0)
+        text = address.strip("[]") if isinstance(address, str) else address
+        return _address(option, text) if text else "", _port_number(option, port, 0)
     return "", _port_number(option, value, 0)
 
 
 def _port_number(option: str, value: Any, low: int) -> int:
-    text = str(value)
-    if isinstance(value, bool) or not (text.isascii() and text.isdigit() and low <= int(text) <= _PORT_LIMIT):
+    number = -1 if isinstance(value, bool) else _number(str(value), low, _PORT_LIMIT)
+    if number < 0:
         raise SpecError(option, value, f"a port is a number from {low} to {_PORT_LIMIT}")
-    return int(text)
+    return number
+
+
+def _number(text: str, low: int, high: int) -> int:
+    """Return a number written in ASCII digits, or -1 where it is none or out of bounds."""
+    # No more than ten digits: int() of thousands is slow, and refused by Python.
+    if not re.fullmatch(r"[0-9]{1,10}", text):
+        return -1
+    number = int(text)
+    return number if low <= number <= high else -1
 
 
 def signal_number(value: int | str, option: str = "signal") -> int:
@@ -451,8 +463,8 @@ def signal_number(value: int | str, option: str = "signal") -> int:
 
     name = str(value).upper().removeprefix("SIG")
     realtime = re.fullmatch(_REALTIME, name)
-    if name.isascii() and name.isdigit() and not isinstance(value, bool):
-        number = int(name)
+    if name.isdigit():
+        number = _number(name, 1, _SIGNAL_LIMIT)
     elif realtime:
         base, sign, offset = realtime.groups()
         number = int(signal.SIGRTMIN if base == "MIN" else signal.SIGRTMAX) + int(f"{sign or '+'}{offset or 0}")

@@ -12,12 +12,13 @@ import re
 from pylxc.errors import SpecError
 
 # Patterns are compiled where they are first used (re keeps them): importing stays cheap.
-_SIZE = r"([0-9]+(?:\.[0-9]+)?)\s*([kmgtp]?)(?:i?b)?"
+_SIZE = r"([0-9]{1,20}(?:\.[0-9]{1,20})?)\s*([kmgtp]?)(?:i?b)?"
 _SIZE_POWERS = {"": 0, "k": 1, "m": 2, "g": 3, "t": 4, "p": 5}
 _SIZE_LIMIT = 2**63 - 1  # what the kernel's counters hold
 
-_NUMBER = r"[0-9]+(?:\.[0-9]*)?|\.[0-9]+"
-_DURATION = r"([0-9]+(?:\.[0-9]*)?|\.[0-9]+)(ns|us|µs|μs|ms|s|m|h|d)"
+_NUMBER = r"[0-9]{1,20}(?:\.[0-9]*)?|\.[0-9]+"
+_DURATION = r"([0-9]{1,20}(?:\.[0-9]*)?|\.[0-9]+)(ns|us|µs|μs|ms|s|m|h|d)"
+_DURATION_LIMIT = 2**63 * 1e-9  # s; what a time in nanoseconds holds, and no less than poll(2) can wait
 _SECONDS = {"ns": 1e-9, "us": 1e-6, "µs": 1e-6, "μs": 1e-6, "ms": 1e-3, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
 
 _DECIMAL_UNITS = ("B", "kB", "MB", "GB", "TB", "PB", "EB")
@@ -76,7 +77,7 @@ def parse_duration(value: float | str, option: str = "duration") -> float:
         if not parts or "".join(number + unit for number, unit in parts) != text:
             raise SpecError(option, value, remedy)
         return math.fsum(float(number) * _SECONDS[unit] for number, unit in parts)
-    if not (math.isfinite(value) and value >= 0):
+    if not 0 <= value <= _DURATION_LIMIT:
         raise SpecError(option, value, "a duration is finite and not negative")
     return float(value)
 

@@ -67,7 +67,8 @@ def run(  # noqa: PLR0913  the public contract
         streams = StreamSet(PIPE if input is not None else DEVNULL, _captured(stdout), _captured(stderr))
         child = container._spawn(streams, log=False)  # noqa: SLF001  the verbs are the container's other half
         argv = child.plan.argv
-        return complete(child, argv, streams, input, timeout, check=check, on_output=on_output)
+        forget = container._forget  # noqa: SLF001
+        return complete(child, argv, streams, input, timeout, check=check, on_output=on_output, on_end=forget)
     finally:
         container._discard()  # noqa: SLF001
 

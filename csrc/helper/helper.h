@@ -23,7 +23,8 @@ struct launch {
     int root_fd;                 /* the new root, once there is one */
     int memory_fd;               /* the tmpfs that FILE and MASK take from, once there is one */
     int index;                   /* the operation under way */
-    int files;                   /* how many FILE operations were carried out */
+    const char *memory_path;     /* where it is mounted */
+    int memory_names;            /* how many entries were made on it */
     int pivoted;
     const struct pylxc_op *env;
     char home[4104];             /* "HOME=...", from the user database */

@@ -6,6 +6,7 @@
  * the clone), so only SIGKILL ends it early, and then PR_SET_PDEATHSIG takes the payload along.
  */
 #include "helper.h"
+#include "remove_tree.h"
 #include <asm/poll.h>
 #include <linux/prctl.h>
 #include <linux/sched.h>
@@ -94,20 +95,14 @@ _Noreturn static void give_up(int stage, long negative_errno, int index)
     sys_exit(1);
 }
 
-/* Makes `name` in the record directory appear whole or not at all. Returns the open file. */
-static int write_record(int directory, const char *name, const struct text *content, int lock)
+/* Makes `name` in the record directory appear whole or not at all. */
+static int write_record(int directory, const char *name, const struct text *content)
 {
     static const char temporary[] = ".record";
     sys(unlinkat, directory, temporary, 0);
     fd_close int fd = (int)sys(openat, directory, temporary, O_CREAT | O_EXCL | O_WRONLY | O_CLOEXEC, 0600);
-    if (fd < 0)
-        return fd;
-    long r = lock ? sys(flock, fd, 2 /* LOCK_EX */) : 0;
-    if (r >= 0)
-        r = write_all(fd, content->data, content->length);
-    if (r >= 0)
-        r = sys(renameat2, directory, temporary, directory, name, 0);
-    return r < 0 ? (int)r : steal_fd(&fd);
+    int r = fd < 0 ? fd : write_all(fd, content->data, content->length);
+    return r < 0 ? r : (int)sys(renameat2, directory, temporary, directory, name, 0);
 }
 
 /* Field 22 of /proc/PID/stat (proc_pid_stat(5)): with the boot id it tells a process from a later one of equal pid. */
@@ -150,8 +145,10 @@ static int record_state(struct monitor *m)
     text_add(&json, ",\"started_ns\":");
     text_number(&json, now_ns());
     text_add(&json, "}\n");
-    m->state_fd = write_record(directory, "state", &json, 1);
-    return m->state_fd < 0 ? m->state_fd : 0;
+    /* Locked before it has content: whoever finds it empty knows that the start is under way. */
+    m->state_fd = (int)sys(openat, directory, "state", O_CREAT | O_EXCL | O_WRONLY | O_CLOEXEC, 0600);
+    long r = m->state_fd < 0 ? m->state_fd : sys(flock, m->state_fd, 2 /* LOCK_EX */);
+    return r < 0 ? (int)r : write_all(m->state_fd, json.data, json.length);
 }
 
 static void record_end(const struct monitor *m, const struct pylxc_report *end)
@@ -166,8 +163,7 @@ static void record_end(const struct monitor *m, const struct pylxc_report *end)
     text_add(&json, ",\"finished_ns\":");
     text_number(&json, end->time_ns);
     text_add(&json, "}\n");
-    fd_close int fd = write_record(m->plan->head->directory_fd, "exit", &json, 0);
-    (void)fd;
+    write_record(m->plan->head->directory_fd, "exit", &json);
 }
 
 /* Pipes in place of descriptors 1 and 2, and the log that they end in. */
@@ -301,11 +297,12 @@ static void make_process(struct monitor *m)
         sys(close, fd);
 }
 
-/* Waits for the process, meanwhile serving the log and watching the owner. */
-static void watch(struct monitor *m)
+/* Waits for the process, meanwhile serving the log and watching the owner. Says whether the owner went first. */
+static int watch(struct monitor *m)
 {
     const struct pylxc_plan *head = m->plan->head;
     int owner = head->flags & PYLXC_PLAN_KILL_WITH_OWNER ? head->owner_fd : -1;
+    int orphaned = 0;
     enum { PROCESS, OWNER, OUT, ERR, COUNT };
     for (;;) {
         struct pollfd waits[COUNT] = {{.fd = m->pid_fd, .events = POLLIN},
@@ -321,9 +318,10 @@ static void watch(struct monitor *m)
         if (waits[OWNER].revents) {
             sys(pidfd_send_signal, m->pid_fd, 9, 0, 0);
             owner = -1;
+            orphaned = 1;
         }
         if (waits[PROCESS].revents)
-            return;
+            return orphaned;
     }
 }
 
@@ -360,7 +358,7 @@ _Noreturn void monitor_run(const struct plan *plan)
     }
     struct pylxc_report started = {.kind = PYLXC_REPORT_STARTED, .pid = m.pid, .time_ns = now_ns()};
     report(&started, m.pid_fd);
-    watch(&m);
+    int forsaken = watch(&m) || plan->head->flags & PYLXC_PLAN_EPHEMERAL;
 
     int status = 0;
     sys(wait4, m.pid, &status, __WALL, 0);
@@ -368,7 +366,11 @@ _Noreturn void monitor_run(const struct plan *plan)
     ended.code = ended.signal ? 128 + ended.signal : status >> 8 & 0xff;
     read_full(m.error_fd, &ended.error, sizeof ended.error);
     drain_log(&m);
-    record_end(&m, &ended);
+    if (!forsaken)
+        record_end(&m, &ended);
     report(&ended, -1);
+    /* The caller is told first and does its own tidying meanwhile; it waits for this process before it says "removed". */
+    if (forsaken && plan->head->directory_fd >= 0)
+        empty_tree(plan->head->directory_fd);
     sys_exit(0);
 }

@@ -219,9 +219,46 @@ static int set_layers(int fs, const struct pylxc_op *op)
     return (int)r;
 }
 
+/* A new directory on the MEMORY file system; *to becomes its path. */
+static int directory_in_memory(struct launch *l, struct text *to)
+{
+    TEXT(name, 32);
+    text_number(&name, l->memory_names++);
+    text_add(to, l->memory_path);
+    text_add(to, "/");
+    text_add(to, name.data);
+    return to->overflow ? -ENAMETOOLONG : (int)sys(mkdirat, l->memory_fd, name.data, 0755);
+}
+
+static int set_upper(int fs, const char *upper, const char *work)
+{
+    long r = sys(fsconfig, fs, FSCONFIG_SET_STRING, "upperdir", upper, 0);
+    return (int)(r < 0 ? r : sys(fsconfig, fs, FSCONFIG_SET_STRING, "workdir", work, 0));
+}
+
+/* The writable side: given directories, new ones in memory, or none. */
+static int set_writable_side(struct launch *l, int fs, const struct pylxc_op *op)
+{
+    const char *given = op_string(op, 1);
+    int r = 0;
+    if (op->flags & PYLXC_OVERLAY_IN_MEMORY) {
+        TEXT(upper, 4096);
+        TEXT(work, 4096);
+        r = directory_in_memory(l, &upper);
+        if (r >= 0)
+            r = directory_in_memory(l, &work);
+        return r < 0 ? r : set_upper(fs, upper.data, work.data);
+    }
+    if (*given)
+        r = set_upper(fs, given, op_string(op, 2));
+    if (r >= 0 && *given && op->flags & PYLXC_OVERLAY_VOLATILE)
+        r = (int)sys(fsconfig, fs, FSCONFIG_SET_FLAG, "volatile", 0, 0);
+    return r;
+}
+
 int op_overlay(struct launch *l, const struct pylxc_op *op)
 {
-    const char *upper = op_string(op, 1);
+    int writable = *op_string(op, 1) || op->flags & PYLXC_OVERLAY_IN_MEMORY;
     fd_close int fs = (int)sys(fsopen, "overlay", FSOPEN_CLOEXEC);
     if (fs < 0)
         return fs;
@@ -230,16 +267,11 @@ int op_overlay(struct launch *l, const struct pylxc_op *op)
     /* userxattr: the one layer format that needs no privilege; it also keeps redirect_dir and metacopy off. */
     if (r >= 0)
         r = sys(fsconfig, fs, FSCONFIG_SET_FLAG, "userxattr", 0, 0);
-    if (r >= 0 && *upper) {
-        r = sys(fsconfig, fs, FSCONFIG_SET_STRING, "upperdir", upper, 0);
-        if (r >= 0)
-            r = sys(fsconfig, fs, FSCONFIG_SET_STRING, "workdir", op_string(op, 2), 0);
-        if (r >= 0 && op->flags & PYLXC_OVERLAY_VOLATILE)
-            r = sys(fsconfig, fs, FSCONFIG_SET_FLAG, "volatile", 0, 0);
-    }
+    if (r >= 0)
+        r = set_writable_side(l, fs, op);
     if (r < 0)
         return (int)r;
-    fd_close int mount = finish_filesystem(fs, MOUNT_ATTR_NODEV | (*upper ? 0 : MOUNT_ATTR_RDONLY));
+    fd_close int mount = finish_filesystem(fs, MOUNT_ATTR_NODEV | (writable ? 0 : MOUNT_ATTR_RDONLY));
     if (mount < 0)
         return mount;
     if (!(op->flags & PYLXC_OVERLAY_INSIDE))
@@ -257,7 +289,7 @@ int op_bind_root(struct launch *l, const struct pylxc_op *op)
 /* The source of FILE and MASK mounts. It must be attached: copies of detached mounts can be made only since Linux 6.15. */
 int op_memory(struct launch *l, const struct pylxc_op *op)
 {
-    fd_close int mount = new_filesystem("tmpfs", "mode=0755,size=16m", MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV);
+    fd_close int mount = new_filesystem("tmpfs", "mode=0755", MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV);
     if (mount < 0)
         return mount;
     long r = sys(move_mount, mount, "", AT_FDCWD, op_string(op, 0), MOVE_MOUNT_F_EMPTY_PATH);
@@ -266,6 +298,7 @@ int op_memory(struct launch *l, const struct pylxc_op *op)
     if (r < 0)
         return (int)r;
     l->memory_fd = steal_fd(&mount);
+    l->memory_path = op_string(op, 0);
     return 0;
 }
 
@@ -332,7 +365,7 @@ int op_file(struct launch *l, const struct pylxc_op *op)
 {
     const char *content = op_string(op, 1);
     TEXT(name, 32);
-    text_number(&name, l->files++);
+    text_number(&name, l->memory_names++);
     fd_close int target = make_file_in_root(l, op_string(op, 0));
     if (target < 0)
         return target;

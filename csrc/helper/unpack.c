@@ -7,6 +7,7 @@
  * what is put into them changes both.
  */
 #include "../pylxc.h"
+#include "remove_tree.h"
 #include "tar.h"
 #include <linux/openat2.h>
 #include <linux/time_types.h>
@@ -161,107 +162,6 @@ static int open_parent(struct unpacking *u, const char *path, bool make, const c
         u->parent_fd = make_parents(u, u->parent);
     u->parent_known = u->parent_fd >= 0;
     return u->parent_fd;
-}
-
-struct remembered {
-    uint64_t inode;
-    uint32_t device_major, device_minor;
-    size_t name_size; /* of the name before it, with the NUL */
-};
-
-struct directory_record { /* getdents64(2) */
-    uint64_t inode;
-    int64_t offset;
-    uint16_t size;
-    uint8_t type;
-    char name[];
-};
-
-/* Unlinks what is not a directory from `fd`, from its start; the name of a directory found stays in `ret`. */
-static int empty_of_files(int fd, char *buffer, size_t size, char *ret)
-{
-    *ret = 0;
-    for (;;) {
-        long n = sys(getdents64, fd, buffer, size);
-        if (n <= 0)
-            return (int)n;
-        for (long at = 0; at < n;) {
-            const struct directory_record *d = (const struct directory_record *)(buffer + at);
-            at += d->size;
-            if (strcmp(d->name, ".") == 0 || strcmp(d->name, "..") == 0)
-                continue;
-            long r = sys(unlinkat, fd, d->name, 0);
-            if (r == -EISDIR || r == -EPERM)
-                r = sys(unlinkat, fd, d->name, AT_REMOVEDIR);
-            if (r == -ENOTEMPTY || r == -EEXIST) {
-                memcpy(ret, d->name, MINIMUM(strlen(d->name) + 1, (size_t)TAR_NAME_SIZE));
-                return 0;
-            }
-            if (r < 0)
-                return (int)r;
-        }
-    }
-}
-
-static int remember(struct pile *way, int fd, const char *name)
-{
-    struct statx x;
-    int r = (int)tar_statx(fd, "", &x);
-    struct remembered here = {x.stx_ino, x.stx_dev_major, x.stx_dev_minor, strlen(name) + 1};
-    if (r < 0 || (r = pile_add(way, name, here.name_size)) < 0)
-        return r;
-    return pile_add(way, &here, sizeof here);
-}
-
-/* Goes back up to the directory remembered last, and takes its name for the one below from the way. */
-static int step_back(struct pile *way, int *fd, char *ret_name)
-{
-    struct statx x;
-    struct remembered here;
-    way->used -= sizeof here;
-    memcpy(&here, way->data + way->used, sizeof here);
-    way->used -= here.name_size;
-    memcpy(ret_name, way->data + way->used, here.name_size);
-    int up = (int)sys(openat, *fd, "..", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-    fd_close_at_end(fd);
-    *fd = up;
-    if (up < 0)
-        return up;
-    int r = (int)tar_statx(up, "", &x);
-    if (r < 0)
-        return r;
-    bool same = x.stx_ino == here.inode && x.stx_dev_major == here.device_major && x.stx_dev_minor == here.device_minor;
-    return same ? 0 : -EBUSY;
-}
-
-/* Removes the directory `name` with all it holds, at any depth with two descriptors: the way back is "..", checked. */
-static int remove_tree(int parent, const char *name)
-{
-    pile_auto way = {0};
-    char buffer[8192] __attribute__((aligned(8))), found[TAR_NAME_SIZE];
-    struct open_how how = {
-        .flags = O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC,
-        .resolve = RESOLVE_NO_XDEV | RESOLVE_BENEATH,
-    };
-    fd_close int fd = (int)sys(openat2, parent, name, &how, sizeof how);
-    while (fd >= 0) {
-        int r = (int)sys(lseek, fd, 0, 0 /* SEEK_SET */);
-        if (r < 0 || (r = empty_of_files(fd, buffer, sizeof buffer, found)) < 0)
-            return r;
-        if (*found) {
-            if ((r = remember(&way, fd, found)) < 0)
-                return r;
-            int below = (int)sys(openat2, fd, found, &how, sizeof how);
-            fd_close_at_end(&fd);
-            fd = below;
-        } else if (way.used) {
-            if ((r = step_back(&way, &fd, found)) < 0 || (r = (int)sys(unlinkat, fd, found, AT_REMOVEDIR)) < 0)
-                return r;
-        } else {
-            return (int)sys(unlinkat, parent, name, AT_REMOVEDIR);
-        }
-    }
-    return fd;
 }
 
 /* Makes one attempt at the entry: a descriptor for a file, else 0. */

@@ -58,7 +58,8 @@ class Tree:
 
     ``lowers`` are directories, the topmost first; ``upper`` and ``work`` are empty for a read-only view. ``passthrough``
     names directories of the host (``"/usr"``) that lie below the image's own ones: the embedded host image.
-    ``scaffold`` is the engine's directory of mount points.
+    ``scaffold`` is the engine's directory of mount points. ``fleeting``: what is written to the passthrough directories may
+    be kept in memory, for it is thrown away.
     """
 
     lowers: tuple[str, ...]
@@ -67,6 +68,7 @@ class Tree:
     work: str = ""
     passthrough: tuple[str, ...] = ()
     volatile: bool = True
+    fleeting: bool = False
     joined: bool = False
 
 
@@ -90,19 +92,24 @@ def add_tree(plan: Plan, tree: Tree, *, read_only: bool = False) -> None:
     words = f"the root file system of {len(tree.lowers)} layers"
     plan.add(p.OVERLAY, f"{run}/root", tree.upper, tree.work, *lowers, flags=flags, subject=words)
     for path in tree.passthrough:
-        # The lowest layer is the host image's own: its directory only marks the place.
-        below = tuple(lower + path for lower in tree.lowers[:-1] if os.path.isdir(lower + path))  # noqa: PTH112
-        writable = tree.upper and not read_only
-        upper = tree.upper + path if writable else ""
-        work = f"{tree.work}{path.replace('/', '.')}" if writable else ""
-        plan.add(
-            p.OVERLAY, path, upper, work, *below, path, flags=flags | p.OVERLAY_INSIDE, subject=f"{path} of the host"
-        )
+        _add_passthrough(plan, tree, path, flags | p.OVERLAY_INSIDE, read_only=read_only)
+
+
+def _add_passthrough(plan: Plan, tree: Tree, path: str, flags: int, *, read_only: bool) -> None:
+    """Add an overlay of its own over a directory of the host: a lower layer never shows what is mounted in it."""
+    # The lowest layer is the host image's own: its directory only marks the place.
+    below = tuple(lower + path for lower in tree.lowers[:-1] if os.path.isdir(lower + path))  # noqa: PTH112
+    upper, work = tree.upper + path, f"{tree.work}{path.replace('/', '.')}"
+    if read_only or not tree.upper:
+        upper, work = "", ""
+    elif tree.fleeting:
+        upper, work, flags = "", "", flags | p.OVERLAY_IN_MEMORY
+    plan.add(p.OVERLAY, path, upper, work, *below, path, flags=flags, subject=f"{path} of the host")
 
 
 def prepare_upper(tree: Tree) -> None:
     """Make the directories that the tree's upper side needs, with the mode and owner of what they lie on."""
-    for path in ("", *tree.passthrough):
+    for path in ("", *(() if tree.fleeting else tree.passthrough)):
         below = os.stat(path or tree.lowers[0]) if tree.lowers else None  # noqa: PTH116
         upper = tree.upper + path
         os.mkdir(upper)  # noqa: PTH102

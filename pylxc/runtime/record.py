@@ -64,10 +64,13 @@ def forget(directory: str) -> None:
 def _read_json(path: str) -> dict[str, int] | None:
     try:
         with open(path, "rb") as file:  # noqa: PTH123
-            value: dict[str, int] = json.loads(file.read())
-            return value
+            text = file.read()
     except FileNotFoundError:
         return None
+    if not text.endswith(b"\n"):
+        return None  # the monitor is about to write it
+    value: dict[str, int] = json.loads(text)
+    return value
 
 
 def _is_locked(path: str) -> bool:

@@ -37,4 +37,5 @@ class Store:
         self.containers = Containers(database, self.layout)
         self.cache = BuildCache(database)
         self.leases.sweep()
+        self.containers.sweep()
         self.layout.empty_trash()

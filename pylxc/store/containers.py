@@ -89,9 +89,22 @@ class Containers:
 
     def remove(self, id: str) -> None:  # noqa: A002  docker's name
         """Remove a container's row, then its directory. One that is gone already is no error."""
+        if self._database.row("SELECT 1 FROM containers WHERE id = ?", (id,)) is not None:
+            self.forget(id)
+        self._layout.remove_below(f"{self._layout.root}/containers", [id])
+
+    def forget(self, id: str) -> None:  # noqa: A002  docker's name
+        """Remove a container's row: the first half of :meth:`remove`, which is still to be called."""
         with self._database.writing(durable=False) as connection:
             connection.execute("DELETE FROM containers WHERE id = ?", (id,))
-        self._layout.discard([self._layout.container(id)])
+
+    def sweep(self) -> None:
+        """Remove the directories of containers whose row is gone: their removal was cut short."""
+        directory = f"{self._layout.root}/containers"
+        present = os.listdir(directory)  # noqa: PTH208  read before the rows: a container has its row first
+        if present:
+            known = {row[0] for row in self._database.rows("SELECT id FROM containers")}
+            self._layout.remove_below(directory, [name for name in present if name not in known])
 
 
 def _to_row(values: tuple[object, ...]) -> ContainerRow:

@@ -81,6 +81,10 @@ class Images:
         names = tuple(Reference.parse(row[0]).familiar for row in refs)
         return ImageRow(known.id, known.manifest, known.document, known.layers, names)
 
+    def exists(self, id: str) -> bool:  # noqa: A002
+        """Say whether there is an image with this id."""
+        return self._database.row("SELECT 1 FROM images WHERE id = ?", (id,)) is not None
+
     def list(self) -> list[ImageRow]:
         """Return all images, the newest first."""
         return [self.get(row[0]) for row in self._database.rows("SELECT id FROM images ORDER BY created DESC, id")]

@@ -94,20 +94,22 @@ class Layout:
         self._empty(os.listdir(f"{self.root}/trash"))  # noqa: PTH208
 
     def _empty(self, names: Sequence[str]) -> None:
+        self.remove_below(f"{self.root}/trash", names)
+
+    def remove_below(self, directory: str, names: Sequence[str]) -> None:
+        """Remove trees at once, entry by entry: for what is known as rubbish while it goes."""
         if not names:
             return
-        trash = os.open(f"{self.root}/trash", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        parent = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         try:
             for name in names:
                 try:
-                    native.remove_tree(trash, name)
-                except FileNotFoundError:
-                    continue  # another process empties the trash as well
-        except OSError as error:
-            if error.errno not in (errno.ENOENT, errno.ENOTEMPTY):
-                raise StoreError(f"{self.root}/trash", explain(error)) from error
+                    native.remove_tree(parent, name)
+                except OSError as error:
+                    if error.errno not in (errno.ENOENT, errno.ENOTEMPTY):  # another process removes it as well
+                        raise StoreError(f"{directory}/{name}", explain(error)) from error
         finally:
-            os.close(trash)
+            os.close(parent)
 
 
 def sync_directory(path: str) -> None:

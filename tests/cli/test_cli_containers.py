@@ -2,6 +2,9 @@
 
 import itertools
 import json
+import os
+import pathlib
+import signal
 import subprocess
 import time
 
@@ -46,7 +49,7 @@ def test_ps_shows_filters_and_states(cli):
     rows = {row["Names"]: row for row in map(json.loads, cli.text("ps", "-a", "--format", "json").splitlines())}
     assert (rows["up"]["State"], rows["down"]["State"]) == ("running", "exited")
     assert rows["up"]["ID"] == running[:12]
-    assert rows["up"]["Labels"] == "tier=web"
+    assert "tier=web" in rows["up"]["Labels"].split(",")  # beside the image's own
     assert rows["down"]["Status"].startswith("Exited (1) ")
     assert rows["down"]["Status"].count("ago") == 1
 
@@ -157,3 +160,31 @@ def test_a_store_that_cannot_be_is_one_clear_error(cli, tmp_path):
     (tmp_path / "file").write_text("")
     message = cli.error("--root", tmp_path / "file", "ps", status=1)
     assert str(tmp_path / "file") in message
+
+
+def test_an_interrupt_is_status_130(cli):
+    cli("run", "-d", "--name", "box", "host", "sh", "-c", "echo ready; exec sleep 300")
+    with cli.start("logs", "-f", "box", stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+        assert process.stdout.readline() == b"ready\n"
+        process.send_signal(signal.SIGINT)
+        assert process.wait(timeout=60) == 130
+        assert b"Traceback" not in process.stderr.read()
+
+
+def test_output_that_cannot_be_written_is_an_error(cli):
+    with pathlib.Path("/dev/full").open("wb") as full:
+        done = subprocess.run(
+            cli.argv("ps"), stdout=full, stderr=subprocess.PIPE, env=cli.environment, check=False, timeout=60
+        )
+    assert done.returncode == 1
+    assert done.stderr == b"pylxc: [Errno 28] No space left on device\n"
+
+
+def test_a_reader_that_has_gone_is_no_error_message(cli):
+    reading, writing = os.pipe()
+    os.close(reading)
+    with os.fdopen(writing, "wb") as pipe:
+        done = subprocess.run(
+            cli.argv("ps"), stdout=pipe, stderr=subprocess.PIPE, env=cli.environment, check=False, timeout=60
+        )
+    assert done.stderr == b""

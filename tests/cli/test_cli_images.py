@@ -109,7 +109,7 @@ def test_import_of_what_is_no_archive(cli, tmp_path):
 def test_inspect_of_an_image(cli, context):
     cli("build", "-q", "-t", "made", context)
     (image,) = json.loads(cli.text("inspect", "--type", "image", "made"))
-    assert image["Config"]["Labels"] == {"tier": "web"}
+    assert image["Config"]["Labels"]["tier"] == "web"
     assert image["Config"]["ExposedPorts"] == {"6379/tcp": {}}
     assert image["Config"]["Cmd"] == ["cat", "/made"]
 

@@ -16,7 +16,7 @@ from trees import TarError
 
 ROOT = Path(__file__).resolve().parents[2]
 HELPER = ROOT / "csrc" / "helper"
-TAR_SOURCES = [HELPER / name for name in ("sys.c", "tar_read.c", "unpack.c", "pack.c")]
+TAR_SOURCES = [HELPER / name for name in ("sys.c", "remove_tree.c", "tar_read.c", "unpack.c", "pack.c")]
 TIMEOUT = 120  # s
 DESCRIPTORS = 16
 

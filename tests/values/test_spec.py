@@ -485,3 +485,75 @@ def test_capabilities_add_up_as_in_docker(options, kept):
 
 def test_a_mistyped_capability_gets_a_suggestion():
     assert "'NET_ADMIN'" in refused(cap_add=["CAP_NETADMIN"]).remedy
+
+
+# -- whatever is given -------------------------------------------------------------------------------------------------
+
+JUNK = (
+    0,
+    -1,
+    5,
+    2**200,
+    1.5,
+    float("nan"),
+    True,
+    b"x",
+    "",
+    "x",
+    "a" * 5000,
+    "9" * 5000,
+    "\0",
+    "\udcff",
+    ":",
+    "=",
+    "/",
+    ",",
+    "a=b",
+    "/a:/b:/c:/d",
+    [],
+    [None],
+    [5],
+    [b"x"],
+    [""],
+    [[]],
+    [{}],
+    ["9" * 5000],
+    ["a=" + "9" * 5000],
+    {},
+    {"": ""},
+    {5: 5},
+    {None: None},
+    {"a": None},
+    {"a": 5},
+    {"a": []},
+    {"a": {}},
+    {"a": (5, 80)},
+    {80: (5, 80)},
+    {80: ("x",)},
+    {80: [[]]},
+    {"/a": 5},
+    {b"/a": "/b"},
+    {"nofile": "9" * 5000},
+    {"nofile": [[], {}]},
+    {"nofile": {}},
+    [{"source": 5}],
+    [{"source": "/a", "target": 5, "permissions": 5}],
+    [{"container": 5, "protocol": 5, "host": 5, "port": 5}],
+    [{"type": 5, "target": 5}],
+    [{"type": "bind", "source": 5, "target": "/x"}],
+    object(),
+    (),
+    set(),
+    {"a"},
+)
+
+
+@pytest.mark.parametrize("option", sorted(NORMAL))
+def test_nothing_that_is_given_gets_past_the_two_errors(option):
+    for junk in JUNK:
+        try:
+            made = attrs.evolve(ContainerSpec(image="host"), **{option: junk})
+        except (SpecError, UnsupportedError) as error:  # noqa: PERF203  either is right
+            assert option in str(error) or "mount" in str(error)  # noqa: PT017
+        else:
+            assert ContainerSpec.from_json(made.to_json()) == made

@@ -1,0 +1,121 @@
+"""Fixtures for all tests: stores that are checked to leave nothing behind, and what this machine is, in the report."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+import pylxc
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+MONITOR = b"pylxc-monitor\n"
+
+
+def pytest_report_header() -> list[str]:
+    controllers = Path("/sys/fs/cgroup/cgroup.controllers")
+    unified = Path("/sys/fs/cgroup/unified")
+    cgroups = "v2" if controllers.exists() else "hybrid" if unified.exists() else "v1"
+    namespaces = Path("/proc/sys/user/max_user_namespaces").read_text().strip()
+    kernel = os.uname().release
+    return [f"kernel {kernel}, uid {os.geteuid()}, user namespaces {namespaces}, cgroups {cgroups}"]
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    if os.geteuid() == 0:
+        return
+    for item in items:
+        if {"engine", "debian", "shared_engine"} & set(getattr(item, "fixturenames", ())):
+            item.add_marker(pytest.mark.skip(reason="containers need root in this version; run the tests as root"))
+
+
+def monitors() -> set[int]:
+    """Return the pids of all monitors on this machine (zombies too)."""
+    found = set()
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdigit():
+            try:
+                if (entry / "comm").read_bytes() == MONITOR:
+                    found.add(int(entry.name))
+            except (FileNotFoundError, ProcessLookupError):
+                continue
+    return found
+
+
+def mounts_below(path: Path) -> list[str]:
+    lines = Path("/proc/self/mountinfo").read_text().splitlines()
+    return [line.split()[4] for line in lines if line.split()[4].startswith(str(path))]
+
+
+def await_true(condition, timeout: float = 5.0, what: str = "it") -> None:
+    """Wait for something that happens in another process: asks again until it is so, and fails when it never is."""
+    deadline = time.monotonic() + timeout
+    while not condition():
+        assert time.monotonic() < deadline, f"{what} did not come true within {timeout} s"
+        time.sleep(0.005)
+
+
+def assert_nothing_left(engine: pylxc.Engine, monitors_before: set[int]) -> None:
+    """No container, directory, mount or monitor of this store is left."""
+    assert pylxc.Container.list(all=True, engine=engine) == []
+    for name in ("containers", "staging", "trash"):
+        assert os.listdir(engine.root / name) == [], name
+    assert mounts_below(engine.root) == []
+    await_true(lambda: monitors() <= monitors_before, what="the end of every monitor")
+
+
+@pytest.fixture
+def engine(tmp_path: Path) -> Iterator[pylxc.Engine]:
+    """A store of the test's own; whatever the test leaves in it fails the test."""
+    before = monitors()
+    made = pylxc.Engine(tmp_path / "store")
+    yield made
+    if not (made.root / "pylxc.db").exists():
+        return
+    left = pylxc.Container.list(all=True, engine=made)
+    for container in left:
+        container.remove(force=True)
+    assert left == [], "the test left containers behind"
+    assert_nothing_left(made, before)
+
+
+@pytest.fixture(scope="session")
+def shared_engine(tmp_path_factory: pytest.TempPathFactory) -> pylxc.Engine:
+    """A store for what is expensive to make; tests remove their own containers from it."""
+    return pylxc.Engine(tmp_path_factory.mktemp("shared") / "store")
+
+
+@pytest.fixture(scope="session")
+def debian(shared_engine: pylxc.Engine) -> pylxc.Image:
+    """Debian bookworm from its own mirror, tagged ``debian:bookworm``."""
+    return pylxc.Image.bootstrap("debian", "bookworm", engine=shared_engine)
+
+
+@pytest.fixture(scope="session")
+def busybox_root(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A root file system of a few links to a static busybox (Debian's busybox-static)."""
+    root = tmp_path_factory.mktemp("busybox")
+    (root / "bin").mkdir()
+    (root / "etc").mkdir()
+    (root / "etc/passwd").write_text("root:x:0:0:root:/root:/bin/sh\nnobody:x:65534:65534:nobody:/:/bin/sh\n")
+    (root / "etc/group").write_text("root:x:0:\nnogroup:x:65534:\n")
+    (root / "tmp").mkdir()
+    (root / "tmp").chmod(0o1777)
+    subprocess.run(["cp", "/bin/busybox", root / "bin/busybox"], check=True)
+    names = subprocess.run(["/bin/busybox", "--list"], check=True, capture_output=True, text=True).stdout.split()
+    for name in names:
+        if name != "busybox":
+            (root / "bin" / name).symlink_to("busybox")
+    return root
+
+
+@pytest.fixture
+def busybox(engine: pylxc.Engine, busybox_root: Path) -> pylxc.Image:
+    """A busybox image, tagged ``busybox``, in the test's own store."""
+    return pylxc.Image.from_directory(busybox_root, "busybox", engine=engine)
