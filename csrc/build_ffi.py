@@ -2,6 +2,7 @@
 
 Invariant: the boundary is declared once, in pylxc.h; constants and structures reach Python from there.
 """
+# ruff: noqa: INP001  a script of setup.py, no part of a package
 
 import re
 from pathlib import Path

@@ -158,6 +158,28 @@ int pylxc_pidfd_open(int pid, int *ret_fd);
 int pylxc_pidfd_send_signal(int pid_fd, int signal);
 int pylxc_syncfs(int fd);
 
+/* The calls of pylxc.linux. */
+enum pylxc_call {
+    PYLXC_CALL_UNSHARE,
+    PYLXC_CALL_SETNS,
+    PYLXC_CALL_MOUNT,
+    PYLXC_CALL_UMOUNT2,
+    PYLXC_CALL_PIVOT_ROOT,
+    PYLXC_CALL_OPEN_TREE,
+    PYLXC_CALL_MOVE_MOUNT,
+    PYLXC_CALL_FSOPEN,
+    PYLXC_CALL_FSCONFIG,
+    PYLXC_CALL_FSMOUNT,
+    PYLXC_CALL_FSPICK,
+    PYLXC_CALL_MOUNT_SETATTR,
+    PYLXC_CALL_OPENAT2,
+    PYLXC_CALL_PIDFD_GETFD,
+    PYLXC_CALL_CLONE3
+};
+/* The kernel's answer, or -1 with errno. */
+long pylxc_syscall(enum pylxc_call call, uintptr_t a, uintptr_t b, uintptr_t c, uintptr_t d, uintptr_t e);
+long pylxc_syscall_number(enum pylxc_call call);
+
 /* cffi: end */
 
 #define PYLXC_PLAN_MAGIC 0x70786c31u

@@ -4,6 +4,7 @@
  */
 #include "helper.h"
 #include "tar.h"
+#include <asm/poll.h>
 #include <linux/close_range.h>
 #include <linux/openat2.h>
 #include <linux/prctl.h>
@@ -11,6 +12,7 @@
 #include <linux/sched.h>
 #include <linux/signal.h>
 #include <linux/stat.h>
+#include <linux/time_types.h>
 
 const char *op_string(const struct pylxc_op *op, unsigned i)
 {
@@ -203,8 +205,13 @@ static int op_exec(struct launch *l, const struct pylxc_op *op)
     long r = sys(close_range, 3, ~0U, CLOSE_RANGE_CLOEXEC);
     if (r < 0)
         return (int)r;
-    /* The monitor's death is the payload's. Said here because a change of credentials takes it back. */
+    /* The monitor's death is the payload's. Said here because a change of credentials takes it back. A monitor that died
+     * before this was said has left the pipe without a reader. */
     sys(prctl, PR_SET_PDEATHSIG, 9 /* SIGKILL */, 0, 0, 0);
+    struct pollfd monitor = {.fd = l->error_fd};
+    struct __kernel_timespec at_once = {0, 0};
+    if (sys(ppoll, &monitor, 1, &at_once, 0, 0) > 0)
+        sys_exit(127);
     reset_signals();
     return execute(argv, envp, path);
 }

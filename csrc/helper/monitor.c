@@ -247,10 +247,31 @@ static void end_process(const struct monitor *m)
     sys(wait4, m->pid, 0, __WALL, 0);
 }
 
+static int owner_of(const struct monitor *m)
+{
+    const struct pylxc_plan *head = m->plan->head;
+    return head->flags & PYLXC_PLAN_KILL_WITH_OWNER ? head->owner_fd : -1;
+}
+
+/* A step may block (a bind of a network file system that does not answer): the owner's end is heeded even then. */
+static void await_word(struct monitor *m)
+{
+    struct pollfd waits[] = {{.fd = m->error_fd, .events = POLLIN}, {.fd = owner_of(m), .events = POLLIN}};
+    while (sys(ppoll, waits, LENGTH(waits), 0, 0, 0) < 0)
+        ;
+    if (waits[0].revents)
+        return;
+    end_process(m);
+    if (m->plan->head->directory_fd >= 0)
+        empty_tree(m->plan->head->directory_fd);
+    sys_exit(1);
+}
+
 /* What the child says before the exec: nothing (it worked), that a transfer begins, or what failed. */
 static void await_start(struct monitor *m)
 {
     struct pylxc_error error;
+    await_word(m);
     long n = read_full(m->error_fd, &error, sizeof error);
     if (n == 0 || (n == sizeof error && error.stage == PYLXC_STAGE_NONE))
         return;
@@ -300,9 +321,7 @@ static void make_process(struct monitor *m)
 /* Waits for the process, meanwhile serving the log and watching the owner. Says whether the owner went first. */
 static int watch(struct monitor *m)
 {
-    const struct pylxc_plan *head = m->plan->head;
-    int owner = head->flags & PYLXC_PLAN_KILL_WITH_OWNER ? head->owner_fd : -1;
-    int orphaned = 0;
+    int owner = owner_of(m), orphaned = 0;
     enum { PROCESS, OWNER, OUT, ERR, COUNT };
     for (;;) {
         struct pollfd waits[COUNT] = {{.fd = m->pid_fd, .events = POLLIN},
@@ -325,13 +344,15 @@ static int watch(struct monitor *m)
     }
 }
 
-/* What the streams still hold when the process has ended. Its namespace is empty then, so nobody writes any more. */
+/* What the streams still hold when the process has ended, and no more: its namespace is empty then, but a pipe may have
+ * been handed to a process elsewhere, which may write for ever. */
 static void drain_log(struct monitor *m)
 {
     for (int i = 0; i < 2; i++) {
-        struct pollfd ready = {.fd = m->streams[i].fd, .events = POLLIN};
-        struct __kernel_timespec at_once = {0, 0};
-        while (m->streams[i].fd >= 0 && sys(ppoll, &ready, 1, &at_once, 0, 0) > 0)
+        int left = 0;
+        if (m->streams[i].fd >= 0)
+            sys(ioctl, m->streams[i].fd, 0x541b /* FIONREAD */, &left);
+        for (; left > 0 && m->streams[i].fd >= 0; left -= STREAM_BUFFER)
             pump(m, &m->streams[i]);
     }
 }

@@ -59,9 +59,9 @@ static int open_parent(struct launch *l, const char *path, const char **ret_last
             rest++;
         if (at < 0)
             return at;
-        if (n == 2 && component[0] == '.' && component[1] == '.')
-            return -EINVAL;
         if (!*rest) {
+            if (n == 2 && component[0] == '.' && component[1] == '.')
+                return -EINVAL;
             *ret_last = component;
             return steal_fd(&at);
         }
@@ -105,25 +105,63 @@ int make_directory_in_root(struct launch *l, const char *path)
     return r < 0 && r != -EEXIST ? (int)r : open_in_root(l, path, O_PATH | O_DIRECTORY);
 }
 
+/* A link that leads to nothing yet, as /etc/resolv.conf into /run often is: its text becomes the path, seen from where the
+ * link lies. */
+static int follow_link(struct text *path, int parent, const char *last)
+{
+    char link[4096];
+    long n = sys(readlinkat, parent, last, link, sizeof link);
+    if (n < 0)
+        return n == -EINVAL ? -EEXIST : (int)n; /* no link: somebody else made it meanwhile */
+    if (n == 0 || n == sizeof link)
+        return -ENAMETOOLONG;
+    path->length = link[0] == '/' ? 0 : (size_t)(last - path->data);
+    text_bytes(path, link, (size_t)n);
+    return path->overflow ? -ENAMETOOLONG : 0;
+}
+
+/* A file of the root that exists or is made (0644, empty), with its parents. */
 static int make_file_in_root(struct launch *l, const char *path)
 {
-    int fd = open_in_root(l, path, O_PATH);
-    if (fd != -ENOENT)
-        return fd;
-    const char *last;
-    fd_close int parent = open_parent(l, path, &last);
-    if (parent < 0)
-        return parent;
-    fd_close int made = (int)sys(openat, parent, last, O_CREAT | O_EXCL | O_NOFOLLOW | O_WRONLY | O_CLOEXEC, 0644);
-    if (made < 0)
-        return made;
-    return open_in_root(l, path, O_PATH);
+    enum { MOST_LINKS = 8 };
+    TEXT(at, 4096);
+    text_add(&at, path);
+    for (int links = 0; links < MOST_LINKS && !at.overflow; links++) {
+        int fd = open_in_root(l, at.data, O_PATH);
+        if (fd != -ENOENT)
+            return fd;
+        const char *last;
+        fd_close int parent = open_parent(l, at.data, &last);
+        if (parent < 0)
+            return parent;
+        fd_close int made =
+            (int)sys(openat, parent, last, O_CREAT | O_EXCL | O_NOFOLLOW | O_WRONLY | O_CLOEXEC, 0644);
+        if (made >= 0)
+            return open_in_root(l, at.data, O_PATH);
+        int r = made == -EEXIST ? follow_link(&at, parent, last) : made;
+        if (r < 0)
+            return r;
+    }
+    return at.overflow ? -ENAMETOOLONG : -ELOOP;
+}
+
+/* Whether a target is the root itself, which a link such as "/dev -> /" makes of it: a mount over the root would hide all
+ * that comes after. */
+static int is_root(struct launch *l, int target)
+{
+    struct statx a, b;
+    if (sys(statx, target, "", AT_EMPTY_PATH, STATX_INO | STATX_MNT_ID, &a) < 0 ||
+        sys(statx, l->root_fd, "", AT_EMPTY_PATH, STATX_INO | STATX_MNT_ID, &b) < 0)
+        return 1;
+    return a.stx_ino == b.stx_ino && a.stx_mnt_id == b.stx_mnt_id;
 }
 
 /* Attaches a detached mount to an opened target. Mounting over procfs would let a container choose what the runtime and
  * security checks read there (CVE-2019-19921, CVE-2025-52881): only the runtime's own masks may. */
-static int attach(int mount, int target)
+static int attach(struct launch *l, int mount, int target)
 {
+    if (is_root(l, target))
+        return -ELOOP;
     return (int)sys(move_mount, mount, "", target, "", MOVE_MOUNT_F_EMPTY_PATH | MOVE_MOUNT_T_EMPTY_PATH);
 }
 
@@ -277,7 +315,7 @@ int op_overlay(struct launch *l, const struct pylxc_op *op)
     if (!(op->flags & PYLXC_OVERLAY_INSIDE))
         return become_root(l, mount, op_string(op, 0));
     fd_close int target = make_directory_in_root(l, op_string(op, 0));
-    return target < 0 ? target : attach(mount, target);
+    return target < 0 ? target : attach(l, mount, target);
 }
 
 int op_bind_root(struct launch *l, const struct pylxc_op *op)
@@ -313,7 +351,7 @@ int op_mount(struct launch *l, const struct pylxc_op *op)
     if (r < 0)
         return r;
     fd_close int mount = new_filesystem(op_string(op, 0), op_string(op, 2), op->flags);
-    return mount < 0 ? mount : attach(mount, target);
+    return mount < 0 ? mount : attach(l, mount, target);
 }
 
 int op_bind(struct launch *l, const struct pylxc_op *op)
@@ -334,7 +372,7 @@ int op_bind(struct launch *l, const struct pylxc_op *op)
     int r = refuse_procfs(target);
     if (r >= 0)
         r = set_attributes(tree, op->flags, recursive);
-    return r < 0 ? r : attach(tree, target);
+    return r < 0 ? r : attach(l, tree, target);
 }
 
 int op_symlink(struct launch *l, const struct pylxc_op *op)
@@ -374,7 +412,7 @@ int op_file(struct launch *l, const struct pylxc_op *op)
     if (r < 0)
         return r;
     fd_close int tree = (int)sys(open_tree, l->memory_fd, name.data, DETACHED_COPY);
-    return tree < 0 ? tree : attach(tree, target);
+    return tree < 0 ? tree : attach(l, tree, target);
 }
 
 /* A device node of the host, as a mount. That it really is the device meant is checked, not believed
@@ -402,7 +440,12 @@ int op_device(struct launch *l, const struct pylxc_op *op)
     if (node < 0)
         return node;
     fd_close int target = make_file_in_root(l, op_string(op, 1));
-    return target < 0 ? target : attach(node, target);
+    if (target < 0)
+        return target;
+    /* The inode is the host's: on a read-only mount its mode, owner and times cannot be changed, and the device itself
+     * is as writable as ever. */
+    int r = set_attributes(node, MOUNT_ATTR_RDONLY | MOUNT_ATTR_NOEXEC | MOUNT_ATTR_NOSUID, 0);
+    return r < 0 ? r : attach(l, node, target);
 }
 
 int op_mask(struct launch *l, const struct pylxc_op *op)
@@ -418,7 +461,7 @@ int op_mask(struct launch *l, const struct pylxc_op *op)
             is_directory(target) ? (int)sys(open_tree, l->memory_fd, "empty", DETACHED_COPY) : host_device("/dev/null", 1, 3);
         int r = cover < 0 ? cover : set_attributes(cover, MOUNT_ATTR_RDONLY | MOUNT_ATTR_NOEXEC | MOUNT_ATTR_NOSUID, 0);
         if (r >= 0)
-            r = attach(cover, target);
+            r = attach(l, cover, target);
         if (r < 0)
             return r;
     }
@@ -437,7 +480,7 @@ int op_read_only(struct launch *l, const struct pylxc_op *op)
         fd_close int copy = (int)sys(open_tree, target, "", DETACHED_COPY | AT_RECURSIVE | AT_EMPTY_PATH);
         int r = copy < 0 ? copy : set_attributes(copy, MOUNT_ATTR_RDONLY | MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV | MOUNT_ATTR_NOEXEC, 1);
         if (r >= 0)
-            r = attach(copy, target);
+            r = attach(l, copy, target);
         if (r < 0)
             return r;
     }
