@@ -428,13 +428,6 @@ static int put_mark(struct packing *p, const char *prefix, const char *name)
 /* Adds the names in the open directory to the names and their order to the order. */
 static int list_directory(struct packing *p, int fd)
 {
-    struct directory_record { /* getdents64(2) */
-        uint64_t inode;
-        int64_t offset;
-        uint16_t size;
-        uint8_t type;
-        char name[];
-    };
     for (;;) {
         long n = sys(getdents64, fd, p->values, LISTING_CHUNK);
         if (n <= 0)

@@ -28,14 +28,6 @@ struct remembered {
     size_t name_size; /* of the name before it, with the NUL */
 };
 
-struct directory_record { /* getdents64(2) */
-    uint64_t inode;
-    int64_t offset;
-    uint16_t size;
-    uint8_t type;
-    char name[];
-};
-
 /* Unlinks what is not a directory from `fd`, from its start; the name of a directory found stays in `ret`. */
 static int empty_of_files(int fd, char *buffer, size_t size, char *ret)
 {

@@ -448,43 +448,49 @@ int op_device(struct launch *l, const struct pylxc_op *op)
     return r < 0 ? r : attach(l, node, target);
 }
 
-int op_mask(struct launch *l, const struct pylxc_op *op)
+/* What a masked path is hidden under: nothing, of the same kind. */
+static int cover_for(struct launch *l, int target)
+{
+    fd_close int cover = is_directory(target) ? (int)sys(open_tree, l->memory_fd, "empty", DETACHED_COPY)
+                                              : host_device("/dev/null", 1, 3);
+    int r = cover < 0 ? cover : set_attributes(cover, MOUNT_ATTR_RDONLY | MOUNT_ATTR_NOEXEC | MOUNT_ATTR_NOSUID, 0);
+    return r < 0 ? r : steal_fd(&cover);
+}
+
+/* A read-only copy of what is there, to lie on top of it. */
+static int read_only_copy(struct launch *l, int target)
+{
+    const uint64_t attributes = MOUNT_ATTR_RDONLY | MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV | MOUNT_ATTR_NOEXEC;
+    (void)l;
+    fd_close int copy = (int)sys(open_tree, target, "", DETACHED_COPY | AT_RECURSIVE | AT_EMPTY_PATH);
+    int r = copy < 0 ? copy : set_attributes(copy, attributes, 1);
+    return r < 0 ? r : steal_fd(&copy);
+}
+
+/* Mounts something over each path of an operation that is there. */
+static int cover_paths(struct launch *l, const struct pylxc_op *op, int (*make)(struct launch *, int))
 {
     const char *path = (const char *)(op + 1);
     for (unsigned i = 0; i < op->strings; i++, path += strlen(path) + 1) {
         fd_close int target = open_in_root(l, path, O_PATH);
         if (target == -ENOENT || target == -ENOTDIR)
             continue;
-        if (target < 0)
-            return target;
-        fd_close int cover =
-            is_directory(target) ? (int)sys(open_tree, l->memory_fd, "empty", DETACHED_COPY) : host_device("/dev/null", 1, 3);
-        int r = cover < 0 ? cover : set_attributes(cover, MOUNT_ATTR_RDONLY | MOUNT_ATTR_NOEXEC | MOUNT_ATTR_NOSUID, 0);
-        if (r >= 0)
-            r = attach(l, cover, target);
+        fd_close int over = target < 0 ? target : make(l, target);
+        int r = over < 0 ? over : attach(l, over, target);
         if (r < 0)
             return r;
     }
     return 0;
 }
 
+int op_mask(struct launch *l, const struct pylxc_op *op)
+{
+    return cover_paths(l, op, cover_for);
+}
+
 int op_read_only(struct launch *l, const struct pylxc_op *op)
 {
-    const char *path = (const char *)(op + 1);
-    for (unsigned i = 0; i < op->strings; i++, path += strlen(path) + 1) {
-        fd_close int target = open_in_root(l, path, O_PATH);
-        if (target == -ENOENT || target == -ENOTDIR)
-            continue;
-        if (target < 0)
-            return target;
-        fd_close int copy = (int)sys(open_tree, target, "", DETACHED_COPY | AT_RECURSIVE | AT_EMPTY_PATH);
-        int r = copy < 0 ? copy : set_attributes(copy, MOUNT_ATTR_RDONLY | MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV | MOUNT_ATTR_NOEXEC, 1);
-        if (r >= 0)
-            r = attach(l, copy, target);
-        if (r < 0)
-            return r;
-    }
-    return 0;
+    return cover_paths(l, op, read_only_copy);
 }
 
 int op_root_read_only(struct launch *l, const struct pylxc_op *op)

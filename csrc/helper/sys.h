@@ -90,6 +90,15 @@ int write_all(int fd, const void *data, size_t size);
 /* Reads until size bytes or the end; the number read, or a negative errno. */
 long read_full(int fd, void *data, size_t size);
 
+/* One entry of what getdents64(2) fills a buffer with. */
+struct directory_record {
+    uint64_t inode;
+    int64_t offset;
+    uint16_t size;
+    uint8_t type;
+    char name[];
+};
+
 /* Text built piece by piece in a fixed buffer; always NUL-terminated; `overflow` says that something did not fit. */
 struct text {
     char *data;
