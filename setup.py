@@ -36,17 +36,17 @@ HELPER_FLAGS = [
 class BuildNative(build_ext):
     """build_ext that also builds ``pylxc/runtime/pylxc-helper``."""
 
-    def run(self):
+    def run(self) -> None:
+        """Build the extension, then the helper beside it."""
         super().run()
         root = HERE if self.inplace else Path(self.build_lib)
         target = root / "pylxc" / "runtime" / "pylxc-helper"
         target.parent.mkdir(parents=True, exist_ok=True)
         compiler = os.environ.get("CC", "cc").split()
-        subprocess.run(
-            [*compiler, *HELPER_FLAGS, "-o", str(target), *map(str, HELPER_SOURCES)], check=True, cwd=HERE
-        )
+        subprocess.run([*compiler, *HELPER_FLAGS, "-o", str(target), *map(str, HELPER_SOURCES)], check=True, cwd=HERE)
 
-    def get_outputs(self):
+    def get_outputs(self) -> list[str]:
+        """Return what was built: the helper is installed, and uninstalled, like the rest."""
         return [*super().get_outputs(), str(Path(self.build_lib) / "pylxc" / "runtime" / "pylxc-helper")]
 
 

@@ -13,6 +13,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -39,16 +40,16 @@ class Floor:
             source = directory / "true.c"
             source.write_text(TRUE)
             flags = ["-O2", "-static", "-nostdlib", "-fno-stack-protector"]
-            subprocess.run(["cc", *flags, "-o", rootfs / "bin/true", source], check=True)
-        subprocess.run(["cc", "-O2", "-o", directory / "floor", HERE / "floor.c"], check=True)
+            subprocess.run(["cc", *flags, "-o", rootfs / "bin/true", source], check=True)  # noqa: S607
+        subprocess.run(["cc", "-O2", "-o", directory / "floor", HERE / "floor.c"], check=True)  # noqa: S607
         self._process = subprocess.Popen(
             [directory / "floor", rootfs, scratch], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
         )
 
     def start(self, letter: str) -> float:
         """Return the milliseconds of one start: "n" isolated, "v" plain."""
-        assert self._process.stdin is not None
-        assert self._process.stdout is not None
+        assert self._process.stdin is not None  # noqa: S101  both are pipes
+        assert self._process.stdout is not None  # noqa: S101
         self._process.stdin.write(letter)
         self._process.stdin.flush()
         return float(self._process.stdout.readline())
@@ -78,7 +79,8 @@ def imports(rounds: int) -> None:
     times: dict[str, list[float]] = {statement: [] for statement in statements}
     for _ in range(rounds):
         for statement in statements:
-            times[statement].append(timed(lambda s=statement: subprocess.run([sys.executable, "-c", s], check=True)))
+            command = [sys.executable, "-c", statement]
+            times[statement].append(timed(partial(subprocess.run, command, check=True)))
     for statement in statements:
         row(f"python -c {statement!r}", times[statement])
     extra = statistics.median(times["import pylxc"]) - statistics.median(times["import attrs"])
@@ -95,7 +97,7 @@ def main() -> None:
     ballast = bytearray(options.ballast << 20)
     ballast[::4096] = b"x" * len(ballast[::4096])
 
-    with tempfile.TemporaryDirectory(prefix="pylxc-bench-", dir="/var/tmp") as directory:  # noqa: S108  a disk, not tmpfs
+    with tempfile.TemporaryDirectory(prefix="pylxc-bench-", dir="/var/tmp") as directory:  # a disk, not tmpfs
         floor = Floor(Path(directory))
         engine = pylxc.Engine(Path(directory, "store"))
         rows: dict[str, list[float]] = {"floor n": [], "run": [], "floor v": [], "exec": []}

@@ -11,6 +11,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from pylxc import linux
     from pylxc.build.events import BuildEvent
     from pylxc.container import Container
     from pylxc.engine import Engine
@@ -49,8 +50,7 @@ if TYPE_CHECKING:
 
 __version__ = "0.1.0"
 
-__all__ = [
-    "INHERIT",
+__all__ = [  # noqa: RUF022  in plain order, as sorted() has it
     "AuthError",
     "BuildError",
     "BuildEvent",
@@ -65,6 +65,7 @@ __all__ = [
     "ExitError",
     "Healthcheck",
     "History",
+    "INHERIT",
     "Image",
     "ImageConfig",
     "ImageNotFound",
@@ -88,6 +89,7 @@ __all__ = [
     "UnsupportedError",
     "VolumeNotFound",
     "create",
+    "linux",
     "popen",
     "run",
     "start",
@@ -117,6 +119,8 @@ def __getattr__(name: str) -> object:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     from importlib import import_module  # noqa: PLC0415  `import pylxc` loads nothing
 
+    if name == "linux":
+        return import_module(f"{__name__}.linux")
     value: object = getattr(import_module(f"{__name__}.{_HOME_OF.get(name, 'errors')}"), name)
     globals()[name] = value
     return value

@@ -42,20 +42,26 @@ LOG_POLL = 0.1  # s between two looks at a log that is followed
 
 
 class Container:
-    """A container. Made by :func:`pylxc.create`, :func:`pylxc.start` or :meth:`Container.get`.
+    r"""A container. Made by :func:`pylxc.create`, :func:`pylxc.start` or :meth:`Container.get`.
 
-    ``id`` (64 hex digits), ``name``, ``image`` (the :class:`~pylxc.Image` it was made from), ``spec`` and ``created`` (s
-    since the epoch) never change. As a context manager it is removed, running or not, when the block is left.
+    ``id`` (64 hex digits), ``name``, ``image`` (the :class:`~pylxc.Image` it was made from), ``spec`` and ``created``
+    (s since the epoch) never change. As a context manager it is removed, running or not, when the block is left.
 
     Example:
         >>> with pylxc.start("redis:seed") as container:                            # doctest: +SKIP
         ...     container.exec(["redis-cli", "ping"]).text
-        'PONG\\n'
+        'PONG\n'
 
     """
 
-    def __init__(  # noqa: PLR0913  made by the engine only
-        self, engine: Engine, id: str, name: str, image: Image, spec: ContainerSpec, created: float  # noqa: A002  docker's name
+    def __init__(  # noqa: PLR0913, PLR0917  made by the engine only
+        self,
+        engine: Engine,
+        id: str,  # noqa: A002  docker's name
+        name: str,
+        image: Image,
+        spec: ContainerSpec,
+        created: float,
     ) -> None:
         self._engine = engine
         self._child: Child | None = None
@@ -77,7 +83,11 @@ class Container:
 
     @classmethod
     def list(
-        cls, all: bool = False, filters: Mapping[str, str] | None = None, *, engine: Engine | None = None  # noqa: A002, FBT001, FBT002  docker-py's signature
+        cls,
+        all: bool = False,  # noqa: A002, FBT001, FBT002  docker-py's signature
+        filters: Mapping[str, str] | None = None,
+        *,
+        engine: Engine | None = None,
     ) -> list[Container]:
         """Return the running containers (with ``all`` every one), the newest first.
 
@@ -144,12 +154,15 @@ class Container:
         }
 
     def logs(
-        self, follow: bool = False, tail: int | None = None, since: float | None = None  # noqa: FBT001, FBT002  docker-py's signature
+        self,
+        follow: bool = False,  # noqa: FBT001, FBT002  docker-py's signature
+        tail: int | None = None,
+        since: float | None = None,
     ) -> Iterator[LogLine]:
         """Yield what the main process wrote, line by line, oldest first.
 
-        ``tail``: only the last so many lines. ``since``: only lines from that time on (s since the epoch). ``follow``: go
-        on until the container ends. Output that went to the caller (``run``, ``popen``) is not in the log.
+        ``tail``: only the last so many lines. ``since``: only lines from that time on (s since the epoch).
+        ``follow``: go on until the container ends. What went to the caller (``run``, ``popen``) is not in the log.
         """
         from pylxc.runtime.logs import follow_lines, read_lines  # noqa: PLC0415  not on the start path
 
@@ -287,9 +300,9 @@ class Container:
     def connect(self, port: int, timeout: float | None = 10.0) -> socket.socket:
         """Return a TCP connection to a port of the container, made inside its network: nothing is published.
 
-        ``timeout`` (s) is how long connecting may take; the socket that comes back blocks. Raises ConnectionRefusedError
-        when nothing listens there (see :meth:`wait_ready`), SpecError for a port that is none, Conflict when the
-        container does not run.
+        ``timeout`` (s) is how long connecting may take; the socket that comes back blocks. Raises
+        ConnectionRefusedError when nothing listens there (see :meth:`wait_ready`), SpecError for a port that is none,
+        Conflict when the container does not run.
         """
         import socket  # noqa: PLC0415  not on the start path
 
@@ -319,11 +332,11 @@ class Container:
         command: str | Sequence[str] | None = None,
         timeout: float = 60,
     ) -> None:
-        """Wait until the container is ready: it accepts connections on ``port``, a line of its log holds ``log``, and
-        ``command`` succeeds in it; those that are given, one after the other.
+        """Wait until the container is ready.
 
-        Raises TimeoutExpired when ``timeout`` (s) has passed; ExitError, with the end of the log, as soon as the container
-        ends without having become ready.
+        It accepts connections on ``port``, a line of its log holds ``log``, and ``command`` succeeds in it; those that
+        are given, one after the other. Raises TimeoutExpired when ``timeout`` (s) has passed; ExitError, with the end
+        of the log, as soon as the container ends without having become ready.
         """
         from pylxc.readiness import wait_ready  # noqa: PLC0415  not on the start path
 
@@ -385,9 +398,10 @@ class Container:
         spec, config = self.spec, self.image.config
         argv = spec.argv(config.entrypoint, config.cmd)
         if command is not None:
-            argv = attrs.evolve(spec, command=command, entrypoint=()).argv(None, None)
+            argv = attrs.evolve(spec, command=command, entrypoint=()).argv(None, None)  # type: ignore[arg-type]
         if user is not None or workdir is not None or env:
-            spec = attrs.evolve(spec, user=user or spec.user, workdir=workdir or spec.workdir, env={**spec.env, **env})
+            changes: dict[str, Any] = {"user": user or spec.user, "workdir": workdir or spec.workdir}
+            spec = attrs.evolve(spec, **changes, env={**spec.env, **env})
         return Payload(
             argv=argv,
             env=environment(config, self._hostname(), spec.env),
@@ -440,7 +454,7 @@ class Container:
             except ProcessLookupError:
                 pass
             else:
-                # The pid may have become another process's between the two looks; then the record has changed as well.
+                # The pid may have become another process's between the two looks; then the record has changed too.
                 if self.status() == "running":
                     return fd
                 os.close(fd)
@@ -501,8 +515,8 @@ def complete(  # noqa: PLR0913  the keywords of run and exec
 ) -> Result:
     """See a process through to its end: feed it, read it, judge it. Whatever happens, nothing of it is left.
 
-    Without ``keep`` the output goes to ``on_output`` only, however much it is. ``on_end`` is called when the process has
-    ended, while its monitor still tidies up.
+    Without ``keep`` the output goes to ``on_output`` only, however much it is. ``on_end`` is called when the process
+    has ended, while its monitor still tidies up.
     """
     begin = time.monotonic()
     pipes = streams.pipes
@@ -583,7 +597,9 @@ _FILTERS: dict[str, Callable[[Container, str], bool]] = {
     "name": lambda container, value: value in container.name,
     "id": lambda container, value: container.id.startswith(value),
     "status": lambda container, value: container.status() == value,
-    "ancestor": lambda container, value: value in (container.spec.image, *container.image.refs)
-    or container.image.id.removeprefix("sha256:").startswith(value.removeprefix("sha256:")),
+    "ancestor": lambda container, value: (
+        value in (container.spec.image, *container.image.refs)
+        or container.image.id.removeprefix("sha256:").startswith(value.removeprefix("sha256:"))
+    ),
     "label": _has_label,
 }

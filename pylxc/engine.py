@@ -1,7 +1,7 @@
 """An engine: one store and its runtime directory. The one place that wires the parts together.
 
-Invariant: nothing is opened, made or started before it is needed; any number of engines, in any number of processes, may
-share one store.
+Invariant: nothing is opened, made or started before it is needed; any number of engines, in any number of processes,
+may share one store.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from pylxc.store.containers import ContainerRow
 from pylxc.store.layout import explain
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from pylxc.image import Image
     from pylxc.store import LayerRow, Lease, Store
@@ -152,7 +152,7 @@ class Engine:
         return self.store.layers.path(digest)
 
     def lowers(self, digests: Sequence[str]) -> tuple[tuple[str, ...], tuple[str, ...]]:
-        """Return the directories of layers (given lowest first), the topmost first, and what the host passes through."""
+        """Return the directories of layers (given lowest first), topmost first, and what the host passes through."""
         layers = self.store.layers
         passthrough = layers.get(digests[0]).passthrough if digests else ()
         return tuple(layers.path(digest) for digest in reversed(digests)), passthrough
@@ -180,7 +180,9 @@ class Engine:
 
     # -- containers -------------------------------------------------------------------------------------------------
 
-    def create_container(self, image: str | Image, command: str | Sequence[str] | None, options: dict[str, Any]) -> Container:
+    def create_container(
+        self, image: str | Image, command: str | Sequence[str] | None, options: Mapping[str, Any]
+    ) -> Container:
         """Make a container; see :func:`pylxc.create`."""
         found = self.image(image)
         reference = image if isinstance(image, str) else (*found.refs, found.id)[0]

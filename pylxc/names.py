@@ -8,19 +8,20 @@ from __future__ import annotations
 import random
 
 ADJECTIVES = (
-    *("amber", "bold", "brave", "bright", "calm", "clever", "cosy", "crisp", "dapper", "eager", "fair", "fleet", "fond"),
-    *("frank", "gentle", "glad", "golden", "grand", "happy", "hardy", "honest", "jolly", "keen", "kind", "lively"),
-    *("lucid", "lucky", "merry", "mild", "modest", "neat", "nimble", "noble", "patient", "plucky", "polite", "proud"),
-    *("quick", "quiet", "rapid", "ready", "royal", "sharp", "shy", "silent", "smart", "solid", "stable", "steady"),
-    *("sunny", "swift", "tidy", "tough", "vivid", "warm", "wise", "witty", "young", "zesty"),
+    *("amber", "bold", "brave", "bright", "calm", "clever", "cosy", "crisp", "dapper", "eager", "fair", "fleet"),
+    *("fond", "frank", "gentle", "glad", "golden", "grand", "happy", "hardy", "honest", "jolly", "keen", "kind"),
+    *("lively", "lucid", "lucky", "merry", "mild", "modest", "neat", "nimble", "noble", "patient", "plucky"),
+    *("polite", "proud", "quick", "quiet", "rapid", "ready", "royal", "sharp", "shy", "silent", "smart", "solid"),
+    *("stable", "steady", "sunny", "swift", "tidy", "tough", "vivid", "warm", "wise", "witty", "young", "zesty"),
 )
 ANIMALS = (
-    *("adder", "badger", "beaver", "bison", "bittern", "carp", "civet", "cod", "crane", "cricket", "curlew", "dingo"),
-    *("dormouse", "dove", "eagle", "eel", "egret", "falcon", "ferret", "finch", "fox", "gannet", "gecko", "goose"),
-    *("grouse", "hare", "heron", "hornet", "ibex", "ibis", "jackal", "jay", "kestrel", "kiwi", "lark", "lemur", "linnet"),
-    *("lizard", "lynx", "marten", "merlin", "mole", "moth", "newt", "ocelot", "osprey", "otter", "owl", "panda", "perch"),
-    *("pika", "plover", "quail", "raven", "robin", "salmon", "seal", "shrew", "skua", "snipe", "sparrow", "stoat", "stork"),
-    *("swan", "tapir", "tern", "thrush", "toad", "trout", "viper", "vole", "walrus", "weasel", "wombat", "wren", "yak"),
+    *("adder", "badger", "beaver", "bison", "bittern", "carp", "civet", "cod", "crane", "cricket", "curlew"),
+    *("dingo", "dormouse", "dove", "eagle", "eel", "egret", "falcon", "ferret", "finch", "fox", "gannet", "gecko"),
+    *("goose", "grouse", "hare", "heron", "hornet", "ibex", "ibis", "jackal", "jay", "kestrel", "kiwi", "lark"),
+    *("lemur", "linnet", "lizard", "lynx", "marten", "merlin", "mole", "moth", "newt", "ocelot", "osprey", "otter"),
+    *("owl", "panda", "perch", "pika", "plover", "quail", "raven", "robin", "salmon", "seal", "shrew", "skua"),
+    *("snipe", "sparrow", "stoat", "stork", "swan", "tapir", "tern", "thrush", "toad", "trout", "viper", "vole"),
+    *("walrus", "weasel", "wombat", "wren", "yak"),
 )
 
 

@@ -16,7 +16,7 @@ from pylxc.runtime import process as runtime
 if TYPE_CHECKING:
     from collections.abc import Callable
     from types import TracebackType
-    from typing import BinaryIO
+    from typing import IO, Literal
 
     from pylxc.container import Container
     from pylxc.runtime.native import Child
@@ -36,7 +36,7 @@ class Process:
         ...     out, err = process.communicate(b"hello")
     """
 
-    def __init__(  # noqa: PLR0913  made in one place, by popen
+    def __init__(
         self,
         child: Child,
         args: tuple[str, ...],
@@ -51,9 +51,9 @@ class Process:
         self.pid = child.pid
         self._child = child
         self._on_end = on_end
-        self.stdin: BinaryIO | None = _file(pipes.get("stdin", -1), "wb")
-        self.stdout: BinaryIO | None = _file(pipes.get("stdout", -1), "rb")
-        self.stderr: BinaryIO | None = _file(pipes.get("stderr", -1), "rb")
+        self.stdin: IO[bytes] | None = _file(pipes.get("stdin", -1), "wb")
+        self.stdout: IO[bytes] | None = _file(pipes.get("stdout", -1), "rb")
+        self.stderr: IO[bytes] | None = _file(pipes.get("stderr", -1), "rb")
 
     def poll(self) -> int | None:
         """Return the exit status if the process has ended, else None; does not wait."""
@@ -116,7 +116,7 @@ class Process:
         """Send SIGKILL."""
         self.send_signal(SIGKILL)
 
-    def __enter__(self) -> Process:
+    def __enter__(self) -> Process:  # noqa: PYI034  Self is not in Python 3.10
         return self
 
     def __exit__(
@@ -142,13 +142,13 @@ class Process:
             self._on_end()
 
 
-def _file(fd: int, mode: str) -> BinaryIO | None:
-    return None if fd < 0 else open(fd, mode)  # noqa: PTH123, SIM115  a descriptor, handed to the caller
+def _file(fd: int, mode: Literal["rb", "wb"]) -> IO[bytes] | None:
+    return None if fd < 0 else open(fd, mode)
 
 
 def _take(process: Process, name: str) -> int:
     """Take the descriptor out of one of the process's files; -1 when there is none."""
-    file: BinaryIO | None = getattr(process, name)
+    file: IO[bytes] | None = getattr(process, name)
     if file is None or file.closed:
         return -1
     fd = os.dup(file.fileno())

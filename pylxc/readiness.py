@@ -1,4 +1,7 @@
-"""Waits until a container is fit for use. Invariant: a container that has ended is told of at once, with its last words."""
+"""Waits until a container is fit for use.
+
+Invariant: a container that has ended is told of at once, with its last words.
+"""
 
 from __future__ import annotations
 

@@ -17,8 +17,8 @@ if TYPE_CHECKING:
 class Status(str):
     """A container's state: the word "created", "running" or "exited", with what else is known.
 
-    ``pid`` (on the host, 0 when it does not run), ``started_at`` and ``finished_at`` (s since the epoch, None where there
-    is none), ``exit_code`` (None until it has ended), ``signal`` (that ended it, 0 = none).
+    ``pid`` (on the host, 0 when it does not run), ``started_at`` and ``finished_at`` (s since the epoch, None where
+    there is none), ``exit_code`` (None until it has ended), ``signal`` (that ended it, 0 = none).
 
     Example:
         >>> status = container.status()                                             # doctest: +SKIP

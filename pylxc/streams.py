@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, Any
 from pylxc.errors import SpecError
 
 if TYPE_CHECKING:
-    from typing import IO, Union
+    from typing import IO
 
-    StreamOption = Union[int, IO[Any], None]
+    StreamOption = int | IO[Any] | None
 
 PIPE = -1  # subprocess.PIPE
 STDOUT = -2  # subprocess.STDOUT: standard error goes where standard output goes

@@ -12,12 +12,15 @@ from pylxc.process import Process
 from pylxc.streams import DEVNULL, PIPE, StreamSet
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Mapping, Sequence
     from typing import Any
+
+    from typing_extensions import Unpack
 
     from pylxc.container import Container
     from pylxc.engine import Engine
     from pylxc.image import Image
+    from pylxc.options import Options
     from pylxc.result import Result
     from pylxc.streams import StreamOption
 
@@ -35,9 +38,9 @@ def run(  # noqa: PLR0913  the public contract
     stderr: StreamOption = None,
     on_output: Callable[[str, bytes], object] | None = None,
     engine: Engine | None = None,
-    **options: Any,
+    **options: Unpack[Options],
 ) -> Result:
-    """Run a command in a new container, to its end, and remove the container.
+    r"""Run a command in a new container, to its end, and remove the container.
 
     Args:
         image: a reference, an :class:`~pylxc.Image`, or ``"host"``.
@@ -59,7 +62,7 @@ def run(  # noqa: PLR0913  the public contract
 
     Example:
         >>> pylxc.run("host", ["echo", "hello"]).text                               # doctest: +SKIP
-        'hello\\n'
+        'hello\n'
 
     """
     container = _make(engine, image, command, {**options, "remove": True})
@@ -73,7 +76,9 @@ def run(  # noqa: PLR0913  the public contract
         container._discard()  # noqa: SLF001
 
 
-def start(image: str | Image, command: Command = None, *, engine: Engine | None = None, **options: Any) -> Container:
+def start(
+    image: str | Image, command: Command = None, *, engine: Engine | None = None, **options: Unpack[Options]
+) -> Container:
     """Make a container and start it; its output goes to its log.
 
     It belongs to the calling process, and ends with it, unless ``detach=True``. As a context manager it is removed when
@@ -93,7 +98,9 @@ def start(image: str | Image, command: Command = None, *, engine: Engine | None 
     return container
 
 
-def create(image: str | Image, command: Command = None, *, engine: Engine | None = None, **options: Any) -> Container:
+def create(
+    image: str | Image, command: Command = None, *, engine: Engine | None = None, **options: Unpack[Options]
+) -> Container:
     """Make a container without starting it. Arguments and errors are those of :func:`run`.
 
     Example:
@@ -104,7 +111,7 @@ def create(image: str | Image, command: Command = None, *, engine: Engine | None
     return _make(engine, image, command, options)
 
 
-def popen(  # noqa: PLR0913  the public contract
+def popen(  # type: ignore[misc]  # noqa: PLR0913  the public contract; its stdin stands for the option of that name
     image: str | Image,
     command: Command = None,
     *,
@@ -112,12 +119,13 @@ def popen(  # noqa: PLR0913  the public contract
     stdout: StreamOption = PIPE,
     stderr: StreamOption = PIPE,
     engine: Engine | None = None,
-    **options: Any,
+    **options: Unpack[Options],
 ) -> Process:
     """Start a container whose main process has its streams in the caller's hands, like ``subprocess.Popen``.
 
-    ``stdin``, ``stdout`` and ``stderr`` take what ``subprocess`` takes, and ``pylxc.INHERIT``; by default all are pipes.
-    The container is removed when the process has ended, unless ``remove=False``. Errors are those of :func:`run`.
+    ``stdin``, ``stdout`` and ``stderr`` take what ``subprocess`` takes, and ``pylxc.INHERIT``; by default all are
+    pipes. The container is removed when the process has ended, unless ``remove=False``. Errors are those of
+    :func:`run`.
 
     Example:
         >>> with pylxc.popen("host", ["tr", "a-z", "A-Z"]) as process:              # doctest: +SKIP
@@ -140,7 +148,7 @@ def _captured(option: StreamOption) -> StreamOption:
     return PIPE if option is None else option
 
 
-def _make(engine: Engine | None, image: str | Image, command: Command, options: dict[str, Any]) -> Container:
+def _make(engine: Engine | None, image: str | Image, command: Command, options: Mapping[str, Any]) -> Container:
     from pylxc.engine import Engine as EngineClass  # noqa: PLC0415  `import pylxc` stays cheap
 
     chosen = engine if engine is not None else EngineClass.default()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import time
 from pathlib import Path
@@ -65,7 +66,7 @@ def assert_nothing_left(engine: pylxc.Engine, monitors_before: set[int]) -> None
     """No container, directory, mount or monitor of this store is left."""
     assert pylxc.Container.list(all=True, engine=engine) == []
     for name in ("containers", "staging", "trash"):
-        assert os.listdir(engine.root / name) == [], name
+        assert list((engine.root / name).iterdir()) == [], name
     assert mounts_below(engine.root) == []
     await_true(lambda: monitors() <= monitors_before, what="the end of every monitor")
 
@@ -107,7 +108,7 @@ def busybox_root(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (root / "etc/group").write_text("root:x:0:\nnogroup:x:65534:\n")
     (root / "tmp").mkdir()
     (root / "tmp").chmod(0o1777)
-    subprocess.run(["cp", "/bin/busybox", root / "bin/busybox"], check=True)
+    shutil.copy2("/bin/busybox", root / "bin/busybox")
     names = subprocess.run(["/bin/busybox", "--list"], check=True, capture_output=True, text=True).stdout.split()
     for name in names:
         if name != "busybox":

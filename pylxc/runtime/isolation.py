@@ -14,14 +14,12 @@ from typing import TYPE_CHECKING
 from attrs import frozen
 
 from pylxc.errors import SpecError
+from pylxc.normalise import RLIMITS, sysctl_path
 from pylxc.runtime import plan as p
 from pylxc.runtime.plan import MountAttribute as Attr
 from pylxc.runtime.plan import Plan
-from pylxc.normalise import RLIMITS, sysctl_path
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
-
     from pylxc.spec import ContainerSpec, Mount
 
 # CLONE_NEW* of clone(2).
@@ -56,10 +54,11 @@ LINKS = (
 class Tree:
     """A root file system to be: layers, and what is written on top of them.
 
-    ``lowers`` are directories, the topmost first; ``upper`` and ``work`` are empty for a read-only view. ``passthrough``
-    names directories of the host (``"/usr"``) that lie below the image's own ones: the embedded host image.
-    ``scaffold`` is the engine's directory of mount points. ``fleeting``: what is written to the passthrough directories may
-    be kept in memory, for it is thrown away.
+    ``lowers`` are directories, the topmost first; ``upper`` and ``work`` are empty for a read-only view.
+    ``passthrough`` names directories of the host (``"/usr"``) that lie below the image's own ones: the embedded host
+    image.
+    ``scaffold`` is the engine's directory of mount points. ``fleeting``: what is written to the passthrough directories
+    may be kept in memory, for it is thrown away.
     """
 
     lowers: tuple[str, ...]
@@ -98,25 +97,35 @@ def add_tree(plan: Plan, tree: Tree, *, read_only: bool = False) -> None:
 def _add_passthrough(plan: Plan, tree: Tree, path: str, flags: int, *, read_only: bool) -> None:
     """Add an overlay of its own over a directory of the host: a lower layer never shows what is mounted in it."""
     # The lowest layer is the host image's own: its directory only marks the place.
-    below = tuple(lower + path for lower in tree.lowers[:-1] if os.path.isdir(lower + path))  # noqa: PTH112
+    own = (lower + path for lower in tree.lowers[:-1] if os.path.isdir(lower + path))  # noqa: PTH112
+    below = (*own, path)
     upper, work = tree.upper + path, f"{tree.work}{path.replace('/', '.')}"
     if read_only or not tree.upper:
         upper, work = "", ""
+        below = (*below, f"{tree.scaffold}/memory/empty")  # without an upper side there must be two lower ones
     elif tree.fleeting:
         upper, work, flags = "", "", flags | p.OVERLAY_IN_MEMORY
-    plan.add(p.OVERLAY, path, upper, work, *below, path, flags=flags, subject=f"{path} of the host")
+    plan.add(p.OVERLAY, path, upper, work, *below, flags=flags, subject=f"{path} of the host")
 
 
 def prepare_upper(tree: Tree) -> None:
     """Make the directories that the tree's upper side needs, with the mode and owner of what they lie on."""
     for path in ("", *(() if tree.fleeting else tree.passthrough)):
-        below = os.stat(path or tree.lowers[0]) if tree.lowers else None  # noqa: PTH116
+        below = _status_below(tree, path)
         upper = tree.upper + path
         os.mkdir(upper)  # noqa: PTH102
         os.chmod(upper, stat.S_IMODE(below.st_mode) if below else 0o755)  # noqa: PTH101  whatever the caller's umask
         if below is not None and (below.st_uid or below.st_gid):
             os.chown(upper, below.st_uid, below.st_gid)
         os.mkdir(f"{tree.work}{path.replace('/', '.')}", 0o700)  # noqa: PTH102
+
+
+def _status_below(tree: Tree, path: str) -> os.stat_result | None:
+    """Return the status of what the upper side lies on; None for a layer that is gone, which the start will name."""
+    try:
+        return os.stat(path or tree.lowers[0]) if tree.lowers else None  # noqa: PTH116
+    except FileNotFoundError:
+        return None
 
 
 def settle_upper(tree: Tree) -> None:
@@ -127,7 +136,7 @@ def settle_upper(tree: Tree) -> None:
     for path in tree.passthrough:
         try:
             os.rmdir(tree.upper + path)  # noqa: PTH106
-        except OSError as error:
+        except OSError as error:  # noqa: PERF203  each directory on its own
             if error.errno not in (errno.ENOTEMPTY, errno.EEXIST):
                 raise
     time = os.stat(tree.lowers[0]).st_mtime_ns if tree.lowers else 0  # noqa: PTH116
@@ -154,10 +163,11 @@ def add_kernel_filesystems(plan: Plan, *, shm_size: int, privileged: bool) -> No
     plan.add(p.MOUNT, "sysfs", "/sys", "", flags=sys_flags, a=p.MAKE_DIRECTORY)
 
 
-def add_mounts(plan: Plan, mounts: Iterable[Mount]) -> None:
-    """Add the caller's own mounts; parents come before what lies below them."""
-    for index, mount in enumerate(mounts):
-        words = f"mounts[{index}]: {mount.source or mount.type} on {mount.target}"
+def add_mounts(plan: Plan, spec: ContainerSpec) -> None:
+    """Add the caller's own mounts; parents come before what lies below them. An error names them as they were given."""
+    numbers = {mount.target: n for n, mount in enumerate((*spec.mounts, *spec.volumes, *spec.tmpfs))}
+    for mount in spec.filesystems():
+        words = f"mounts[{numbers[mount.target]}]: {mount.source or mount.type} on {mount.target}"
         flags = _attributes(mount)
         if mount.type == "tmpfs":
             data = mount.data or "mode=1777"
@@ -190,8 +200,9 @@ def _host_devices() -> list[tuple[str, str]]:
     found = []
     with os.scandir("/dev") as entries:
         for entry in entries:
-            node = not entry.is_symlink() and not entry.is_dir() and not entry.is_file()
-            if node and entry.path not in taken and entry.name not in ("ptmx", "console"):
+            mode = entry.stat(follow_symlinks=False).st_mode
+            is_node = stat.S_ISCHR(mode) or stat.S_ISBLK(mode)
+            if is_node and entry.path not in taken and entry.name not in ("ptmx", "console"):
                 found.append((entry.path, entry.path))
     return sorted(found)
 
@@ -243,9 +254,9 @@ def container_plan(spec: ContainerSpec, payload: Payload, tree: Tree, hostname: 
     add_tree(plan, tree, read_only=spec.read_only)
     add_kernel_filesystems(plan, shm_size=spec.shm_size, privileged=spec.privileged)
     add_devices(plan, spec)
-    add_mounts(plan, spec.filesystems())
+    add_mounts(plan, spec)
     add_etc(plan, spec, hostname)
-    plan.add(p.DIRECTORY, payload.workdir, flags=0o755, subject=f"working directory {payload.workdir}")
+    plan.add(p.WORKDIR, payload.workdir, a=p.MAKE_DIRECTORY, subject=f"working directory {payload.workdir}")
     if spec.read_only:
         plan.add(p.ROOT_READ_ONLY)
     for name, value in spec.sysctls.items():

@@ -1,7 +1,7 @@
 """Hides the format of a container's log: the CRI logging format of Kubernetes.
 
-One line per piece of output, ``2016-10-06T00:17:09.669794202Z stdout F text``; "P" in place of "F" marks a piece that did
-not end in a newline, so the exact bytes come back. The monitor writes it (csrc/helper/monitor.c).
+One line per piece of output, ``2016-10-06T00:17:09.669794202Z stdout F text``; "P" in place of "F" marks a piece that
+did not end in a newline, so the exact bytes come back. The monitor writes it (csrc/helper/monitor.c).
 
 Invariant: a record is given out once its newline is there, never half.
 """

@@ -20,7 +20,9 @@ if TYPE_CHECKING:
 
 HELPER_PATH = os.path.join(os.path.dirname(__file__), "pylxc-helper")  # noqa: PTH118, PTH120  pathlib costs at import
 STAGES = {
-    getattr(lib, name): name.removeprefix("PYLXC_STAGE_").lower() for name in dir(lib) if name.startswith("PYLXC_STAGE_")
+    getattr(lib, name): name.removeprefix("PYLXC_STAGE_").lower()
+    for name in dir(lib)
+    if name.startswith("PYLXC_STAGE_")
 }
 
 _lock = threading.Lock()
@@ -31,8 +33,8 @@ _own_pidfd = (-1, -1)
 class Child:
     """A process started by the helper, and its monitor.
 
-    ``pid`` and ``monitor_pid`` as this process sees them; ``pid_fd`` and ``monitor_fd`` are pidfds, ``control_fd`` is the
-    socket on which the monitor reports the end. ``close()`` closes what is still open; it neither waits nor kills.
+    ``pid`` and ``monitor_pid`` as this process sees them; ``pid_fd`` and ``monitor_fd`` are pidfds, ``control_fd`` is
+    the socket on which the monitor reports the end. ``close()`` closes what is still open; it neither waits nor kills.
     """
 
     __slots__ = ("control_fd", "monitor_fd", "monitor_pid", "pid", "pid_fd", "plan")
@@ -53,9 +55,13 @@ class Child:
                 setattr(self, name, -1)
                 os.close(fd)
 
+    def __del__(self) -> None:
+        """Close what nobody closed: the process of a container that outlives the object which started it."""
+        self.close()
+
 
 class Ending:
-    """How a process ended, as its monitor reports it: ``code`` (128 + signal for a signal), ``signal``, ``time`` (s)."""
+    """How a process ended, as its monitor reports it: ``code`` (128 + n for signal n), ``signal``, ``time`` (s)."""
 
     __slots__ = ("code", "error", "signal", "time")
 
@@ -77,7 +83,8 @@ def helper_fd() -> int:
         if _helper_fd < 0:
             ret = ffi.new("int *")
             if lib.pylxc_helper_load(HELPER_PATH.encode(), ret) < 0:
-                raise StoreError(HELPER_PATH, f"the helper cannot be loaded ({os.strerror(ffi.errno)}); reinstall pylxc")
+                reason = f"the helper cannot be loaded ({os.strerror(ffi.errno)}); reinstall pylxc"
+                raise StoreError(HELPER_PATH, reason)
             _helper_fd = ret[0]
         return _helper_fd
 

@@ -1,7 +1,7 @@
 """Writes plans: the helper's instructions for one process, in the binary form of csrc/pylxc.h.
 
-Invariant: the operations' codes, flags and layout come from the header through cffi; a failure's index leads back to the
-words of the operation that failed.
+Invariant: the operations' codes, flags and layout come from the header through cffi; a failure's index leads back to
+the words of the operation that failed.
 """
 
 from __future__ import annotations
@@ -46,9 +46,7 @@ class Plan:
         self._operations: list[bytes] = []
         self._subjects: list[str] = []
 
-    def add(  # noqa: PLR0913  the fields of an operation
-        self, code: int, *strings: str | bytes, flags: int = 0, a: int = 0, b: int = 0, subject: str = ""
-    ) -> None:
+    def add(self, code: int, *strings: str | bytes, flags: int = 0, a: int = 0, b: int = 0, subject: str = "") -> None:
         """Append an operation. ``subject`` is what an error will name (by default the strings)."""
         parts = [s if isinstance(s, bytes) else s.encode("utf-8", "surrogateescape") for s in strings]
         if len(parts) > STRINGS_LIMIT:

@@ -9,6 +9,8 @@ from __future__ import annotations
 import contextlib
 import os
 import select
+import sys
+import threading
 import time
 from typing import TYPE_CHECKING
 
@@ -23,6 +25,7 @@ CHUNK = 1 << 16
 SIGKILL = 9
 
 _kept: set[Child] = set()
+_lock = threading.Lock()
 
 
 class DeadlineError(Exception):
@@ -35,7 +38,7 @@ class Streams:
     ``stdout`` and ``stderr`` are descriptors or -1; ``stdin`` likewise, fed from ``data``.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913  three streams and what becomes of them
         self,
         *,
         stdin: int = -1,
@@ -64,18 +67,19 @@ class Streams:
         self.stdin = -1
         self.sources = {}
 
-    def read_from(self, fd: int) -> None:
-        """Take what a pipe holds; closes it at its end."""
+    def read_from(self, fd: int) -> int:
+        """Take what a pipe holds, at most a chunk; closes it at its end. Returns the number of bytes."""
         chunk = os.read(fd, CHUNK)
         if not chunk:
             del self.sources[fd]
             os.close(fd)
-            return
+            return 0
         name = self.sources[fd]
         if self.keep:
             self.captured[name].append(chunk)
         if self.on_output is not None:
             self.on_output(name, chunk)
+        return len(chunk)
 
     def feed(self) -> None:
         """Give the process what its standard input takes; a process that does not read on is no error."""
@@ -100,13 +104,7 @@ def pump(child: Child, streams: Streams, deadline: float | None = None) -> Endin
     """
     ending: Ending | None = None
     ended = False
-    poll = select.poll()
-    poll.register(child.control_fd, select.POLLIN)
-    for fd in streams.sources:
-        poll.register(fd, select.POLLIN)
-    if streams.stdin >= 0:
-        os.set_blocking(streams.stdin, False)
-        poll.register(streams.stdin, select.POLLOUT)
+    poll = _poll_of(child, streams)
     while not ended:
         timeout = None if deadline is None else max(0.0, deadline - time.monotonic()) * 1000
         ready = poll.poll(timeout)
@@ -127,14 +125,34 @@ def pump(child: Child, streams: Streams, deadline: float | None = None) -> Endin
     return ending
 
 
-def drain(streams: Streams) -> None:
-    """Read what the pipes of a process that has ended still hold.
+def _poll_of(child: Child, streams: Streams) -> select.poll:
+    poll = select.poll()
+    poll.register(child.control_fd, select.POLLIN)
+    for fd in streams.sources:
+        poll.register(fd, select.POLLIN)
+    if streams.stdin >= 0:
+        os.set_blocking(streams.stdin, False)
+        poll.register(streams.stdin, select.POLLOUT)
+    return poll
 
-    It does not wait for their end: a background child of an exec may hold a pipe for as long as it lives.
+
+def drain(streams: Streams) -> None:
+    """Read what the pipes of a process that has ended still hold, and no more.
+
+    A background child of an exec may hold a pipe, and write to it, for as long as it lives.
     """
     for fd in tuple(streams.sources):
-        while fd in streams.sources and wait_readable(fd, 0):
-            streams.read_from(fd)
+        left = _bytes_in(fd)
+        while left > 0:
+            left -= streams.read_from(fd)
+
+
+def _bytes_in(fd: int) -> int:
+    """Return how many bytes a pipe holds (FIONREAD, ioctl_tty(2))."""
+    import fcntl  # noqa: PLC0415
+    import termios  # noqa: PLC0415
+
+    return int.from_bytes(fcntl.ioctl(fd, termios.FIONREAD, bytes(4)), sys.byteorder)
 
 
 def wait_readable(fd: int, timeout: float | None) -> bool:
@@ -154,12 +172,13 @@ def finish(child: Child) -> None:
 
 
 def settle(child: Child) -> None:
-    """Wait for the monitor of a process that has ended, reaps it, closes what was open."""
+    """Wait for the monitor of a process that has ended, reap it, close what was open."""
     if child.monitor_fd >= 0:
         wait_readable(child.monitor_fd, None)
         native.reap(child.monitor_fd)
-    _kept.discard(child)
-    child.close()
+    with _lock:  # so that no thread in collect() looks at descriptors that are closed, or somebody else's already
+        _kept.discard(child)
+        child.close()
 
 
 def keep(child: Child) -> None:
@@ -167,11 +186,26 @@ def keep(child: Child) -> None:
 
     There is no thread that would: :func:`collect` does it whenever another process is started, as ``subprocess`` does.
     """
-    _kept.add(child)
+    with _lock:
+        _kept.add(child)
 
 
 def collect() -> None:
-    """Reap the monitors of kept processes that have ended."""
-    for child in tuple(_kept):
-        if wait_readable(child.monitor_fd, 0):
-            settle(child)
+    """Reap the monitors of kept processes that have ended.
+
+    Their descriptors stay open for as long as somebody holds the Child: another thread may be waiting on them.
+    """
+    with _lock:
+        for child in [one for one in _kept if wait_readable(one.monitor_fd, 0)]:
+            native.reap(child.monitor_fd)
+            _kept.discard(child)
+
+
+def _after_fork() -> None:
+    """Start anew in a fork: the monitors are its parent's children, the lock's holder may be a thread that is gone."""
+    global _lock  # noqa: PLW0603  one lock per process is the point
+    _lock = threading.Lock()
+    _kept.clear()
+
+
+os.register_at_fork(after_in_child=_after_fork)

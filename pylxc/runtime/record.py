@@ -57,7 +57,7 @@ def forget(directory: str) -> None:
     for name in ("exit", "state"):
         try:
             os.unlink(f"{directory}/{name}")  # noqa: PTH108
-        except FileNotFoundError:
+        except FileNotFoundError:  # noqa: PERF203  either may be missing
             continue
 
 

@@ -1,0 +1,166 @@
+"""Imports go one way, the C extension has one user, and ``import pylxc`` stays cheap."""
+
+from __future__ import annotations
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import pylxc
+
+PACKAGE = Path(pylxc.__file__).parent
+
+# From the ground up. A module may import those of its own layer and of the layers before it; one that has no place here
+# fails the test, so that whoever adds a module says where it belongs. A package stands for all that is in it.
+LAYERS = (
+    "errors",
+    # values
+    "capabilities identity imageconfig mounts names normalise options reference result spec status streams units",
+    # the kernel
+    "runtime linux",
+    # the disk
+    "store",
+    # the object model
+    "bootstrap container engine hostimage image layer layerview process readiness verbs",
+    "build",
+    # the public face, and the command line on top of it
+    "pylxc",
+    "cli __main__",
+)
+RANKS = {name: rank for rank, names in enumerate(LAYERS) for name in names.split()}
+
+# Against the direction, each inside a function: the classmethods of Image are the door to the builder.
+DOORS = {("image", "build.build"), ("image", "build.context")}
+
+# What only one layer may use, and who that is.
+RESERVED = {
+    "pylxc._native": ("runtime", "linux"),
+    "sqlite3": ("store",),
+    "click": ("cli",),
+    "rich": ("cli",),
+}
+
+
+def modules() -> dict[str, Path]:
+    """Return the modules by their name below ``pylxc`` ("" is the package itself)."""
+    found = {}
+    for path in sorted(PACKAGE.rglob("*.py")):
+        parts = path.relative_to(PACKAGE).with_suffix("").parts
+        found[".".join(parts[:-1] if parts[-1] == "__init__" else parts)] = path
+    return found
+
+
+MODULES = modules()
+
+
+class Imports(ast.NodeVisitor):
+    """Collects the modules that a module imports when the program runs: not those that are for type checkers only."""
+
+    def __init__(self) -> None:
+        self.found: set[str] = set()
+
+    def visit_If(self, node: ast.If) -> None:
+        if isinstance(node.test, ast.Name) and node.test.id == "TYPE_CHECKING":
+            for statement in node.orelse:
+                self.visit(statement)
+        else:
+            self.generic_visit(node)
+
+    def visit_Import(self, node: ast.Import) -> None:
+        self.found.update(alias.name for alias in node.names)
+
+    def visit_ImportFrom(self, node: ast.ImportFrom) -> None:
+        assert node.level == 0, "imports are absolute here"
+        assert node.module is not None
+        for alias in node.names:
+            whole = f"{node.module}.{alias.name}"
+            is_module = whole.removeprefix("pylxc.") in MODULES or whole in RESERVED
+            self.found.add(whole if is_module else node.module)
+
+
+def imports_of(path: Path) -> set[str]:
+    visitor = Imports()
+    visitor.visit(ast.parse(path.read_text()))
+    return visitor.found
+
+
+IMPORTS = {name: imports_of(path) for name, path in MODULES.items()}
+
+
+def layer_name(module: str) -> str:
+    return module.partition(".")[0] or "pylxc"
+
+
+def inside(module: str) -> set[str]:
+    """Return what a module imports of pylxc, as names below ``pylxc``."""
+    found = {name for name in IMPORTS[module] if name == "pylxc" or name.startswith("pylxc.")} - set(RESERVED)
+    return {name.removeprefix("pylxc").removeprefix(".") for name in found}
+
+
+def test_every_module_has_a_layer_and_every_line_a_module() -> None:
+    assert {layer_name(name) for name in MODULES} == set(RANKS)
+
+
+def test_imports_go_one_way() -> None:
+    against = {
+        (module, target)
+        for module in MODULES
+        for target in inside(module)
+        if RANKS[layer_name(target)] > RANKS[layer_name(module)]
+    }
+    assert against == DOORS
+
+
+def test_imports_of_one_layer_make_no_ring() -> None:
+    """At the top of modules, that is: within functions the object model may name itself."""
+    ahead = {name: {target for target in top_level(name) if target in MODULES} for name in MODULES}
+    while ahead:
+        ready = {name for name, targets in ahead.items() if not targets & set(ahead)}
+        assert ready, f"these import each other: {sorted(ahead)}"
+        ahead = {name: targets for name, targets in ahead.items() if name not in ready}
+
+
+def top_level(module: str) -> set[str]:
+    tree = ast.parse(MODULES[module].read_text())
+    visitor = Imports()
+    for statement in tree.body:
+        if not isinstance(statement, (ast.FunctionDef, ast.ClassDef)):
+            visitor.visit(statement)
+    return {name.removeprefix("pylxc").removeprefix(".") for name in visitor.found if name.startswith("pylxc")}
+
+
+@pytest.mark.parametrize("name", RESERVED)
+def test_a_reserved_module_has_one_user(name: str) -> None:
+    users = {layer_name(module) for module, found in IMPORTS.items() if {one for one in found if _is(one, name)}}
+    assert users <= set(RESERVED[name])
+    assert users, "nobody uses it: its line here is out of date"
+
+
+def _is(module: str, reserved: str) -> bool:
+    return module == reserved or module.startswith(f"{reserved}.")
+
+
+def loaded_by(statement: str) -> set[str]:
+    """Return the modules that a fresh interpreter has loaded after a statement, and had not before."""
+    program = f"import sys; before = set(sys.modules); {statement}; print(*sorted(set(sys.modules) - before))"
+    environment = {"PYTHONPATH": str(PACKAGE.parent)}
+    done = subprocess.run(
+        [sys.executable, "-c", program], env=environment, capture_output=True, text=True, check=True, timeout=60
+    )
+    return set(done.stdout.split())
+
+
+def test_importing_pylxc_loads_nothing_heavy() -> None:
+    heavy = {"sqlite3", "_sqlite3", "_cffi_backend", "cffi", "attr", "attrs", "click", "rich", "json", "subprocess"}
+    loaded = loaded_by("import pylxc")
+    assert "pylxc" in loaded
+    assert loaded & heavy == set()
+    assert {name for name in loaded if name.startswith("pylxc.")} == set()
+
+
+def test_the_errors_and_the_command_line_load_on_their_own() -> None:
+    assert {name for name in loaded_by("import pylxc.errors") if name.startswith("pylxc.")} == {"pylxc.errors"}
+    assert {"click", "pylxc.engine"} & loaded_by("import pylxc.cli") == set()
