@@ -37,7 +37,6 @@ if TYPE_CHECKING:
 
 SIGTERM, SIGKILL = 15, 9
 PORT_LIMIT = 65535
-_every = all  # the name is a parameter's in Container.list
 LOG_POLL = 0.1  # s between two looks at a log that is followed
 
 
@@ -94,19 +93,13 @@ class Container:
         ``filters``: ``{"name": part of it, "status": "running", "ancestor": an image, "label": "key" or "key=value"}``.
         Raises SpecError for a filter that does not exist.
         """
-        found = _engine(engine).containers()
         chosen = dict(filters or {})
-        if "status" in chosen:
-            all = True  # noqa: A001
+        if not all and "status" not in chosen:
+            chosen["status"] = "running"
         for key in chosen:
             if key not in _FILTERS:
                 raise SpecError("filters", key, f"there are {', '.join(sorted(_FILTERS))}")
-        return [
-            container
-            for container in found
-            if (all or container.status() == "running")
-            and _every(_FILTERS[key](container, value) for key, value in chosen.items())
-        ]
+        return [container for container in _engine(engine).containers() if _passes(container, chosen)]
 
     # -- asking -----------------------------------------------------------------------------------------------------
 
@@ -591,6 +584,13 @@ def _has_label(container: Container, wanted: str) -> bool:
     key, equals, value = wanted.partition("=")
     labels = {**container.image.config.labels, **container.spec.labels}
     return key in labels and (not equals or labels[key] == value)
+
+
+def _passes(container: Container, filters: Mapping[str, str]) -> bool:
+    try:
+        return all(_FILTERS[key](container, value) for key, value in filters.items())
+    except ContainerNotFound:
+        return False  # removed meanwhile
 
 
 _FILTERS: dict[str, Callable[[Container, str], bool]] = {

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from pylxc import names
 from pylxc.container import Container
-from pylxc.errors import Conflict, SpecError, StoreError
+from pylxc.errors import Conflict, SpecError, StoreError, UnsupportedError
 from pylxc.identity import own_identity
 from pylxc.runtime import isolation, native, record, transfer
 from pylxc.runtime.isolation import Tree
@@ -66,7 +66,6 @@ class Engine:
         self.scaffold = f"{self.root}/run"
         self._store: Store | None = None
         self._lock = threading.RLock()
-        self._pid = 0
         self._host: tuple[object, Image] | None = None  # and what the machine looked like
 
     @classmethod
@@ -92,16 +91,29 @@ class Engine:
     def _open(self) -> Store:
         from pylxc.store import Store  # noqa: PLC0415  SQLite is loaded with the first use
 
+        if os.geteuid() != 0:
+            raise UnsupportedError("containers of an ordinary user", "not in this version; run it as root (sudo)")
         store = Store(self.root)
         try:
-            for name in ("root", "memory", "stubs/proc", "stubs/dev", "stubs/sys", "stubs/etc"):
-                os.makedirs(f"{self.scaffold}/{name}", mode=0o755, exist_ok=True)  # noqa: PTH103
-            for name in ("hosts", "hostname", "resolv.conf"):
-                Path(self.scaffold, "stubs/etc", name).touch(0o644)
+            self._make_scaffold()
         except OSError as error:
-            raise StoreError(self.root, f"cannot be prepared: {error.strerror}") from error
+            raise StoreError(self.root, explain(error)) from error
         self._remove_orphans(store)
         return store
+
+    def _make_scaffold(self) -> None:
+        """Make the mount points of starts, and the layer of stubs that lies below every image.
+
+        It holds what the runtime mounts over, so that nothing need be made in a container's own layer. Modes are set
+        apart from making: the caller's umask is not the container's.
+        """
+        for name in ("root", "memory", "stubs/proc", "stubs/dev", "stubs/sys", "stubs/etc"):
+            os.makedirs(f"{self.scaffold}/{name}", exist_ok=True)  # noqa: PTH103
+            os.chmod(f"{self.scaffold}/{name}", 0o755)  # noqa: PTH101, S103  empty, and inside a private directory
+        for name in ("hosts", "hostname", "resolv.conf"):
+            path = Path(self.scaffold, "stubs/etc", name)
+            path.touch()
+            path.chmod(0o644)
 
     def _remove_orphans(self, store: Store) -> None:
         """Remove what is left of containers whose owner was killed; their monitors have ended them already."""
@@ -218,8 +230,19 @@ class Engine:
         return self._to_container(self.store.containers.get(name_or_id))
 
     def containers(self) -> list[Container]:
-        """Return all containers, the newest first."""
-        return [self._to_container(row) for row in self.store.containers.list()]
+        """Return all containers, the newest first.
+
+        Detached ones that were to be removed at their end, and have ended, are removed now: their monitor cannot.
+        """
+        found = []
+        for row in self.store.containers.list():
+            container = self._to_container(row)
+            spec = container.spec
+            if spec.remove and spec.detach and record.read(self.container_directory(row.id)).state == "exited":
+                self.remove_container(row.id)
+            else:
+                found.append(container)
+        return found
 
     def _to_container(self, row: ContainerRow) -> Container:
         from pylxc.image import Image  # noqa: PLC0415  it imports this module
