@@ -1,8 +1,10 @@
-"""Makes base images from a distribution's own mirror. Invariant: the tool's tree becomes a layer whole, or not at all."""
+"""Makes base images from a distribution's own mirror.
+
+Invariant: the tool's tree becomes a layer whole, or not at all.
+"""
 
 from __future__ import annotations
 
-import os
 import shutil
 import subprocess
 import tempfile
@@ -18,12 +20,13 @@ if TYPE_CHECKING:
     from pylxc.engine import Engine
 
 LAST_LINES = 15  # of the tool's output that an error carries
+PATIENCE = 30.0  # s that the tool has to remove its own temporary files
 COMPONENTS = {"debian": "main", "ubuntu": "main,universe"}
 DEFAULT_MIRRORS = {"ubuntu": "http://archive.ubuntu.com/ubuntu"}
 CONFIG = ImageConfig(cmd=("bash",))
 
 
-def bootstrap(
+def bootstrap(  # noqa: PLR0913, PLR0917  those of the public method
     engine: Engine, distribution: str, suite: str, packages: tuple[str, ...], mirror: str | None, ref: str
 ) -> Image:
     """See :meth:`pylxc.Image.bootstrap`."""
@@ -41,7 +44,7 @@ def bootstrap(
     raise UnsupportedError("bootstrap", "needs mmdebstrap or debootstrap; install one (apt-get install mmdebstrap)")
 
 
-def _by_mmdebstrap(  # noqa: PLR0913
+def _by_mmdebstrap(  # noqa: PLR0913, PLR0917
     engine: Engine, tool: str, suite: str, packages: tuple[str, ...], mirror: str | None, components: str, ref: str
 ) -> Image:
     command = [tool, "--variant=minbase", "--format=tar", f"--components={components}"]
@@ -50,13 +53,9 @@ def _by_mmdebstrap(  # noqa: PLR0913
     with tempfile.TemporaryFile() as words:
         process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=words)
         try:
-            assert process.stdout is not None  # noqa: S101  it is a pipe
-            image = _import_checked(engine, process, words, suite, ref)
-        except BaseException:
-            process.kill()
-            process.wait()
-            raise
-    return image
+            return _import_checked(engine, process, words, suite, ref)
+        finally:
+            _end(process)
 
 
 def _import_checked(
@@ -71,17 +70,31 @@ def _import_checked(
             raise StoreError(suite, _last(words)) from error
         raise
     if process.wait():
-        image.remove()
+        if not image.refs:  # else the very same one was there before
+            image.remove()
         raise StoreError(suite, _last(words))
     image.tag(ref)
     return Image.get(ref, engine=engine)
 
 
-def _by_debootstrap(  # noqa: PLR0913
+def _end(process: subprocess.Popen[bytes]) -> None:
+    """End the tool if it still runs, giving it the time to remove what it made."""
+    assert process.stdout is not None  # noqa: S101  it is a pipe
+    process.stdout.close()
+    if process.poll() is None:
+        process.terminate()
+        try:
+            process.wait(PATIENCE)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+
+
+def _by_debootstrap(  # noqa: PLR0913, PLR0917
     engine: Engine, tool: str, suite: str, packages: tuple[str, ...], mirror: str | None, ref: str
 ) -> Image:
-    with tempfile.TemporaryDirectory(prefix="pylxc-bootstrap-", dir=engine.root) as directory:
-        target = os.path.join(directory, "root")  # noqa: PTH118
+    with engine.store.leases.take() as lease:  # removed by the next process when this one is killed
+        target = f"{lease.stage()}/root"
         command = [tool, "--variant=minbase"]
         command += [f"--include={','.join(packages)}"] if packages else []
         command += [suite, target, *([mirror] if mirror else [])]

@@ -268,8 +268,8 @@ class Container:
         Raises ExitError for a non-zero status unless ``check`` is false; TimeoutExpired (the command is killed);
         SpawnError; Conflict when the container does not run.
         """
-        streams = StreamSet(PIPE if input is not None else DEVNULL, stdout, stderr)
         payload = self._payload(command, env or {}, user, workdir)
+        streams = StreamSet(PIPE if input is not None else DEVNULL, stdout, stderr)
         child = self._spawn_exec(payload, streams)
         return complete(child, payload.argv, streams, input, timeout, check=check, on_output=on_output)
 
@@ -285,8 +285,8 @@ class Container:
         workdir: str | None = None,
     ) -> Process:
         """Start a command in the running container and return at once, with its streams in the caller's hands."""
-        streams = StreamSet(stdin, stdout, stderr)
         payload = self._payload(command, env or {}, user, workdir)
+        streams = StreamSet(stdin, stdout, stderr)
         child = self._spawn_exec(payload, streams)
         return Process(child, payload.argv, self, pipes=streams.pipes)
 
@@ -393,7 +393,7 @@ class Container:
         if command is not None:
             argv = attrs.evolve(spec, command=command, entrypoint=()).argv(None, None)  # type: ignore[arg-type]
         if user is not None or workdir is not None or env:
-            changes: dict[str, Any] = {"user": user or spec.user, "workdir": workdir or spec.workdir}
+            changes: dict[str, Any] = {"user": spec.user if user is None else user, "workdir": workdir or spec.workdir}
             spec = attrs.evolve(spec, **changes, env={**spec.env, **env})
         return Payload(
             argv=argv,
@@ -404,19 +404,23 @@ class Container:
 
     def _spawn(self, streams: StreamSet, *, log: bool) -> Child:
         """Start the main process; the record of it is kept in the container's directory."""
-        payload = self._payload(None, {}, None, None)
-        if not payload.argv:
-            streams.close()
-            raise SpecError("command", (), f"image {self.spec.image} names no command; give one")
-        plan = isolation.container_plan(self.spec, payload, self._tree(), self._hostname())
-        plan.flags |= p.PLAN_LOG if log else 0
-        plan.flags |= p.PLAN_EPHEMERAL if self.spec.remove and not log else 0
-        directory = os.open(self._directory(), os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        directory = -1
         try:
+            payload = self._payload(None, {}, None, None)
+            if not payload.argv:
+                raise SpecError("command", (), f"image {self.spec.image} names no command; give one")  # noqa: TRY301
+            plan = isolation.container_plan(self.spec, payload, self._tree(), self._hostname())
+            plan.flags |= p.PLAN_LOG if log else 0
+            plan.flags |= p.PLAN_EPHEMERAL if self.spec.remove and not log else 0
+            directory = os.open(self._directory(), os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
             plan.directory_fd = plan.descriptor(directory)
             self._child = launch(plan, streams, owned=not self.spec.detach)
+        except BaseException:
+            streams.close()
+            raise
         finally:
-            os.close(directory)
+            if directory >= 0:
+                os.close(directory)
         return self._child
 
     def _spawn_exec(self, payload: Payload, streams: StreamSet) -> Child:
@@ -432,6 +436,9 @@ class Container:
         except SpawnError as error:
             if error.stage == "namespaces":
                 raise Conflict(self.name, "ended while the command was being started") from error
+            raise
+        except BaseException:
+            streams.close()
             raise
         finally:
             os.close(pid_fd)
@@ -484,6 +491,8 @@ class Container:
         pid_fd = self._pid_fd()
         try:
             return native.socket_in(pid_fd, family, kind)
+        except ProcessLookupError as error:
+            raise Conflict(self.name, "ended meanwhile; start it first") from error
         finally:
             os.close(pid_fd)
 

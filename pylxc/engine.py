@@ -167,7 +167,8 @@ class Engine:
         """Return the directories of layers (given lowest first), topmost first, and what the host passes through."""
         layers = self.store.layers
         passthrough = layers.get(digests[0]).passthrough if digests else ()
-        return tuple(layers.path(digest) for digest in reversed(digests)), passthrough
+        # Each once, where it lies topmost: overlayfs refuses a layer that comes twice, and it would change nothing.
+        return tuple(dict.fromkeys(layers.path(digest) for digest in reversed(digests))), passthrough
 
     def tree_of(
         self, digests: Sequence[str], upper: str, work: str, *, volatile: bool = True, fleeting: bool = False

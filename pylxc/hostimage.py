@@ -1,8 +1,8 @@
 """Hides what the embedded "host" image shows of this machine, and what it never does.
 
-The image is the machine's own operating system: its ``/usr`` (and ``/bin``, ``/lib``… where those are directories of their
-own) as a read-only lower layer of every container, and a skeleton beside it: the empty directories that programs expect
-and the part of ``/etc`` that they need.
+The image is the machine's own operating system: its ``/usr`` (and ``/bin``, ``/lib``… where those are directories of
+their own) as a read-only lower layer of every container, and a skeleton beside it: the empty directories that programs
+expect and the part of ``/etc`` that they need.
 
 Invariant: ``/etc`` is copied by a list of what may be shown, and only files that any user of the machine can read; home
 directories, /root, keys, shadow files, sockets and other users' data are never in it.
@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import re
 import stat
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -37,7 +38,8 @@ ETC = (
     *("pki/ca-trust", "pki/tls/certs", "profile", "profile.d", "protocols", "python3*", "redhat-release", "rpc"),
     *("services", "shells", "ssl/certs", "ssl/openssl.cnf", "terminfo", "timezone", "xml"),
 )
-NEVER = (".key", "shadow", "gshadow", "auth.conf", ".netrc")
+NEVER = (".key", "shadow", "shadow-", "auth.conf", ".netrc")
+PRIVATE_KEY = re.compile(rb"-----BEGIN [A-Z ]*PRIVATE KEY( BLOCK)?-----")
 # What changes whenever packages are installed or removed.
 WITNESSES = (
     *("var/lib/dpkg/status", "var/lib/rpm/rpmdb.sqlite", "usr/lib/sysimage/rpm/rpmdb.sqlite", "lib/apk/db/installed"),
@@ -140,13 +142,19 @@ def _file(path: Path, content: bytes, mode: int) -> None:
 
 def _etc_entries(root: Path) -> list[Path]:
     etc = root / "etc"
-    return sorted({path for pattern in ETC for path in etc.glob(pattern)})
+    return sorted({path for pattern in ETC for path in etc.glob(pattern) if _is_reachable(etc, path)})
+
+
+def _is_reachable(etc: Path, path: Path) -> bool:
+    """Say whether anybody may go to a path below /etc, through real directories only."""
+    between = [parent.lstat().st_mode for parent in path.parents if etc in parent.parents]
+    return all(stat.S_ISDIR(mode) and mode & stat.S_IXOTH for mode in between)
 
 
 def _copy(source: Path, target: Path) -> None:
     """Copy a file, link or directory, leaving out what others may not read."""
     status = source.lstat()
-    if source.name.endswith(NEVER):
+    if source.name.lower().endswith(NEVER) or status.st_uid != 0:
         return
     for parent in reversed(target.parents):
         if not parent.exists():
@@ -157,16 +165,18 @@ def _copy(source: Path, target: Path) -> None:
         _directory(target, 0o755)
         for name in sorted(os.listdir(source)):  # noqa: PTH208  names are enough
             _copy(source / name, target / name)
-    elif stat.S_ISREG(status.st_mode) and status.st_mode & stat.S_IROTH and status.st_uid == 0:
-        _file(target, source.read_bytes(), status.st_mode & 0o755)
+    elif stat.S_ISREG(status.st_mode) and status.st_mode & stat.S_IROTH:
+        content = source.read_bytes()
+        if not PRIVATE_KEY.search(content):
+            _file(target, content, status.st_mode & 0o755)
 
 
 def _system_accounts(database: Path) -> str:
     """Return passwd or group without people, and without anything in the password field."""
     kept = []
-    for line in database.read_text(errors="replace").splitlines():
+    for line in database.read_text(errors="replace").split("\n"):
         name, _, number, *rest = [*line.split(":"), "", "", ""][: max(4, line.count(":") + 1)]
-        if number.isdigit() and (int(number) < SYSTEM_ID_LIMIT or int(number) == NOBODY):
+        if number.isascii() and number.isdigit() and (int(number) < SYSTEM_ID_LIMIT or int(number) == NOBODY):
             members_or_rest = [""] if len(rest) == 1 else rest  # group(5) has four fields, the last names people
             kept.append(":".join((name, "x", number, *members_or_rest)))
     return "".join(f"{line}\n" for line in kept)

@@ -1,6 +1,7 @@
 """Tells one process from another of the same number, across time and reboots.
 
-Invariant: a process is its pid, its start time in clock ticks since boot (proc_pid_stat(5), field 22) and the boot's id.
+Invariant: a process is its pid, its start time in clock ticks since boot (proc_pid_stat(5), field 22) and the id of
+the boot.
 """
 
 from __future__ import annotations

@@ -5,28 +5,25 @@ Invariant: an :class:`Image` is a value; its properties were read when it was ma
 
 from __future__ import annotations
 
-import os
-import tempfile
-import time
 from typing import TYPE_CHECKING
 
-from attrs import evolve, field, frozen
+from attrs import field, frozen
 
-from pylxc.errors import DockerfileError, SpecError, StoreError, UnsupportedError
-from pylxc.imageconfig import History, ImageConfig, ImageDocument
+from pylxc.errors import SpecError, UnsupportedError
+from pylxc.imageconfig import ImageConfig, ImageDocument
 from pylxc.layer import Layer
+from pylxc.reference import Reference
 from pylxc.spec import this_platform
 
 if TYPE_CHECKING:
+    import os
     from collections.abc import Callable, Mapping, Sequence
-    from typing import IO, BinaryIO
+    from typing import IO
 
     from pylxc.build.events import BuildEvent
     from pylxc.engine import Engine
-    from pylxc.store import ImageRow, Lease, TagMove
-
-BOOTSTRAP_TIMEOUT = 1800.0  # s
-MESSAGE_LINES = 15  # of a failed tool's output that its error carries
+    from pylxc.imageconfig import History
+    from pylxc.store import ImageRow, TagMove
 
 
 @frozen
@@ -34,8 +31,8 @@ class Image:
     """An image.
 
     ``id`` ("sha256:…" of its configuration), ``digest`` (of its manifest), ``refs`` (the tags that named it when it was
-    asked for), ``config``, ``layers`` (the lowest first), ``created`` (s since the epoch), ``size`` (bytes, the sum of its
-    layers), ``platform`` ("linux/amd64").
+    asked for), ``config``, ``layers`` (the lowest first), ``created`` (s since the epoch), ``size`` (bytes, the sum of
+    its layers), ``platform`` ("linux/amd64").
 
     Example:
         >>> image = pylxc.Image.build(".", tag="app:1")                             # doctest: +SKIP
@@ -65,7 +62,15 @@ class Image:
         document = row.document
         layers = tuple(Layer(layer.digest, layer.size, layer.created_by, engine) for layer in row.layers)
         return cls(
-            row.id, row.manifest, row.refs, document.config, layers, document.created, document.platform, document, engine
+            row.id,
+            row.manifest,
+            row.refs,
+            document.config,
+            layers,
+            document.created,
+            document.platform,
+            document,
+            engine,
         )
 
     # -- finding ----------------------------------------------------------------------------------------------------
@@ -88,14 +93,18 @@ class Image:
     def host(cls, *, engine: Engine | None = None) -> Image:
         """Return the embedded image: this machine's own operating system, read-only, without a download or a copy.
 
-        It shows ``/usr`` and the part of ``/etc`` that programs need; never home directories, keys, shadow files, sockets or
-        other users' data. The word ``"host"`` means it wherever a reference may stand.
+        It shows ``/usr`` and the part of ``/etc`` that programs need; never home directories, keys, shadow files,
+        sockets or other users' data. The word ``"host"`` means it wherever a reference may stand.
         """
         return _engine(engine).host_image()
 
     @classmethod
     def log(cls, ref: str, *, engine: Engine | None = None) -> Sequence[TagMove]:
-        """Return every move of a tag, the latest first: what it named (``old``), then (``new``), and when (``time``)."""
+        """Return every move of a tag, the latest first.
+
+        Each says what the tag named before (``old``) and after (``new``; ids, "" = nothing), and the ``time`` (s since
+        the epoch).
+        """
         return _engine(engine).store.images.log(ref)
 
     # -- making -----------------------------------------------------------------------------------------------------
@@ -138,8 +147,8 @@ class Image:
             engine: the store to use.
 
         Raises:
-            BuildError: a step failed; it names the step, and for a RUN its exit code and the end of its output. Nothing is
-                tagged or added then; layers of the steps before it stay as cache.
+            BuildError: a step failed; it names the step, and for a RUN its exit code and the end of its output. Nothing
+                is tagged or added then; layers of the steps before it stay as cache.
             DockerfileError: the Dockerfile is missing or malformed; line and column.
             ImageNotFound: the image after FROM is not there.
 
@@ -150,7 +159,8 @@ class Image:
         from pylxc.build.build import build  # noqa: PLC0415  only for builds
 
         if secrets:
-            raise UnsupportedError("secrets", "not in this version of pylxc; give build arguments for what is no secret")
+            remedy = "not in this version of pylxc; give build arguments for what is no secret"
+            raise UnsupportedError("secrets", remedy)
         return build(
             _engine(engine),
             context,
@@ -174,28 +184,13 @@ class Image:
     ) -> Image:
         """Make an image of one layer from a tar archive of a root file system (plain, gzip, bzip2 or xz).
 
-        ``source`` is a path or a binary stream; ``config`` is the image's configuration (default: empty). Raises StoreError
-        for what is no archive, is damaged or ends early, naming the entry; nothing is kept then.
+        ``source`` is a path, or a binary stream (which stays open); ``config`` is the image's configuration (default:
+        empty). Raises StoreError for what is no archive, is damaged or ends early, naming the entry; nothing is kept
+        then.
         """
-        from pylxc.build.context import open_archive  # noqa: PLC0415  only for imports
-        from pylxc.runtime import plan, transfer  # noqa: PLC0415
+        from pylxc.build.imports import from_tar  # noqa: PLC0415  only for imports
 
-        def fill(directory: str, scaffold: str) -> None:
-            try:
-                archive = open_archive(source)
-            except OSError as error:
-                raise StoreError(_name(source), f"cannot be read: {error.strerror}") from error
-            with archive:
-                flags = plan.UNPACK_LAYER
-                transfer.unpack(
-                    lambda out: transfer.copy(archive, out),  # type: ignore[arg-type]
-                    scaffold=scaffold,
-                    directory=directory,
-                    flags=flags,
-                    subject=_name(source),
-                )
-
-        return cls._import(fill, ref, f"import of {os.path.basename(_name(source))}", config, engine)  # noqa: PTH119
+        return from_tar(_engine(engine), source, ref, config)
 
     @classmethod
     def from_directory(
@@ -210,23 +205,9 @@ class Image:
 
         Raises StoreError when the directory cannot be read; nothing is kept then.
         """
-        from pylxc.runtime import plan, transfer  # noqa: PLC0415  only for imports
+        from pylxc.build.imports import from_directory  # noqa: PLC0415  only for imports
 
-        source = os.path.abspath(path)  # noqa: PTH100
-        if not os.path.isdir(source):  # noqa: PTH112
-            raise StoreError(source, "is not a directory; give the one that holds the root file system")
-
-        def fill(directory: str, scaffold: str) -> None:
-            with transfer.packed(source, scaffold=scaffold, flags=0) as stream:
-                transfer.unpack(
-                    lambda out: transfer.copy(stream, out),
-                    scaffold=scaffold,
-                    directory=directory,
-                    flags=plan.UNPACK_LAYER,
-                    subject=source,
-                )
-
-        return cls._import(fill, ref, f"import of {os.path.basename(source)}", config, engine)  # noqa: PTH119
+        return from_directory(_engine(engine), path, ref, config)
 
     @classmethod
     def bootstrap(  # noqa: PLR0913  the public contract
@@ -241,49 +222,24 @@ class Image:
     ) -> Image:
         """Make a base image from a distribution's own mirror, by mmdebstrap or debootstrap.
 
-        ``ref`` is by default ``"debian:bookworm"`` for ``("debian", "bookworm")``. It needs root and the network. Raises
-        UnsupportedError when neither tool is installed, StoreError with the tool's last words when it fails.
+        ``ref`` is by default ``"debian:bookworm"`` for ``("debian", "bookworm")``. It needs root and the network.
+
+        Raises UnsupportedError when neither tool is installed, StoreError with the tool's last words when it fails.
         """
         from pylxc.bootstrap import bootstrap  # noqa: PLC0415  only here
 
-        return bootstrap(_engine(engine), distribution, suite, tuple(packages), mirror, ref or f"{distribution}:{suite}")
-
-    @classmethod
-    def _import(
-        cls,
-        fill: Callable[[str, str], None],
-        ref: str | None,
-        words: str,
-        config: ImageConfig | None,
-        engine: Engine | None,
-    ) -> Image:
-        """Make an image of one layer, which ``fill(directory, scaffold)`` writes."""
-        from pylxc.errors import SpawnError  # noqa: PLC0415
-
-        chosen = _engine(engine)
-        with chosen.store.leases.take() as lease:
-            tree = f"{lease.stage()}/tree"
-            os.mkdir(tree, 0o755)  # noqa: PTH102
-            os.chmod(tree, 0o755)  # noqa: PTH101  whatever the umask
-            try:
-                fill(tree, chosen.scaffold)
-                layer = chosen.commit_layer(lease, tree, words)
-            except SpawnError as error:
-                raise StoreError(error.subject, _unpack_reason(error)) from error
-            created = layer.created
-            document = ImageDocument(
-                config=config or ImageConfig(),
-                platform=this_platform(),
-                created=created,
-                diff_ids=(layer.digest,),
-                history=(History(created=created, created_by=words),),
-            )
-            return cls.of(chosen, chosen.store.images.add(document, ref, lease))
+        chosen = ref or f"{distribution}:{suite}"
+        return bootstrap(_engine(engine), distribution, suite, tuple(packages), mirror, chosen)
 
     # -- using ------------------------------------------------------------------------------------------------------
 
     def tag(self, ref: str) -> None:
-        """Let a reference name this image, wherever it pointed before. Raises SpecError for a malformed one."""
+        """Let a reference name this image, wherever it pointed before.
+
+        Raises SpecError for a malformed one; ImageNotFound when the image was removed meanwhile.
+        """
+        check_tag(ref)
+        self._engine.store.images.get(self.id)
         self._engine.store.images.tag(self.id, ref)
 
     def untag(self, ref: str) -> None:
@@ -295,29 +251,21 @@ class Image:
         return self._document.history
 
     def remove(self) -> None:
-        """Remove the image, its tags, and the layers that no other image needs. Raises Conflict when a container uses it."""
+        """Remove the image, its tags, and the layers that no other image needs.
+
+        Raises Conflict when a container uses it; ImageNotFound when it was removed already.
+        """
         self._engine.store.images.remove(self.id)
+
+
+def check_tag(text: str) -> None:
+    """Raise SpecError where a text cannot be an image's tag: told of before the work that it is to name."""
+    reference = Reference.parse(text)
+    if reference.digest or reference.before:
+        raise SpecError("tag", text, 'only a plain name:tag can name an image, such as "app:1"')
 
 
 def _engine(engine: Engine | None) -> Engine:
     from pylxc.engine import Engine as EngineClass  # noqa: PLC0415  `import pylxc` stays cheap
 
     return engine if engine is not None else EngineClass.default()
-
-
-def _name(source: str | os.PathLike[str] | IO[bytes]) -> str:
-    return os.fspath(source) if isinstance(source, (str, os.PathLike)) else str(getattr(source, "name", "the stream"))
-
-
-def _unpack_reason(error: object) -> str:
-    """Return the words for what the unpacker reports as an errno; see csrc/helper/tar.h."""
-    import errno  # noqa: PLC0415
-
-    reasons = {
-        errno.EBADMSG: "is not a tar archive, is damaged, or ends too early; nothing was kept",
-        errno.EXDEV: "a name leads out of the archive with '..'; nothing was kept",
-        errno.EOPNOTSUPP: "an entry is of a kind that is not supported; nothing was kept",
-        errno.EFBIG: "unpacks to more than is allowed; nothing was kept",
-    }
-    number: int = error.errno  # type: ignore[attr-defined]
-    return reasons.get(number, f"cannot be unpacked ({os.strerror(number)}); nothing was kept")

@@ -6,7 +6,6 @@ Source: OCI image-spec, config.md; ``Healthcheck``, ``Shell`` and ``OnBuild`` ar
 
 from __future__ import annotations
 
-import calendar
 import re
 import time
 from typing import Any
@@ -16,12 +15,20 @@ from attrs import field, frozen
 from pylxc.errors import IntegrityError
 
 NANOSECONDS = 1_000_000_000
-_TIME = re.compile(r"(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d)(?:\.(\d{1,9})\d*)?(Z|[+-]\d\d:\d\d)")
+_DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
+LEAP_SECOND = 60
+_TIME = re.compile(
+    r"(\d{4})-(\d\d)-(\d\d)[Tt](\d\d):(\d\d):(\d\d)(?:\.(\d{1,9})\d*)?(?:[Zz]|([+-])(\d\d):(\d\d))", re.ASCII
+)
 
 
 @frozen(kw_only=True)
 class Healthcheck:
-    """How an image's health is asked for: ``test`` in the OCI form, ``("CMD-SHELL", "…")``; times in seconds, 0 = default."""
+    """How an image's health is asked for.
+
+    ``test`` is in the OCI form, ``("CMD-SHELL", "…")``; times are in seconds, 0 = default; ``extra`` holds the fields
+    that pylxc does not know.
+    """
 
     test: tuple[str, ...] = ()
     interval: float = 0.0
@@ -29,10 +36,11 @@ class Healthcheck:
     start_period: float = 0.0
     start_interval: float = 0.0
     retries: int = 0
+    extra: dict[str, Any] = field(factory=dict, hash=False, repr=False)
 
     def to_oci(self) -> dict[str, Any]:
         """Return it as the configuration's JSON has it: times in nanoseconds, zeros left out."""
-        values: dict[str, Any] = {"Test": list(self.test)} if self.test else {}
+        values: dict[str, Any] = {**self.extra, **({"Test": list(self.test)} if self.test else {})}
         for name, seconds in (
             ("Interval", self.interval),
             ("Timeout", self.timeout),
@@ -53,12 +61,13 @@ class Healthcheck:
             return float(values.get(name) or 0) / NANOSECONDS
 
         return cls(
-            test=tuple(values.get("Test") or ()),
+            test=_words(values, "Test") or (),
             interval=seconds("Interval"),
             timeout=seconds("Timeout"),
             start_period=seconds("StartPeriod"),
             start_interval=seconds("StartInterval"),
             retries=int(values.get("Retries") or 0),
+            extra={name: value for name, value in values.items() if name not in _KNOWN_OF_HEALTH},
         )
 
 
@@ -66,8 +75,8 @@ class Healthcheck:
 class ImageConfig:
     """What an image says about the containers made from it.
 
-    ``cmd`` and ``entrypoint`` are None where the image has none; ``exposed_ports`` are ``"80/tcp"``; ``extra`` holds the
-    fields that pylxc does not know.
+    ``cmd`` and ``entrypoint`` are None where the image has none; ``exposed_ports`` are ``"80/tcp"``; ``extra`` holds
+    the fields that pylxc does not know.
     """
 
     env: dict[str, str] = field(factory=dict, hash=False)
@@ -107,30 +116,52 @@ class ImageConfig:
     @classmethod
     def from_oci(cls, values: dict[str, Any]) -> ImageConfig:
         """Return what the "config" object of the configuration's JSON says."""
-
-        def words(name: str) -> tuple[str, ...] | None:
-            value = values.get(name)
-            return None if value is None else tuple(value)
-
-        pairs = (entry.partition("=") for entry in values.get("Env") or ())
+        pairs = (entry.partition("=") for entry in _words(values, "Env") or ())
         health = values.get("Healthcheck")
         return cls(
             env={name: value for name, _, value in pairs if name},
-            cmd=words("Cmd"),
-            entrypoint=words("Entrypoint"),
-            shell=words("Shell"),
-            workdir=values.get("WorkingDir") or "",
-            user=values.get("User") or "",
+            cmd=_words(values, "Cmd"),
+            entrypoint=_words(values, "Entrypoint"),
+            shell=_words(values, "Shell"),
+            workdir=_word(values, "WorkingDir"),
+            user=_word(values, "User"),
             labels=dict(values.get("Labels") or {}),
             exposed_ports=tuple(sorted(values.get("ExposedPorts") or ())),
             volumes=tuple(sorted(values.get("Volumes") or ())),
-            stop_signal=values.get("StopSignal") or None,
+            stop_signal=_word(values, "StopSignal") or None,
             healthcheck=Healthcheck.from_oci(health) if health else None,
-            onbuild=tuple(values.get("OnBuild") or ()),
+            onbuild=_words(values, "OnBuild") or (),
             extra={name: value for name, value in values.items() if name not in _KNOWN},
         )
 
 
+def _words(values: dict[str, Any], name: str) -> tuple[str, ...] | None:
+    """Return a list of strings; None where there is none. Raises TypeError for a single string, too."""
+    value = values.get(name)
+    if value is None:
+        return None
+    if not isinstance(value, list) or not all(isinstance(word, str) for word in value):
+        raise TypeError(f"{name} is not a list of strings")
+    return tuple(value)
+
+
+def _word(values: dict[str, Any], name: str) -> str:
+    """Return a string; "" where there is none. Raises TypeError."""
+    value = values.get(name) or ""
+    if not isinstance(value, str):
+        raise TypeError(f"{name} is not a string")
+    return value
+
+
+def _digests(values: dict[str, Any]) -> tuple[str, ...]:
+    """Return the diff ids. Raises ValueError for what is no digest: they name directories."""
+    found = _words(values, "diff_ids") or ()
+    if not all(map(_DIGEST.fullmatch, found)):
+        raise ValueError("a diff id is not a SHA-256 digest")
+    return found
+
+
+_KNOWN_OF_HEALTH = frozenset(("Test", "Interval", "Timeout", "StartPeriod", "StartInterval", "Retries"))
 _KNOWN = frozenset(
     (
         *("Env", "Cmd", "Entrypoint", "Shell", "WorkingDir", "User", "Labels", "ExposedPorts", "Volumes"),
@@ -164,7 +195,7 @@ class History:
         """Return what one element of "history" says."""
         return cls(
             created=parse_time(values["created"]) if values.get("created") else None,
-            created_by=values.get("created_by") or "",
+            created_by=_word(values, "created_by"),
             empty_layer=bool(values.get("empty_layer")),
             extra={name: v for name, v in values.items() if name not in ("created", "created_by", "empty_layer")},
         )
@@ -214,11 +245,11 @@ class ImageDocument:
                 config=ImageConfig.from_oci(values.get("config") or {}),
                 platform="/".join(part for part in parts if part),
                 created=parse_time(values["created"]) if values.get("created") else 0.0,
-                diff_ids=tuple(values["rootfs"]["diff_ids"]),
+                diff_ids=_digests(values["rootfs"]),
                 history=tuple(History.from_oci(entry) for entry in values.get("history") or ()),
                 extra={name: value for name, value in values.items() if name not in known},
             )
-        except (ValueError, KeyError, TypeError, AttributeError) as error:
+        except (ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError) as error:
             raise IntegrityError("image configuration", "the JSON of OCI image-spec, config.md", repr(error)) from error
 
 
@@ -230,19 +261,21 @@ def format_time(seconds: float) -> str:
     """
     whole, micro = divmod(round(seconds * 1_000_000), 1_000_000)
     fraction = f".{micro:06d}".rstrip("0") if micro else ""
-    return time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(whole)) + fraction + "Z"
+    year, month, day, hour, minute, second, *_ = time.gmtime(whole)  # strftime(3) writes the year 1 as "1"
+    return f"{year:04d}-{month:02d}-{day:02d}T{hour:02d}:{minute:02d}:{second:02d}{fraction}Z"
 
 
 def parse_time(text: str) -> float:
     """Return the seconds since the epoch of an RFC 3339 time. Raises ValueError."""
+    from datetime import datetime, timezone  # noqa: PLC0415  half the price of calendar and time.strptime
+
     match = _TIME.fullmatch(text)
     if match is None:
         raise ValueError(f"{text!r} is not an RFC 3339 time")
-    seconds: float = calendar.timegm(time.strptime(match[1], "%Y-%m-%dT%H:%M:%S"))
-    if match[2]:
-        seconds += int(match[2].ljust(9, "0")) / NANOSECONDS
-    if match[3] != "Z":
-        hours, minutes = match[3][1:].split(":")
-        offset = int(hours) * 3600 + int(minutes) * 60
-        seconds -= offset if match[3][0] == "+" else -offset
-    return seconds
+    *fields, fraction, sign, hours, minutes = match.groups()
+    year, month, day, hour, minute, second = map(int, fields)
+    leap = second == LEAP_SECOND  # it is told as the second after it, as time(2) does
+    moment = datetime(year, month, day, hour, minute, second - leap, tzinfo=timezone.utc)
+    seconds = moment.timestamp() + leap + int((fraction or "").ljust(9, "0")) / NANOSECONDS
+    offset = int(hours) * 3600 + int(minutes) * 60 if sign else 0
+    return seconds + offset if sign == "-" else seconds - offset

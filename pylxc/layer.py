@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from attrs import field, frozen
 
 if TYPE_CHECKING:
+    import os
     from collections.abc import Iterator
     from typing import BinaryIO
 
@@ -20,8 +21,11 @@ if TYPE_CHECKING:
 
 @frozen
 class LayerEntry:
-    """One entry of a layer: ``path`` (relative), ``kind`` ("file", "directory", "symlink", "whiteout", "other"), ``mode``
-    (permission bits), ``size`` (bytes), ``uid``, ``gid``."""
+    """One entry of a layer.
+
+    ``path`` (relative), ``kind`` ("file", "directory", "symlink", "whiteout", "other"), ``mode`` (permission bits),
+    ``size`` (bytes of a file, or of a symbolic link's text; else 0), ``uid``, ``gid``.
+    """
 
     path: str
     kind: str
@@ -49,36 +53,55 @@ class Layer:
     def tar(self) -> Iterator[BinaryIO]:
         """Give a stream of the layer as an uncompressed OCI layer tar, byte for byte what ``digest`` names.
 
-        Raises SpawnError (stage "pack") on leaving the block when the tree could not be read.
+        It may be left before its end. Raises SpawnError (stage "pack") on leaving the block when the tree could not be
+        read.
         """
-        from pylxc.runtime import transfer  # noqa: PLC0415  not on the start path
+        import errno  # noqa: PLC0415  not on the start path
 
-        with transfer.packed(self._engine.layer_directory(self.digest), scaffold=self._engine.scaffold) as stream:
-            yield stream
+        from pylxc.errors import SpawnError  # noqa: PLC0415
+        from pylxc.runtime import transfer  # noqa: PLC0415
+
+        directory = self._engine.layer_directory(self.digest)
+        try:
+            with transfer.packed(directory, scaffold=self._engine.scaffold) as stream:
+                yield stream
+        except SpawnError as error:
+            if error.errno != errno.EPIPE:  # the packer's, when nobody reads on
+                raise
 
     def entries(self) -> Iterator[LayerEntry]:
-        """Yield the layer's entries, parents before children, sorted by name."""
-        import os  # noqa: PLC0415
+        """Yield the layer's entries in the order of its tar: a directory before what it holds, names in byte order.
+
+        Raises OSError when the tree cannot be read.
+        """
+        import os  # noqa: PLC0415  not on the start path
 
         top = self._engine.layer_directory(self.digest)
-        for directory, names, files in os.walk(top):
-            names.sort()
-            for name in sorted([*names, *files]):
-                path = os.path.join(directory, name)  # noqa: PTH118
-                status = os.lstat(path)
-                yield LayerEntry(
-                    path[len(top) + 1 :],
-                    _kind(status),
-                    stat.S_IMODE(status.st_mode),
-                    status.st_size,
-                    status.st_uid,
-                    status.st_gid,
-                )
+        pending = _children(top)
+        while pending:
+            path = pending.pop()
+            entry = _entry(path[len(top) + 1 :], os.lstat(path))
+            yield entry
+            if entry.kind == "directory":
+                pending += _children(path)
 
 
-def _kind(status: object) -> str:
-    mode: int = status.st_mode  # type: ignore[attr-defined]
-    if stat.S_ISCHR(mode) and status.st_rdev == 0:  # type: ignore[attr-defined]
+def _children(directory: str) -> list[str]:
+    """Return the paths in a directory, the last one first."""
+    import os  # noqa: PLC0415
+
+    names = sorted(os.listdir(directory), key=os.fsencode, reverse=True)  # noqa: PTH208
+    return [f"{directory}/{name}" for name in names]
+
+
+def _entry(path: str, status: os.stat_result) -> LayerEntry:
+    kind = _kind(status)
+    size = status.st_size if kind in ("file", "symlink") else 0
+    return LayerEntry(path, kind, stat.S_IMODE(status.st_mode), size, status.st_uid, status.st_gid)
+
+
+def _kind(status: os.stat_result) -> str:
+    if stat.S_ISCHR(status.st_mode) and status.st_rdev == 0:
         return "whiteout"
     kinds = ((stat.S_ISREG, "file"), (stat.S_ISDIR, "directory"), (stat.S_ISLNK, "symlink"))
-    return next((name for check, name in kinds if check(mode)), "other")
+    return next((name for check, name in kinds if check(status.st_mode)), "other")

@@ -1,12 +1,13 @@
 """Looks into a stack of layers without mounting it: what overlayfs would show at a path.
 
 Hides whiteouts, opaque directories and symbolic links between layers (Documentation/filesystems/overlayfs.rst).
-Invariant: only ``lstat``, ``readlink`` and reading of regular files below the layers' own directories; links are resolved
-against the image's root, so nothing outside the layers is ever opened.
+Invariant: only ``lstat``, ``readlink`` and reading of regular files below the layers' own directories; links are
+resolved against the image's root, so nothing outside the layers is ever opened.
 """
 
 from __future__ import annotations
 
+import errno
 import os
 import stat
 from typing import TYPE_CHECKING
@@ -51,13 +52,15 @@ class LayerView:
 
     def _resolve(self, path: str) -> tuple[str, ...] | None:
         """Return where a path lies: for a directory, in every layer that adds to it (topmost first)."""
-        todo = [part for part in reversed(path.split("/")) if part not in ("", ".")]
+        todo = _backwards(path)
         done: list[tuple[str, tuple[str, ...]]] = []  # components that were taken, and where each lies
         links = 0
         while todo:
             name = todo.pop()
-            if name == "..":
-                del done[-1:]
+            if name in (".", ".."):
+                if done and not stat.S_ISDIR(os.lstat(done[-1][1][0]).st_mode):
+                    return None  # as the kernel: only directories have these entries
+                del done[len(done) - (name == "..") :]
                 continue
             here = done[-1][1] if done else self._lowers
             found = self._child(here, name, "/".join(["", *(part for part, _ in done), name]))
@@ -70,7 +73,7 @@ class LayerView:
                 target = os.readlink(found[0])  # noqa: PTH115
                 if target.startswith("/"):
                     done.clear()
-                todo += [part for part in reversed(target.split("/")) if part not in ("", ".")]
+                todo += _backwards(target)
                 continue
             done.append((name, found))
         return done[-1][1] if done else self._lowers
@@ -86,6 +89,10 @@ class LayerView:
                 status = os.lstat(candidate)
             except (FileNotFoundError, NotADirectoryError):
                 continue
+            except OSError as error:
+                if error.errno == errno.ENAMETOOLONG:
+                    return ()
+                raise
             if stat.S_ISCHR(status.st_mode) and status.st_rdev == 0:
                 break  # a whiteout
             if not stat.S_ISDIR(status.st_mode):
@@ -94,6 +101,12 @@ class LayerView:
             if _is_opaque(candidate):
                 break
         return tuple(found)
+
+
+def _backwards(path: str) -> list[str]:
+    """Return a path's components, the last one first; a slash at the end asks for a directory (path_resolution(7))."""
+    parts = [part for part in path.split("/") if part]
+    return [*(["."] if parts and path.endswith("/") else ()), *reversed(parts)]
 
 
 def _is_opaque(directory: str) -> bool:

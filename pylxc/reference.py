@@ -1,7 +1,7 @@
 """References to images: ``redis``, ``debian:bookworm``, ``registry.example:5000/team/app:1@sha256:…``.
 
-Hides docker's short forms. Invariant: a :class:`Reference` is complete (host, path, and a tag or a digest); two that mean
-the same are equal. Source: the grammar of https://pkg.go.dev/github.com/distribution/reference.
+Hides docker's short forms. Invariant: a :class:`Reference` is complete (host, path, and a tag or a digest); two
+that mean the same are equal. Source: the grammar of https://pkg.go.dev/github.com/distribution/reference.
 """
 
 from __future__ import annotations
@@ -97,7 +97,7 @@ def _split_tag(text: str) -> tuple[str, str | None]:
 
 
 def _split_host(name: str) -> tuple[str, str]:
-    """The part before the first slash is a host if it could not be a directory (distribution's rule)."""
+    """Split off the host: what stands before the first slash, if it could not be a directory (distribution's rule)."""
     first, slash, rest = name.partition("/")
     if slash and ("." in first or ":" in first or first == "localhost" or first != first.lower()):
         host, path = ("docker.io" if first == "index.docker.io" else first), rest
@@ -113,5 +113,5 @@ def _check_name(text: str, name: str, host: str, path: str) -> None:
         raise SpecError("image", text, "an image's name is written in lower case")
     if not _HOST.fullmatch(host) or not _PATH.fullmatch(path):
         raise SpecError("image", text, 'a name is [a-z0-9] with single separators, such as "debian:bookworm"')
-    if len(name) > NAME_LIMIT:
-        raise SpecError("image", text, f"a name has {NAME_LIMIT} characters at most")
+    if len(path) > NAME_LIMIT:  # of the whole path: a short form that is accepted must be so in full as well
+        raise SpecError("image", text, f"a name has {NAME_LIMIT} characters at most, an implied library/ too")

@@ -102,6 +102,7 @@ def debian(shared_engine: pylxc.Engine) -> pylxc.Image:
 def busybox_root(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A root file system of a few links to a static busybox (Debian's busybox-static)."""
     root = tmp_path_factory.mktemp("busybox")
+    root.chmod(0o755)
     (root / "bin").mkdir()
     (root / "etc").mkdir()
     (root / "etc/passwd").write_text("root:x:0:0:root:/root:/bin/sh\nnobody:x:65534:65534:nobody:/:/bin/sh\n")

@@ -10,6 +10,9 @@
 #include <linux/prctl.h>
 #include <linux/securebits.h>
 #include <linux/stat.h>
+#ifdef PYLXC_HOSTED
+#include <sys/stat.h>
+#endif
 
 enum { DATABASE_LIMIT = 8 << 20, GROUPS_LIMIT = 1024 };
 #define ID_LIMIT 0x7fffffffull /* 2^31 - 1, as in the field; above it are ids that tools take for negative */

@@ -106,8 +106,8 @@ static int transfer_begins(struct launch *l)
 static int op_unpack(struct launch *l, const struct pylxc_op *op)
 {
     const char *path = op_string(op, 0);
-    fd_close int directory = op->flags & PYLXC_UNPACK_CREATE ? make_directory_in_root(l, path)
-                                                             : open_in_root(l, path, O_PATH | O_DIRECTORY);
+    fd_close int directory =
+        op->flags & PYLXC_UNPACK_CREATE ? make_directory_in_root(l, path) : open_in_root(l, path, O_PATH | O_DIRECTORY);
     if (directory < 0)
         return directory;
     fd_close int readable = (int)sys(openat, directory, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC, 0);
@@ -205,8 +205,8 @@ static int op_exec(struct launch *l, const struct pylxc_op *op)
     long r = sys(close_range, 3, ~0U, CLOSE_RANGE_CLOEXEC);
     if (r < 0)
         return (int)r;
-    /* The monitor's death is the payload's. Said here because a change of credentials takes it back. A monitor that died
-     * before this was said has left the pipe without a reader. */
+    /* The monitor's death is the payload's. Said here because a change of credentials takes it back. A monitor that
+     * died before this was said has left the pipe without a reader. */
     sys(prctl, PR_SET_PDEATHSIG, 9 /* SIGKILL */, 0, 0, 0);
     struct pollfd monitor = {.fd = l->error_fd};
     struct __kernel_timespec at_once = {0, 0};
@@ -263,6 +263,9 @@ _Noreturn void launch_run(const struct plan *plan, int error_fd)
 {
     struct launch l = {.plan = plan, .error_fd = error_fd, .root_fd = -1, .memory_fd = -1, .index = -1};
     const struct pylxc_plan *head = plan->head;
+    /* The monitor's, not the payload's: a process of the container that may trace could take them from here. */
+    sys(close, head->owner_fd);
+    sys(close, head->directory_fd);
     sys(setsid);
     if (head->flags & PYLXC_PLAN_JOIN)
         enter_target(&l);

@@ -200,7 +200,8 @@ static void flush_lines(const struct monitor *m, struct lines *lines)
 
 /* One line: the CRI logging format (Kubernetes), "TIME STREAM P|F CONTENT\n". P says that the content did not end in a
  * newline, so the bytes come back exactly. */
-static void add_line(const struct monitor *m, struct lines *to, const struct text *prefix, const char *bytes, size_t n, int whole)
+static void add_line(const struct monitor *m, struct lines *to, const struct text *prefix, const char *bytes, size_t n,
+                     int whole)
 {
     if (to->length + prefix->length + n + 4 > sizeof to->data)
         flush_lines(m, to);
@@ -383,14 +384,16 @@ _Noreturn void monitor_run(const struct plan *plan)
 
     int status = 0;
     sys(wait4, m.pid, &status, __WALL, 0);
-    struct pylxc_report ended = {.kind = PYLXC_REPORT_ENDED, .pid = m.pid, .time_ns = now_ns(), .signal = status & 0x7f};
+    struct pylxc_report ended = {
+        .kind = PYLXC_REPORT_ENDED, .pid = m.pid, .time_ns = now_ns(), .signal = status & 0x7f};
     ended.code = ended.signal ? 128 + ended.signal : status >> 8 & 0xff;
     read_full(m.error_fd, &ended.error, sizeof ended.error);
     drain_log(&m);
     if (!forsaken)
         record_end(&m, &ended);
     report(&ended, -1);
-    /* The caller is told first and does its own tidying meanwhile; it waits for this process before it says "removed". */
+    /* The caller is told first and does its own tidying meanwhile; it waits for this process before it says "removed".
+     */
     if (forsaken && plan->head->directory_fd >= 0)
         empty_tree(plan->head->directory_fd);
     sys_exit(0);

@@ -1,7 +1,7 @@
 #ifndef PYLXC_REMOVE_TREE_H
 #define PYLXC_REMOVE_TREE_H
-/* Removes `name` below the directory `parent` with all it holds: 0 or a negative errno; -EBUSY when a mount lies in it or
- * somebody moves directories about meanwhile. */
+/* Removes `name` below the directory `parent` with all it holds: 0 or a negative errno; -EBUSY when a mount lies in it
+ * or somebody moves directories about meanwhile. */
 int remove_tree(int parent, const char *name);
 /* Removes everything in a directory, which must be open for reading. */
 int empty_tree(int directory);

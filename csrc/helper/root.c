@@ -10,8 +10,10 @@
 #include <linux/mount.h>
 #include <linux/openat2.h>
 #include <linux/stat.h>
+#ifdef PYLXC_HOSTED
+#include <sys/stat.h>
+#endif
 #include <asm/statfs.h>
-#include <asm/stat.h>
 
 #ifndef AT_EMPTY_PATH
 #define AT_EMPTY_PATH 0x1000
@@ -24,10 +26,20 @@
 #endif
 #define DETACHED_COPY (OPEN_TREE_CLONE | O_CLOEXEC)
 
+/* EAGAIN: something was renamed while ".." was being resolved, and the kernel could not be sure (openat2(2)). */
+static int open_resolved(const struct launch *l, const char *path, uint64_t flags, uint64_t resolve)
+{
+    struct open_how how = {.flags = flags | O_CLOEXEC, .resolve = resolve};
+    long r;
+    do
+        r = sys(openat2, l->root_fd, path, &how, sizeof how);
+    while (r == -EAGAIN);
+    return (int)r;
+}
+
 int open_in_root(struct launch *l, const char *path, uint64_t flags)
 {
-    struct open_how how = {.flags = flags | O_CLOEXEC, .resolve = RESOLVE_IN_ROOT | RESOLVE_NO_MAGICLINKS};
-    return (int)sys(openat2, l->root_fd, path, &how, sizeof how);
+    return open_resolved(l, path, flags, RESOLVE_IN_ROOT | RESOLVE_NO_MAGICLINKS);
 }
 
 static int mode_of(int fd, uint32_t *ret_mode)
@@ -105,8 +117,8 @@ int make_directory_in_root(struct launch *l, const char *path)
     return r < 0 && r != -EEXIST ? (int)r : open_in_root(l, path, O_PATH | O_DIRECTORY);
 }
 
-/* A link that leads to nothing yet, as /etc/resolv.conf into /run often is: its text becomes the path, seen from where the
- * link lies. */
+/* A link that leads to nothing yet, as /etc/resolv.conf into /run often is: its text becomes the path, seen from where
+ * the link lies. */
 static int follow_link(struct text *path, int parent, const char *last)
 {
     char link[4096];
@@ -134,8 +146,7 @@ static int make_file_in_root(struct launch *l, const char *path)
         fd_close int parent = open_parent(l, at.data, &last);
         if (parent < 0)
             return parent;
-        fd_close int made =
-            (int)sys(openat, parent, last, O_CREAT | O_EXCL | O_NOFOLLOW | O_WRONLY | O_CLOEXEC, 0644);
+        fd_close int made = (int)sys(openat, parent, last, O_CREAT | O_EXCL | O_NOFOLLOW | O_WRONLY | O_CLOEXEC, 0644);
         if (made >= 0)
             return open_in_root(l, at.data, O_PATH);
         int r = made == -EEXIST ? follow_link(&at, parent, last) : made;
@@ -145,8 +156,8 @@ static int make_file_in_root(struct launch *l, const char *path)
     return at.overflow ? -ENAMETOOLONG : -ELOOP;
 }
 
-/* Whether a target is the root itself, which a link such as "/dev -> /" makes of it: a mount over the root would hide all
- * that comes after. */
+/* Whether a target is the root itself, which a link such as "/dev -> /" makes of it: a mount over the root would hide
+ * all that comes after. */
 static int is_root(struct launch *l, int target)
 {
     struct statx a, b;
@@ -231,30 +242,30 @@ static int become_root(struct launch *l, int mount, const char *mount_point)
     return l->root_fd < 0 ? l->root_fd : 0;
 }
 
-/* Linux < 6.5 takes all layers in one string, of a page at most, in which ':' and '\' are escaped. */
-static int set_layers_joined(int fs, const struct pylxc_op *op)
+/* fsconfig(2) takes strings of at most 255 bytes (fs/fsopen.c), and a store may lie deep. */
+enum { FSCONFIG_STRING_SIZE = 256 };
+
+/* A path by a descriptor, which is short however long it is. It stays open until the exec. */
+static int add_path_by_descriptor(struct text *to, const char *path)
 {
-    TEXT(joined, 4096);
-    for (unsigned i = 3; i < op->strings; i++) {
-        if (i > 3)
-            text_add(&joined, ":");
-        for (const char *s = op_string(op, i); *s; s++) {
-            if (*s == ':' || *s == '\\')
-                text_add(&joined, "\\");
-            text_bytes(&joined, s, 1);
-        }
-    }
-    return joined.overflow ? -E2BIG : (int)sys(fsconfig, fs, FSCONFIG_SET_STRING, "lowerdir", joined.data, 0);
+    int fd = (int)sys(openat, AT_FDCWD, path, O_PATH | O_DIRECTORY | O_CLOEXEC, 0);
+    if (fd < 0)
+        return fd;
+    text_add(to, "/proc/self/fd/");
+    text_number(to, fd);
+    return to->overflow ? -E2BIG : 0;
 }
 
-static int set_layers(int fs, const struct pylxc_op *op)
+static int set_path(int fs, const char *key, const char *path)
 {
-    long r = 0;
-    if (op->flags & PYLXC_OVERLAY_JOINED)
-        return set_layers_joined(fs, op);
-    for (unsigned i = 3; i < op->strings && r >= 0; i++)
-        r = sys(fsconfig, fs, FSCONFIG_SET_STRING, "lowerdir+", op_string(op, i), 0);
-    return (int)r;
+    TEXT(brief, 64);
+    if (strlen(path) >= FSCONFIG_STRING_SIZE) {
+        int r = add_path_by_descriptor(&brief, path);
+        if (r < 0)
+            return r;
+        path = brief.data;
+    }
+    return (int)sys(fsconfig, fs, FSCONFIG_SET_STRING, key, path, 0);
 }
 
 /* A new directory on the MEMORY file system; *to becomes its path. */
@@ -268,48 +279,44 @@ static int directory_in_memory(struct launch *l, struct text *to)
     return to->overflow ? -ENAMETOOLONG : (int)sys(mkdirat, l->memory_fd, name.data, 0755);
 }
 
-static int set_upper(int fs, const char *upper, const char *work)
+/* The writable side: given directories, new ones in memory, or none (both stay empty). */
+static int writable_side(struct launch *l, const struct pylxc_op *op, struct text *upper, struct text *work)
 {
-    long r = sys(fsconfig, fs, FSCONFIG_SET_STRING, "upperdir", upper, 0);
-    return (int)(r < 0 ? r : sys(fsconfig, fs, FSCONFIG_SET_STRING, "workdir", work, 0));
-}
-
-/* The writable side: given directories, new ones in memory, or none. */
-static int set_writable_side(struct launch *l, int fs, const struct pylxc_op *op)
-{
-    const char *given = op_string(op, 1);
-    int r = 0;
     if (op->flags & PYLXC_OVERLAY_IN_MEMORY) {
-        TEXT(upper, 4096);
-        TEXT(work, 4096);
-        r = directory_in_memory(l, &upper);
-        if (r >= 0)
-            r = directory_in_memory(l, &work);
-        return r < 0 ? r : set_upper(fs, upper.data, work.data);
+        int r = directory_in_memory(l, upper);
+        return r < 0 ? r : directory_in_memory(l, work);
     }
-    if (*given)
-        r = set_upper(fs, given, op_string(op, 2));
-    if (r >= 0 && *given && op->flags & PYLXC_OVERLAY_VOLATILE)
-        r = (int)sys(fsconfig, fs, FSCONFIG_SET_FLAG, "volatile", 0, 0);
-    return r;
+    text_add(upper, op_string(op, 1));
+    text_add(work, op_string(op, 2));
+    return upper->overflow || work->overflow ? -ENAMETOOLONG : 0;
 }
 
-int op_overlay(struct launch *l, const struct pylxc_op *op)
+static int is_volatile(const struct pylxc_op *op)
 {
-    int writable = *op_string(op, 1) || op->flags & PYLXC_OVERLAY_IN_MEMORY;
+    return *op_string(op, 1) && op->flags & PYLXC_OVERLAY_VOLATILE;
+}
+
+static int overlay(struct launch *l, const struct pylxc_op *op, const char *upper, const char *work)
+{
     fd_close int fs = (int)sys(fsopen, "overlay", FSOPEN_CLOEXEC);
     if (fs < 0)
         return fs;
     sys(fsconfig, fs, FSCONFIG_SET_STRING, "source", "overlay", 0);
-    long r = set_layers(fs, op);
+    long r = 0;
+    for (unsigned i = 3; i < op->strings && r >= 0; i++)
+        r = set_path(fs, "lowerdir+", op_string(op, i));
     /* userxattr: the one layer format that needs no privilege; it also keeps redirect_dir and metacopy off. */
     if (r >= 0)
         r = sys(fsconfig, fs, FSCONFIG_SET_FLAG, "userxattr", 0, 0);
-    if (r >= 0)
-        r = set_writable_side(l, fs, op);
+    if (r >= 0 && *upper)
+        r = set_path(fs, "upperdir", upper);
+    if (r >= 0 && *upper)
+        r = set_path(fs, "workdir", work);
+    if (r >= 0 && is_volatile(op))
+        r = sys(fsconfig, fs, FSCONFIG_SET_FLAG, "volatile", 0, 0);
     if (r < 0)
         return (int)r;
-    fd_close int mount = finish_filesystem(fs, MOUNT_ATTR_NODEV | (writable ? 0 : MOUNT_ATTR_RDONLY));
+    fd_close int mount = finish_filesystem(fs, MOUNT_ATTR_NODEV | (*upper ? 0 : MOUNT_ATTR_RDONLY));
     if (mount < 0)
         return mount;
     if (!(op->flags & PYLXC_OVERLAY_INSIDE))
@@ -318,13 +325,69 @@ int op_overlay(struct launch *l, const struct pylxc_op *op)
     return target < 0 ? target : attach(l, mount, target);
 }
 
+/* The options of mount(2), a page of them. Descriptors keep the layers' paths short, and free of ':' and ','. */
+static int joined_options(struct text *to, const struct pylxc_op *op, const char *upper, const char *work)
+{
+    int r = 0;
+    text_add(to, "userxattr");
+    text_add(to, is_volatile(op) ? ",volatile" : "");
+    for (unsigned i = 3; i < op->strings && r >= 0; i++) {
+        text_add(to, i > 3 ? ":" : ",lowerdir=");
+        r = add_path_by_descriptor(to, op_string(op, i));
+    }
+    if (r < 0 || !*upper)
+        return r;
+    text_add(to, ",upperdir=");
+    r = add_path_by_descriptor(to, upper);
+    text_add(to, ",workdir=");
+    return r < 0 ? r : add_path_by_descriptor(to, work);
+}
+
+/* Linux < 6.5 has no lowerdir+, and joined in one string the layers would be too long for fsconfig(2): mount(2) it is.
+ */
+static int overlay_joined(struct launch *l, const struct pylxc_op *op, const char *upper, const char *work)
+{
+    enum { MS_RDONLY_ = 1, MS_NODEV_ = 4 };
+    int inside = (op->flags & PYLXC_OVERLAY_INSIDE) != 0;
+    TEXT(options, 4096);
+    TEXT(inner, 64);
+    int r = joined_options(&options, op, upper, work);
+    if (r < 0)
+        return r;
+    fd_close int target = inside ? make_directory_in_root(l, op_string(op, 0)) : -1;
+    if (inside && target < 0)
+        return target;
+    if (inside && is_root(l, target))
+        return -ELOOP;
+    text_add(&inner, "/proc/self/fd/");
+    text_number(&inner, target);
+    const char *at = inside ? inner.data : op_string(op, 0);
+    r = (int)sys(mount, "overlay", at, "overlay", MS_NODEV_ | (*upper ? 0 : MS_RDONLY_), options.data);
+    if (r < 0 || inside)
+        return r;
+    l->root_fd = (int)sys(openat, AT_FDCWD, at, O_PATH | O_DIRECTORY | O_CLOEXEC, 0);
+    return l->root_fd < 0 ? l->root_fd : 0;
+}
+
+int op_overlay(struct launch *l, const struct pylxc_op *op)
+{
+    TEXT(upper, 4096);
+    TEXT(work, 4096);
+    int r = writable_side(l, op, &upper, &work);
+    if (r < 0)
+        return r;
+    return op->flags & PYLXC_OVERLAY_JOINED ? overlay_joined(l, op, upper.data, work.data)
+                                            : overlay(l, op, upper.data, work.data);
+}
+
 int op_bind_root(struct launch *l, const struct pylxc_op *op)
 {
     fd_close int tree = (int)sys(open_tree, AT_FDCWD, op_string(op, 1), DETACHED_COPY);
     return tree < 0 ? tree : become_root(l, tree, op_string(op, 0));
 }
 
-/* The source of FILE and MASK mounts. It must be attached: copies of detached mounts can be made only since Linux 6.15. */
+/* The source of FILE and MASK mounts. It must be attached: copies of detached mounts can be made only since Linux 6.15.
+ */
 int op_memory(struct launch *l, const struct pylxc_op *op)
 {
     fd_close int mount = new_filesystem("tmpfs", "mode=0755", MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV);
@@ -343,8 +406,8 @@ int op_memory(struct launch *l, const struct pylxc_op *op)
 int op_mount(struct launch *l, const struct pylxc_op *op)
 {
     const char *path = op_string(op, 1);
-    fd_close int target = op->a & PYLXC_MAKE_DIRECTORY ? make_directory_in_root(l, path)
-                                                       : open_in_root(l, path, O_PATH | O_DIRECTORY);
+    fd_close int target =
+        op->a & PYLXC_MAKE_DIRECTORY ? make_directory_in_root(l, path) : open_in_root(l, path, O_PATH | O_DIRECTORY);
     if (target < 0)
         return target;
     int r = refuse_procfs(target);
@@ -357,8 +420,7 @@ int op_mount(struct launch *l, const struct pylxc_op *op)
 int op_bind(struct launch *l, const struct pylxc_op *op)
 {
     int recursive = (op->a & PYLXC_BIND_RECURSIVE) != 0;
-    fd_close int tree =
-        (int)sys(open_tree, AT_FDCWD, op_string(op, 0), DETACHED_COPY | (recursive ? AT_RECURSIVE : 0));
+    fd_close int tree = (int)sys(open_tree, AT_FDCWD, op_string(op, 0), DETACHED_COPY | (recursive ? AT_RECURSIVE : 0));
     if (tree == -ENOENT && op->a & PYLXC_BIND_OPTIONAL)
         return 0;
     if (tree < 0)
@@ -522,9 +584,8 @@ int op_sysctl(struct launch *l, const struct pylxc_op *op)
     text_add(&path, op_string(op, 0));
     if (path.overflow)
         return -ENAMETOOLONG;
-    struct open_how how = {.flags = O_WRONLY | O_CLOEXEC,
-                           .resolve = RESOLVE_IN_ROOT | RESOLVE_NO_MAGICLINKS | RESOLVE_NO_SYMLINKS};
-    fd_close int fd = (int)sys(openat2, l->root_fd, path.data, &how, sizeof how);
+    fd_close int fd =
+        open_resolved(l, path.data, O_WRONLY, RESOLVE_IN_ROOT | RESOLVE_NO_MAGICLINKS | RESOLVE_NO_SYMLINKS);
     if (fd < 0)
         return fd;
     if (refuse_procfs(fd) != -EPERM)

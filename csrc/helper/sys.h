@@ -35,7 +35,10 @@ static inline long sys6(long n, long a, long b, long c, long d, long e, long f)
     register long r10 __asm__("r10") = d;
     register long r8 __asm__("r8") = e;
     register long r9 __asm__("r9") = f;
-    __asm__ volatile("syscall" : "=a"(ret) : "a"(n), "D"(a), "S"(b), "d"(c), "r"(r10), "r"(r8), "r"(r9) : "rcx", "r11", "memory");
+    __asm__ volatile("syscall"
+                     : "=a"(ret)
+                     : "a"(n), "D"(a), "S"(b), "d"(c), "r"(r10), "r"(r8), "r"(r9)
+                     : "rcx", "r11", "memory");
     return ret;
 }
 #elif defined __aarch64__
@@ -105,9 +108,9 @@ struct text {
     size_t size, length;
     int overflow;
 };
-#define TEXT(name, capacity)    \
-    char name##_data[capacity]; \
-    struct text name = {name##_data, sizeof name##_data, 0, 0}; \
+#define TEXT(name, capacity)                                                                                           \
+    char name##_data[capacity];                                                                                        \
+    struct text name = {name##_data, sizeof name##_data, 0, 0};                                                        \
     name##_data[0] = 0
 void text_bytes(struct text *to, const char *bytes, size_t n);
 void text_add(struct text *to, const char *s);

@@ -1,8 +1,8 @@
 /* Shared by the files of csrc/lib: descriptors that close themselves, and the one way to run code in a new process. */
 #ifndef PYLXC_LIB_H
 #define PYLXC_LIB_H
-#include <stddef.h>
 #include "../pylxc.h"
+#include <stddef.h>
 #include <unistd.h>
 
 static inline void lib_fd_close_at_end(int *fd)

@@ -71,7 +71,8 @@ int pylxc_clone_vfork(uint64_t flags, void (*run)(void *), void *operand, int32_
         .stack = (uintptr_t)stack,
         .stack_size = sizeof stack,
     };
-    /* All signals, those that libc keeps to itself included: no handler of the caller's may run on the child's stack. */
+    /* All signals, those that libc keeps to itself included: no handler of the caller's may run on the child's stack.
+     */
     uint64_t all = ~0ULL, before = 0;
     if (syscall(SYS_rt_sigprocmask, SIG_SETMASK, &all, &before, sizeof all) < 0)
         return -1;

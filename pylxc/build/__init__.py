@@ -1,4 +1,9 @@
-"""From a Dockerfile to layers: the text (``dockerfile``, ``expand``), the files (``ignore``, ``context``), the plan.
+"""From a Dockerfile to layers.
 
-Invariant: each module can be used without the later ones, and none of them runs a container.
+The text: ``dockerfile`` with ``lexer``, ``operands``, ``instructions``, then ``expand``. The files: ``context`` with
+``ignore``, ``selection``, ``confined``, ``tarwriter``, ``archives``. What is to be done: ``plan``. Doing it:
+``executor`` with ``cache``, ``accounts``, ``times``, and ``build``, which puts it together. ``imports`` makes images of
+what others made.
+
+Invariant: text, files and plan run nothing and know no store; each can be used without the later ones.
 """

@@ -16,7 +16,9 @@ ID_LIMIT = 2**32 - 2
 
 
 def owner(text: str, view: LayerView) -> tuple[int, int]:
-    """Return (uid, gid) for "user", "user:group", "uid" or "uid:gid"; a user's group is the database's, a uid's the uid.
+    """Return (uid, gid) for "user", "user:group", "uid" or "uid:gid".
+
+    A user's group is the database's, a uid's is the same number.
 
     Raises SpecError: no such user or group in the image.
     """
@@ -35,6 +37,7 @@ def _lookup(kind: str, name: str, database: str, view: LayerView) -> tuple[int, 
         return int(name), int(name)
     for line in (view.read(database) or b"").decode("utf-8", "surrogateescape").splitlines():
         fields = line.split(":")
-        if fields[0] == name and len(fields) > 3 and fields[2].isdigit():  # noqa: PLR2004  name, password, id, id or members
+        if fields[0] == name and len(fields) > 3 and fields[2].isdigit():  # noqa: PLR2004  name, "x", id, id or members
             return int(fields[2]), int(fields[3]) if fields[3].isdigit() else int(fields[2])
-    raise SpecError("chown", name, f"there is no such {kind} in the image's {database}; give the number, or add it first")
+    remedy = f"there is no such {kind} in the image's {database}; give the number, or add it first"
+    raise SpecError("chown", name, remedy)

@@ -1,6 +1,6 @@
 """Builds an image: reads the context, plans, executes, and adds the result to the store.
 
-Invariant: the result is added, and tagged, in one step at the very end.
+Invariant: everything that can be judged without work is judged before it; the image and its tags come at the very end.
 """
 
 from __future__ import annotations
@@ -12,9 +12,8 @@ from pylxc.build.dockerfile import parse
 from pylxc.build.executor import Executor, Options
 from pylxc.build.plan import plan
 from pylxc.errors import ImageNotFound, SpecError
-from pylxc.image import Image
+from pylxc.image import Image, check_tag
 from pylxc.imageconfig import ImageConfig, ImageDocument
-from pylxc.reference import Reference
 from pylxc.spec import this_platform
 
 if TYPE_CHECKING:
@@ -23,6 +22,7 @@ if TYPE_CHECKING:
 
     from pylxc.build.events import BuildEvent
     from pylxc.engine import Engine
+    from pylxc.store import Lease
 
 NETWORKS = ("host", "none")
 
@@ -41,16 +41,16 @@ def build(  # noqa: PLR0913  the operands of one operation
 ) -> Image:
     """See :meth:`pylxc.Image.build`."""
     for tag in tags:
-        Reference.parse(tag)  # told of before the work, not after it
+        check_tag(tag)
     if network not in NETWORKS:
         raise SpecError("network", network, f"give one of {', '.join(map(repr, NETWORKS))}")
     opened = Context.open(context, dockerfile)
     planned = plan(parse(opened.dockerfile_bytes, opened.dockerfile_path), args)
     if target is not None and target not in (planned.stage, "0"):
         raise SpecError("target", target, f"there is no such stage; the only one is {planned.stage or '0'!r}")
-    base = _base(engine, planned.base)
     options = Options(no_cache=no_cache, network=network, on_event=on_event)
     with engine.store.leases.take() as lease:
+        base = _base(engine, planned.base, lease)
         executor = Executor(engine, lease, base, planned, opened, options)
         result = executor.run(base.config if base else ImageConfig())
         document = ImageDocument(
@@ -66,11 +66,14 @@ def build(  # noqa: PLR0913  the operands of one operation
     return Image.of(engine, engine.store.images.get(row.id))
 
 
-def _base(engine: Engine, name: str) -> Image | None:
-    """Return the image after FROM; None for "scratch"."""
+def _base(engine: Engine, name: str, lease: Lease) -> Image | None:
+    """Return the image after FROM, whose layers the lease keeps from now on; None for "scratch"."""
     if name == "scratch":
         return None
     try:
-        return engine.image(name)
+        base = engine.image(name)
+        lease.protect(layer.digest for layer in base.layers)
+        engine.store.images.get(base.id)  # whoever removed it before the lease held it removed its layers, too
     except ImageNotFound as error:
         raise ImageNotFound(name, f"FROM names it, and {error.remedy}") from error
+    return base

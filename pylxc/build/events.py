@@ -9,8 +9,9 @@ from attrs import frozen
 class BuildEvent:
     """One thing that happened.
 
-    ``kind``: "step" (a step begins), "cached" (its result was there already), "output" (``data`` is a piece of what a RUN
-    wrote), "done" (a step ended, after ``duration`` seconds), "warning" (``instruction`` is a sentence for the user).
+    ``kind``: "step" (a step begins), "cached" (its result was there already), "output" (``data`` is a piece of what a
+    RUN wrote), "done" (a step ended, after ``duration`` seconds), "warning" (``instruction`` is a sentence for the
+    user).
     ``step`` counts from 1, of ``total``; ``instruction`` is the step's text; ``stream`` is "stdout" or "stderr".
     """
 

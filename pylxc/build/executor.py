@@ -7,33 +7,36 @@ leaves no image, no tag and no staging, and keeps the layers of the steps before
 
 from __future__ import annotations
 
+import functools
 import os
 import time
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, BinaryIO, cast
 
 import attrs
 
-from pylxc.build import cache
+from pylxc.build import cache, times
 from pylxc.build.accounts import owner
-from pylxc.build.context import ContextError
+from pylxc.build.confined import ContextError
 from pylxc.build.events import BuildEvent
 from pylxc.build.plan import CopyStep, MetadataStep, RunStep, Step, WorkdirStep
 from pylxc.container import complete, launch
-from pylxc.errors import BuildError, SpawnError, SpecError
+from pylxc.errors import BuildError, SpawnError, SpecError, StoreError
 from pylxc.imageconfig import History
 from pylxc.layerview import LayerView
 from pylxc.runtime import isolation, transfer
 from pylxc.runtime import plan as p
 from pylxc.runtime.isolation import Payload, Tree
 from pylxc.spec import ContainerSpec
+from pylxc.store.layout import explain
 from pylxc.streams import DEVNULL, PIPE, StreamSet
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from pylxc.build.context import Context, Selection
+    from pylxc.build.context import Context
     from pylxc.build.plan import Plan
+    from pylxc.build.selection import Entry, Selection
     from pylxc.engine import Engine
     from pylxc.image import Image
     from pylxc.imageconfig import ImageConfig
@@ -55,7 +58,7 @@ class Options:
 class Executor:
     """One build. ``run()`` gives the finished configuration, the diff ids and the history."""
 
-    def __init__(  # noqa: PLR0913  what a build is made of
+    def __init__(  # noqa: PLR0913, PLR0917  what a build is made of
         self, engine: Engine, lease: Lease, base: Image | None, plan: Plan, context: Context, options: Options
     ) -> None:
         self._engine = engine
@@ -136,15 +139,28 @@ class Executor:
     def _make(self, step: Step, selection: Selection | None, words: str) -> str:
         staged = self._lease.stage()
         tree = self._engine.tree_of(self._layers, f"{staged}/tree", f"{staged}/work")
-        isolation.prepare_upper(tree)
+        with self._writing():
+            begin = os.stat(staged).st_mtime_ns  # noqa: PTH116  by the file system's own clock
+            isolation.prepare_upper(tree)
         if isinstance(step, RunStep):
             self._run(step, tree)
         elif isinstance(step, WorkdirStep):
             self._make_directory(step.path, tree)
-        elif isinstance(step, CopyStep) and selection is not None:
+        elif selection is not None:
             self._copy(selection, tree)
-        isolation.settle_upper(tree)
+        with self._writing():
+            if not isinstance(step, RunStep):
+                times.settle(tree, begin)
+            isolation.settle_upper(tree)
         return self._engine.commit_layer(self._lease, tree.upper, words).digest
+
+    @contextmanager
+    def _writing(self) -> Iterator[None]:
+        """Say what a failure of the disk means for the store."""
+        try:
+            yield
+        except OSError as error:
+            raise StoreError(self._engine.root, explain(error)) from error
 
     def _run(self, step: RunStep, tree: Tree) -> None:
         spec = ContainerSpec(image=self._plan.base, network=self._options.network)
@@ -177,40 +193,38 @@ class Executor:
     # -- copies -----------------------------------------------------------------------------------------------------
 
     def _select(self, step: CopyStep) -> Selection:
-        with self._blame(step):
-            view = LayerView(*self._engine.lowers(self._layers))
-            return self._context.select(
-                step.sources,
-                step.destination,
-                step.workdir,
-                owner=owner(step.chown, view) if step.chown else (0, 0),
-                mode=step.chmod,
-                unpack=step.unpack,
-                is_directory=view.is_directory,
-            )
+        view = LayerView(*self._engine.lowers(self._layers))
+        return self._context.select(
+            step.sources,
+            step.destination,
+            step.workdir,
+            owner=owner(step.chown, view) if step.chown else (0, 0),
+            mode=step.chmod,
+            unpack=step.unpack,
+            is_directory=view.is_directory,
+        )
 
     def _copy(self, selection: Selection, tree: Tree) -> None:
+        # What was mounted as volatile once cannot be mounted again (overlayfs.rst, "Volatile mount").
+        tree = attrs.evolve(tree, volatile=not selection.archives)
+        if selection.entries or not selection.archives:
+            where = selection.directory
+            self._unpack(lambda out: self._context.write_tar(selection.entries, out), where, tree, where)
+        for entry in selection.archives:
+            self._add_archive(entry, selection.directory, tree)
+
+    def _add_archive(self, entry: Entry, directory: str, tree: Tree) -> None:
+        try:
+            with self._context.open_archive(entry) as archive:
+                feed = functools.partial(transfer.copy, cast("BinaryIO", archive))
+                self._unpack(feed, directory, tree, entry.source)
+        except StoreError as error:  # of the decompression
+            raise ContextError(entry.source, error.reason) from error
+
+    def _unpack(self, feed: Callable[[BinaryIO], object], directory: str, tree: Tree, subject: str) -> None:
         flags = p.UNPACK_CREATE | p.UNPACK_KEEP_DIRECTORIES
         scaffold = self._engine.scaffold
-        if selection.entries or not selection.archives:
-            transfer.unpack(
-                lambda out: self._context.write_tar(selection.entries, out),
-                scaffold=scaffold,
-                tree=tree,
-                destination=selection.directory,
-                flags=flags,
-                subject=selection.directory,
-            )
-        for entry in selection.archives:
-            with self._context.open_archive(entry) as archive:
-                transfer.unpack(
-                    lambda out, archive=archive: transfer.copy(archive, out),  # type: ignore[misc]
-                    scaffold=scaffold,
-                    tree=tree,
-                    destination=selection.directory,
-                    flags=flags,
-                    subject=os.fspath(entry.source),
-                )
+        transfer.unpack(feed, scaffold=scaffold, tree=tree, destination=directory, flags=flags, subject=subject)
 
     def _tell(  # noqa: PLR0913  the fields of an event
         self, kind: str, step: int, instruction: str, *, data: bytes = b"", stream: str = "", duration: float = 0.0

@@ -16,18 +16,18 @@ from __future__ import annotations
 import json
 import posixpath
 import re
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import attrs
 
-from pylxc.build import dockerfile as ast
+from pylxc.build import instructions as ast
 from pylxc.build.expand import ExpansionError, expand, expand_words
 from pylxc.errors import UnsupportedError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
 
-    from pylxc.build.dockerfile import Command, Dockerfile, Instruction, Word
+    from pylxc.build.instructions import Command, Dockerfile, Instruction, Word
     from pylxc.imageconfig import ImageConfig
 
 DEFAULT_SHELL = ("/bin/sh", "-c")
@@ -305,7 +305,7 @@ class _Resolver:
         text = " ".join((instruction.name, *(f"{name}={value}" for name, value in pairs.items())))
         return self.metadata(instruction, state, tuple(pairs.items()), text)
 
-    def configure(self, **changes: object) -> State:
+    def configure(self, **changes: Any) -> State:
         """Give the state with fields of the configuration replaced."""
         return attrs.evolve(self.state, config=attrs.evolve(self.state.config, **changes))
 

@@ -1,14 +1,17 @@
 """The store: the only writer of state on disk.
 
-SQLite for the index, directories for content. ``database`` hides SQLite, ``layout`` the directories; ``leases``, ``layers``,
-``images``, ``containers`` and ``cache`` are the tables with what belongs to them on disk. Invariant: what the index names is
-there, whole and on disk; what it does not name is rubbish that the next process removes.
+SQLite for the index, directories for content. ``database`` hides SQLite, ``layout`` the directories; ``leases``,
+``layers``, ``images``, ``containers`` and ``cache`` are the tables with what belongs to them on disk. Invariant: what
+the index names is there, whole and on disk; what it does not name is rubbish that the next process removes.
 """
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
+from pylxc.errors import StoreError
+from pylxc.identity import boot_id
 from pylxc.store.cache import BuildCache
 from pylxc.store.containers import ContainerRow, Containers
 from pylxc.store.database import Database
@@ -30,12 +33,30 @@ class Store:
         """Open the store at a path; make it where there is none. Raises StoreError."""
         self.layout = Layout(str(root))
         self.layout.make()
-        database = Database(self.layout.database)
-        self.leases = Leases(database, self.layout)
+        database = Database(self.layout.database, self.layout.make_room, self.layout.keep_reserve)
+        self.layout.make_once(self.layout.database, database.make)
         self.layers = Layers(database, self.layout)
-        self.images = Images(database, self.layout, self.layers)
+        self.leases = Leases(database, self.layout, self.layers)
+        self.images = Images(database, self.layout, self.layers, self.leases)
         self.containers = Containers(database, self.layout)
         self.cache = BuildCache(database)
+        self._tidy()
+
+    def _tidy(self) -> None:
+        """Remove what processes that were killed left. Everything is looked at only when one was, or after a boot."""
+        abandoned = self.leases.abandoned()
+        is_new_boot = not self.layout.is_known_boot(boot_id())
+        if abandoned or is_new_boot:
+            self.layers.sweep()
+            self.images.sweep()
+        self.leases.drop(abandoned)  # only now: a process that is killed up to here leaves the work to the next one
         self.leases.sweep()
-        self.containers.sweep()
-        self.layout.empty_trash()
+        self.layout.sweep_files()
+        # What cannot be removed now, a file system still mounted there for instance, keeps nobody from working: it
+        # stays in the trash, or without a row, and the next process tries again.
+        for remove_rubbish in (self.containers.sweep, self.layout.empty_trash):
+            with suppress(StoreError):
+                remove_rubbish()
+        self.layout.keep_reserve()
+        if is_new_boot:
+            self.layout.note_boot(boot_id())

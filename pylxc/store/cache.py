@@ -33,7 +33,7 @@ class BuildCache:
 
     def clear(self) -> list[str]:
         """Forget every entry; return the layers that were named."""
-        with self._database.writing(durable=False) as connection:
+        with self._database.writing(durable=False, freeing=True) as connection:
             found = connection.execute("SELECT DISTINCT layer FROM cache").fetchall()
             connection.execute("DELETE FROM cache")
         return [row[0] for row in found]

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import sqlite3
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from attrs import frozen
 
@@ -17,10 +17,12 @@ from pylxc.identity import ProcessIdentity
 from pylxc.store.layout import explain
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from pylxc.store.database import Database
     from pylxc.store.layout import Layout
 
-_COLUMNS = "id, name, image, spec, created, owner_pid, owner_start, boot_id"
+_SELECT = "SELECT id, name, image, spec, created, owner_pid, owner_start, boot_id FROM containers"
 
 
 @frozen
@@ -63,14 +65,14 @@ class Containers:
 
     def get(self, name_or_id: str) -> ContainerRow:
         """Return the container with a name, an id or the beginning of one. Raises ContainerNotFound, Conflict."""
-        for condition, value in (("name = ?", name_or_id), ("id = ?", name_or_id)):
-            found = self._database.row(f"SELECT {_COLUMNS} FROM containers WHERE {condition}", (value,))
+        for condition in ("name = ?", "id = ?"):
+            found = self._database.row(f"{_SELECT} WHERE {condition}", (name_or_id,))
             if found is not None:
                 return _to_row(found)
         if not name_or_id or name_or_id.strip("0123456789abcdef"):
             raise ContainerNotFound(name_or_id, "`pylxc ps -a` lists those that there are")
         bounds = (name_or_id, name_or_id + "g")  # "g" sorts behind every hexadecimal digit
-        rows = self._database.rows(f"SELECT {_COLUMNS} FROM containers WHERE id >= ? AND id < ? LIMIT 2", bounds)
+        rows = self._database.rows(f"{_SELECT} WHERE id >= ? AND id < ? LIMIT 2", bounds)
         if len(rows) > 1:
             raise Conflict(name_or_id, "several containers' ids begin so; give more of it")
         if not rows:
@@ -79,12 +81,12 @@ class Containers:
 
     def list(self) -> list[ContainerRow]:
         """Return all containers, the newest first."""
-        rows = self._database.rows(f"SELECT {_COLUMNS} FROM containers ORDER BY created DESC")
+        rows = self._database.rows(f"{_SELECT} ORDER BY created DESC")
         return [_to_row(row) for row in rows]
 
-    def orphans(self) -> list[ContainerRow]:
+    def orphans(self) -> Sequence[ContainerRow]:
         """Return the containers whose owner is gone."""
-        rows = self._database.rows(f"SELECT {_COLUMNS} FROM containers WHERE owner_pid != 0")
+        rows = self._database.rows(f"{_SELECT} WHERE owner_pid != 0")
         return [row for row in map(_to_row, rows) if row.owner is not None and not row.owner.is_alive()]
 
     def remove(self, id: str) -> None:  # noqa: A002  docker's name
@@ -95,7 +97,7 @@ class Containers:
 
     def forget(self, id: str) -> None:  # noqa: A002  docker's name
         """Remove a container's row: the first half of :meth:`remove`, which is still to be called."""
-        with self._database.writing(durable=False) as connection:
+        with self._database.writing(durable=False, freeing=True) as connection:
             connection.execute("DELETE FROM containers WHERE id = ?", (id,))
 
     def sweep(self) -> None:
@@ -107,7 +109,7 @@ class Containers:
             self._layout.remove_below(directory, [name for name in present if name not in known])
 
 
-def _to_row(values: tuple[object, ...]) -> ContainerRow:
-    *fields, pid, start_time, boot_id = values
-    owner = ProcessIdentity(pid, start_time, boot_id) if pid else None  # type: ignore[arg-type]
-    return ContainerRow(*fields, owner)  # type: ignore[arg-type]
+def _to_row(values: tuple[Any, ...]) -> ContainerRow:
+    id, name, image, spec, created, pid, start_time, boot_id = values  # noqa: A001  docker's name
+    owner = ProcessIdentity(pid, start_time, boot_id) if pid else None
+    return ContainerRow(id, name, image, spec, created, owner)

@@ -10,13 +10,14 @@ from __future__ import annotations
 import os
 import sqlite3
 import threading
-from contextlib import contextmanager
+import weakref
+from contextlib import closing, contextmanager, suppress
 from typing import TYPE_CHECKING, Any
 
 from pylxc.errors import StoreError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
 VERSION = 1
 BUSY_MS = 60_000
@@ -27,7 +28,8 @@ CREATE TABLE layers (
     passthrough TEXT NOT NULL
 ) WITHOUT ROWID;
 CREATE TABLE images (
-    id TEXT PRIMARY KEY, manifest TEXT NOT NULL, manifest_size INTEGER NOT NULL, config BLOB NOT NULL, created REAL NOT NULL
+    id TEXT PRIMARY KEY, manifest TEXT NOT NULL, manifest_size INTEGER NOT NULL, config BLOB NOT NULL,
+    created REAL NOT NULL
 ) WITHOUT ROWID;
 CREATE TABLE image_layers (
     image TEXT NOT NULL REFERENCES images ON DELETE CASCADE, position INTEGER NOT NULL,
@@ -37,7 +39,8 @@ CREATE INDEX image_layers_by_layer ON image_layers (layer);
 CREATE TABLE tags (ref TEXT PRIMARY KEY, image TEXT NOT NULL REFERENCES images) WITHOUT ROWID;
 CREATE INDEX tags_by_image ON tags (image);
 CREATE TABLE tag_log (
-    number INTEGER PRIMARY KEY AUTOINCREMENT, ref TEXT NOT NULL, old TEXT NOT NULL, new TEXT NOT NULL, time REAL NOT NULL
+    number INTEGER PRIMARY KEY AUTOINCREMENT, ref TEXT NOT NULL, old TEXT NOT NULL, new TEXT NOT NULL,
+    time REAL NOT NULL
 );
 CREATE INDEX tag_log_by_ref ON tag_log (ref, number);
 CREATE TABLE containers (
@@ -58,16 +61,45 @@ CREATE INDEX leased_by_layer ON leased (layer);
 """
 
 
-class Database:
-    """The index, in one file. Rows come as tuples."""
+_databases: weakref.WeakSet[Database] = weakref.WeakSet()
+_abandoned: list[sqlite3.Connection] = []
 
-    def __init__(self, path: str) -> None:
+
+def _after_fork() -> None:
+    """Keep a child of a fork from closing the parent's connections: that may remove the journal (howtocorrupt, 2.6)."""
+    for database in tuple(_databases):
+        database.abandon()
+    if _abandoned:
+        import atexit  # noqa: PLC0415  only a child that ends as interpreters do runs it
+
+        atexit.register(_immortalise)
+
+
+def _immortalise() -> None:
+    """Keep the abandoned connections from being closed by the end of the interpreter as well."""
+    import ctypes  # noqa: PLC0415
+
+    while _abandoned:
+        ctypes.pythonapi.Py_IncRef(ctypes.py_object(_abandoned.pop()))
+
+
+os.register_at_fork(after_in_child=_after_fork)
+
+
+class Database:
+    """The index, in one file. Rows come as tuples.
+
+    ``make_room`` is called before what must be possible on a full disk; if it did something, ``keep_reserve`` after it.
+    """
+
+    def __init__(self, path: str, make_room: Callable[[], bool], keep_reserve: Callable[[], object]) -> None:
         self.path = path
-        self._pid = -1
+        self._make_room = make_room
+        self._keep_reserve = keep_reserve
         self._lock = threading.RLock()
         self._connection: sqlite3.Connection | None = None
-        self._abandoned: list[sqlite3.Connection | None] = []
         self._durable = False
+        _databases.add(self)
 
     def rows(self, query: str, values: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
         """Return what a query finds."""
@@ -80,12 +112,14 @@ class Database:
         return found[0] if found else None
 
     @contextmanager
-    def writing(self, *, durable: bool) -> Iterator[sqlite3.Connection]:
+    def writing(self, *, durable: bool, freeing: bool = False) -> Iterator[sqlite3.Connection]:
         """Give the connection, inside a transaction that is committed at the end of the block, or rolled back.
 
         ``durable``: it has survived a power loss once the block is left. Without it, it has survived anything less.
+        ``freeing``: it removes something, so it may use the store's reserve.
         """
         with self._translated(), self._locked() as connection:
+            made_room = freeing and self._make_room()
             if durable != self._durable:
                 connection.execute(f"PRAGMA synchronous={'FULL' if durable else 'NORMAL'}")
                 self._durable = durable
@@ -97,48 +131,59 @@ class Database:
                 if connection.in_transaction:
                     connection.execute("ROLLBACK")
                 raise
+            finally:
+                if made_room:
+                    # The journal does not shrink by itself: it would eat up the reserve, removal by removal.
+                    with suppress(sqlite3.Error):
+                        connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+                    self._keep_reserve()
 
     @contextmanager
     def _locked(self) -> Iterator[sqlite3.Connection]:
-        if self._pid != os.getpid():
-            # A fork: the connection, and the lock in whatever state it was copied, belong to the parent. The connection is
-            # kept from being closed, which would touch the parent's files.
-            self._abandoned.append(self._connection)
-            self._lock = threading.RLock()
-            self._connection = None
-            self._pid = os.getpid()
         with self._lock:
             if self._connection is None:
                 self._connection = self._connect()
             yield self._connection
 
+    def abandon(self) -> None:
+        """Leave the connection alone in a child of a fork: it, and the lock as it was copied, belong to the parent."""
+        if self._connection is not None:
+            _abandoned.append(self._connection)
+        self._connection = None
+        self._lock = threading.RLock()
+
     def _connect(self) -> sqlite3.Connection:
-        connection = sqlite3.connect(self.path, isolation_level=None, check_same_thread=False, timeout=BUSY_MS / 1000)
+        self._make_room()  # shared memory is needed even for reading
+        connection = _open(self.path)
         try:
-            connection.execute(f"PRAGMA busy_timeout={BUSY_MS}")
-            if connection.execute("PRAGMA journal_mode").fetchone()[0] != "wal":
-                connection.execute("PRAGMA journal_mode=WAL")
             connection.execute("PRAGMA synchronous=NORMAL")
             connection.execute("PRAGMA foreign_keys=ON")
             self._durable = False
-            version = connection.execute("PRAGMA user_version").fetchone()[0]
-            if version == 0:
-                self._create(connection)
-            elif version > VERSION:
-                raise StoreError(self.path, f"was written by a newer pylxc (schema {version}); upgrade this one")
+            self._refuse_other(connection.execute("PRAGMA user_version").fetchone()[0])
         except BaseException:
             connection.close()
             raise
         return connection
 
-    def _create(self, connection: sqlite3.Connection) -> None:
-        connection.execute("BEGIN IMMEDIATE")
-        if connection.execute("PRAGMA user_version").fetchone()[0] == 0:  # nobody was faster
-            for statement in SCHEMA.split(";\n"):
-                if statement.strip():
-                    connection.execute(statement)
-            connection.execute(f"PRAGMA user_version={VERSION}")
-        connection.execute("COMMIT")
+    def _refuse_other(self, version: int) -> None:
+        if version > VERSION:
+            raise StoreError(self.path, f"was written by a newer pylxc (schema {version}); upgrade this one")
+        if version < VERSION:
+            raise StoreError(self.path, "is no index of pylxc; move it away, or choose another store with PYLXC_ROOT")
+
+    def make(self, temporary: str) -> None:
+        """Make the index of a new store in a file of another name, which gets its own when it is whole.
+
+        Switching to WAL needs the file for oneself, and SQLite does not wait for that: it cannot be done in place while
+        other processes open the file. The mode is private: the index holds what users put into environments. Raises
+        OSError, StoreError.
+        """
+        with self._translated():
+            os.close(os.open(temporary, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600))
+            with closing(_open(temporary)) as connection:
+                connection.execute("PRAGMA journal_mode=WAL")
+                connection.execute("PRAGMA synchronous=FULL")
+                connection.executescript(f"BEGIN; {SCHEMA} PRAGMA user_version={VERSION}; COMMIT;")
 
     @contextmanager
     def _translated(self) -> Iterator[None]:
@@ -150,12 +195,20 @@ class Database:
             raise StoreError(self.path, _reason(str(error))) from error
 
 
+def _open(path: str) -> sqlite3.Connection:
+    connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False, timeout=BUSY_MS / 1000)
+    connection.execute(f"PRAGMA busy_timeout={BUSY_MS}")
+    return connection
+
+
 def _reason(message: str) -> str:
     """Return what one of SQLite's messages means for the user."""
     if "readonly" in message or "unable to open" in message:
         return f"cannot be written ({message}); choose another store with PYLXC_ROOT or Engine(root)"
     if "full" in message:
         return f"the disk is full ({message}); free some space, for example by removing images"
+    if "disk I/O" in message:
+        return f"the disk is full or failing ({message}); free some space, or look into the kernel's log"
     if "locked" in message:
         return f"another process holds it for over {BUSY_MS // 1000} s ({message}); try again"
     if "not a database" in message or "malformed" in message:

@@ -1,31 +1,34 @@
 """Images and tags: configurations over layers, and the names that point to them.
 
-Invariant: an image's blobs are on disk before its row is; a tag's every move is in the log; ``oci/index.json`` names every
-tagged image, so that other tools can read the directory as an OCI image layout (image-spec, image-layout.md).
+Invariant: an image's blobs are on disk before its row is; a tag's every move is in the log; ``oci/index.json`` names
+every tagged image, so that other tools can read the directory as an OCI image layout (image-spec, image-layout.md).
+Layers are kept as trees, so their blobs are those that the layout allows to be missing.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
+import os
 import time
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any
 
-from attrs import frozen
+from attrs import evolve, frozen
 
-from pylxc.errors import Conflict, ImageNotFound
+from pylxc.errors import Conflict, ImageNotFound, SpecError, StoreError
 from pylxc.imageconfig import ImageDocument
 from pylxc.reference import Reference, is_full_id
 from pylxc.store.layers import LayerRow, to_row
 
 if TYPE_CHECKING:
     import sqlite3
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
     from pylxc.store.database import Database
     from pylxc.store.layers import Layers
     from pylxc.store.layout import Layout
-    from pylxc.store.leases import Lease
+    from pylxc.store.leases import Lease, Leases
 
 MANIFEST = "application/vnd.oci.image.manifest.v1+json"
 CONFIG = "application/vnd.oci.image.config.v1+json"
@@ -57,10 +60,11 @@ class TagMove:
 class Images:
     """All images and tags of a store."""
 
-    def __init__(self, database: Database, layout: Layout, layers: Layers) -> None:
+    def __init__(self, database: Database, layout: Layout, layers: Layers, leases: Leases) -> None:
         self._database = database
         self._layout = layout
         self._layers = layers
+        self._leases = leases
         self._known: dict[str, ImageRow] = {}  # what never changes of an image, by id; refs are asked for each time
 
     # -- reading ----------------------------------------------------------------------------------------------------
@@ -74,12 +78,15 @@ class Images:
 
     def get(self, id: str) -> ImageRow:  # noqa: A002  docker's name
         """Return the image with this id. Raises ImageNotFound."""
+        query = "SELECT ref FROM images LEFT JOIN tags ON image = id WHERE id = ? ORDER BY ref"
+        refs = self._database.rows(query, (id,))
+        if not refs:
+            self._known.pop(id, None)
+            raise ImageNotFound(id, "it was removed")
         known = self._known.get(id)
         if known is None:
             known = self._known[id] = self._read(id)
-        refs = self._database.rows("SELECT ref FROM tags WHERE image = ? ORDER BY ref", (id,))
-        names = tuple(Reference.parse(row[0]).familiar for row in refs)
-        return ImageRow(known.id, known.manifest, known.document, known.layers, names)
+        return evolve(known, refs=tuple(Reference.parse(ref).familiar for (ref,) in refs if ref is not None))
 
     def exists(self, id: str) -> bool:  # noqa: A002
         """Say whether there is an image with this id."""
@@ -87,9 +94,13 @@ class Images:
 
     def list(self) -> list[ImageRow]:
         """Return all images, the newest first."""
-        return [self.get(row[0]) for row in self._database.rows("SELECT id FROM images ORDER BY created DESC, id")]
+        found = []
+        for (id,) in self._database.rows("SELECT id FROM images ORDER BY created DESC, id"):  # noqa: A001
+            with suppress(ImageNotFound):  # removed meanwhile, by another process
+                found.append(self.get(id))
+        return found
 
-    def log(self, ref: str) -> list[TagMove]:
+    def log(self, ref: str) -> Sequence[TagMove]:
         """Return every move of a tag, the latest first."""
         query = "SELECT ref, old, new, time FROM tag_log WHERE ref = ? ORDER BY number DESC"
         return [TagMove(*row) for row in self._database.rows(query, (Reference.parse(ref).canonical,))]
@@ -97,7 +108,7 @@ class Images:
     def _read(self, id: str) -> ImageRow:  # noqa: A002
         found = self._database.row("SELECT manifest, config FROM images WHERE id = ?", (id,))
         if found is None:
-            raise ImageNotFound(id)
+            raise ImageNotFound(id, "it was removed")
         query = (
             "SELECT digest, size, created_by, created, passthrough FROM image_layers JOIN layers ON layer = digest"
             " WHERE image = ? ORDER BY position"
@@ -129,6 +140,8 @@ class Images:
             found = self._database.row(query, (reference.canonical, reference.before - 1))
             if found is None or not found[0]:
                 raise ImageNotFound(text, f"{reference.familiar} has not moved so often; Image.log() lists its moves")
+            if not self.exists(found[0]):
+                raise ImageNotFound(text, f"it named image {found[0][:19]}, which was removed")
             return str(found[0])
         if reference.digest:
             found = self._database.row("SELECT id FROM images WHERE manifest = ?1 OR id = ?1", (reference.digest,))
@@ -139,8 +152,10 @@ class Images:
     def _advice(self, text: str) -> str:
         import difflib  # noqa: PLC0415  only where there is a mistake to explain
 
-        names = [Reference.parse(row[0]).familiar for row in self._database.rows("SELECT ref FROM tags")]
-        near = difflib.get_close_matches(text, names, 1)
+        names = [Reference.parse(row[0]).familiar for row in self._database.rows("SELECT ref FROM tags ORDER BY ref")]
+        wanted = {text, text.rpartition(":")[0]}  # another tag of the same name is nearest
+        siblings = [name for name in names if name.rpartition(":")[0] in wanted]
+        near = siblings or difflib.get_close_matches(text, names, 1)
         hint = f"did you mean {near[0]!r}? " if near else ""
         return f"{hint}it is not in this store; make it with Image.build, Image.bootstrap or Image.from_tar"
 
@@ -148,73 +163,107 @@ class Images:
 
     def add(self, document: ImageDocument, ref: str | None, lease: Lease) -> ImageRow:
         """Add an image over layers that the lease keeps, and let a tag point to it."""
+        reference = None if ref is None else _tag(ref)
         config = document.to_bytes()
         id = f"sha256:{hashlib.sha256(config).hexdigest()}"  # noqa: A001  docker's name
         lease.protect(document.diff_ids)
         layers = [self._layers.get(digest) for digest in document.diff_ids]
         manifest = _manifest(id, len(config), layers)
         digest = f"sha256:{hashlib.sha256(manifest).hexdigest()}"
-        self._layout.write_file(self._layout.blob(id), config)
-        self._layout.write_file(self._layout.blob(digest), manifest)
-        with self._database.writing(durable=True) as connection:
-            if connection.execute("SELECT 1 FROM images WHERE id = ?", (id,)).fetchone() is None:
-                values = (id, digest, len(manifest), config, document.created)
-                connection.execute("INSERT INTO images VALUES (?, ?, ?, ?, ?)", values)
-                rows = [(id, position, layer.digest) for position, layer in enumerate(layers)]
-                connection.executemany("INSERT INTO image_layers VALUES (?, ?, ?)", rows)
-            if ref is not None:
-                self._move(connection, Reference.parse(ref), id)
-            self._write_index(connection)
+        try:
+            with self._changing() as connection:
+                # Blobs are written inside the transaction: a removal of the same image cannot take them in between.
+                self._layout.write_file(self._layout.blob(id), config)
+                self._layout.write_file(self._layout.blob(digest), manifest)
+                if connection.execute("SELECT 1 FROM images WHERE id = ?", (id,)).fetchone() is None:
+                    values = (id, digest, len(manifest), config, document.created)
+                    connection.execute("INSERT INTO images VALUES (?, ?, ?, ?, ?)", values)
+                    rows = [(id, position, layer.digest) for position, layer in enumerate(layers)]
+                    connection.executemany("INSERT INTO image_layers VALUES (?, ?, ?)", rows)
+                if reference is not None:
+                    _move(connection, reference, id)
+        except BaseException:
+            self._clear_blobs([id, digest])
+            raise
         return self.get(id)
 
     def tag(self, id: str, ref: str) -> None:  # noqa: A002
-        """Let a tag point to an image, wherever it pointed before."""
-        with self._database.writing(durable=True) as connection:
-            self._move(connection, Reference.parse(ref), id)
-            self._write_index(connection)
+        """Let a tag point to an image, wherever it pointed before. Raises ImageNotFound, SpecError."""
+        reference = _tag(ref)
+        with self._leases.noted(), self._changing() as connection:
+            if connection.execute("SELECT 1 FROM images WHERE id = ?", (id,)).fetchone() is None:
+                raise ImageNotFound(id, "it was removed")
+            _move(connection, reference, id)
 
     def untag(self, ref: str) -> None:
-        """Remove a tag. Raises ImageNotFound."""
-        with self._database.writing(durable=True) as connection:
-            self._move(connection, Reference.parse(ref), "")
+        """Remove a tag. Raises ImageNotFound, SpecError."""
+        reference = _tag(ref)
+        with self._leases.noted(freeing=True), self._changing(freeing=True) as connection:
+            _move(connection, reference, "")
+
+    @contextmanager
+    def _changing(self, *, freeing: bool = False) -> Iterator[sqlite3.Connection]:
+        """Give a transaction for a change of images or tags, which ``oci/index.json`` follows.
+
+        The caller has a lease or a note: whoever is killed here leaves the file to the next process.
+        """
+        written = False
+        try:
+            with self._database.writing(durable=True, freeing=freeing) as connection:
+                yield connection
+                written = True
+                self._write_index(connection)
+        except BaseException:
+            if written:  # and rolled back: the file may be ahead of the index
+                with suppress(StoreError):
+                    self._publish()
+            raise
+
+    def _publish(self) -> None:
+        with self._database.writing(durable=False, freeing=True) as connection:
             self._write_index(connection)
 
-    def _move(self, connection: sqlite3.Connection, reference: Reference, id: str) -> None:  # noqa: A002
-        ref = reference.canonical
-        if not reference.tag or reference.digest or reference.before:
-            raise Conflict(reference.familiar, "only a plain name:tag can be moved")
-        found = connection.execute("SELECT image FROM tags WHERE ref = ?", (ref,)).fetchone()
-        old = found[0] if found else ""
-        if not id and not old:
-            raise ImageNotFound(reference.familiar)
-        if id == old:
-            return
-        if id:
-            connection.execute("INSERT OR REPLACE INTO tags VALUES (?, ?)", (ref, id))
-        else:
-            connection.execute("DELETE FROM tags WHERE ref = ?", (ref,))
-        connection.execute("INSERT INTO tag_log (ref, old, new, time) VALUES (?, ?, ?, ?)", (ref, old, id, time.time()))
-
     def remove(self, id: str) -> None:  # noqa: A002
-        """Remove an image, its tags, and the layers that nothing else needs.
+        """Remove an image, its tags, and the layers that nothing else needs. Works on a full disk.
 
         Raises Conflict, naming the container, when one was made from it; ImageNotFound.
         """
-        with self._database.writing(durable=True) as connection:
-            found = connection.execute("SELECT manifest FROM images WHERE id = ?", (id,)).fetchone()
-            if found is None:
-                raise ImageNotFound(id)
-            user = connection.execute("SELECT name FROM containers WHERE image = ?", (id,)).fetchone()
-            if user is not None:
-                raise Conflict(id[:19], f"container {user[0]} was made from it; remove that one first")
-            layers = [row[0] for row in connection.execute("SELECT layer FROM image_layers WHERE image = ?", (id,))]
-            for (ref,) in connection.execute("SELECT ref FROM tags WHERE image = ?", (id,)).fetchall():
-                self._move(connection, Reference.parse(ref), "")
-            connection.execute("DELETE FROM images WHERE id = ?", (id,))
+        with self._leases.noted(freeing=True):
+            with self._changing(freeing=True) as connection:
+                found = connection.execute("SELECT manifest FROM images WHERE id = ?", (id,)).fetchone()
+                if found is None:
+                    raise ImageNotFound(id, "it was removed")
+                user = connection.execute("SELECT name FROM containers WHERE image = ?", (id,)).fetchone()
+                if user is not None:
+                    raise Conflict(id[:19], f"container {user[0]} was made from it; remove that one first")
+                layers = connection.execute("SELECT layer FROM image_layers WHERE image = ?", (id,)).fetchall()
+                for (ref,) in connection.execute("SELECT ref FROM tags WHERE image = ?", (id,)).fetchall():
+                    _move(connection, Reference.parse(ref), "")
+                connection.execute("DELETE FROM images WHERE id = ?", (id,))
+                unused = self._layers.forget_unused(connection, [layer for (layer,) in layers])
+            self._known.pop(id, None)
+            self._clear_blobs([id, found[0]])
+            self._layers.clear(unused)
+        self._layout.keep_reserve()
+
+    def _clear_blobs(self, digests: Sequence[str]) -> None:
+        """Remove those of the blobs that belong to no image."""
+        with self._database.writing(durable=False) as connection:
+            query = "SELECT 1 FROM images WHERE id = ?1 OR manifest = ?1"
+            gone = [digest for digest in digests if connection.execute(query, (digest,)).fetchone() is None]
+            buried = self._layout.bury(map(self._layout.blob, gone))
+        self._layout.empty(buried)
+
+    def sweep(self) -> None:
+        """Remove every blob that belongs to no image, and write the layout's index anew: looks at all of them."""
+        directory = f"{self._layout.root}/oci/blobs/sha256"
+        with self._database.writing(durable=False) as connection:
+            rows = connection.execute("SELECT id, manifest FROM images")
+            known = {digest.removeprefix("sha256:") for row in rows for digest in row}
+            strays = [name for name in os.listdir(directory) if name not in known]  # noqa: PTH208
+            buried = self._layout.bury(f"{directory}/{name}" for name in strays)
             self._write_index(connection)
-        self._known.pop(id, None)
-        self._layout.discard([self._layout.blob(id), self._layout.blob(found[0])])
-        self._layers.remove_unused(layers)
+        self._layout.empty(buried)
 
     def _write_index(self, connection: sqlite3.Connection) -> None:
         query = "SELECT ref, manifest, manifest_size FROM tags JOIN images ON image = id ORDER BY ref"
@@ -229,6 +278,30 @@ class Images:
         ]
         index = {"manifests": entries, "mediaType": "application/vnd.oci.image.index.v1+json", "schemaVersion": 2}
         self._layout.write_file(f"{self._layout.root}/oci/index.json", _json(index))
+
+
+def _tag(ref: str) -> Reference:
+    """Return a reference that can be moved. Raises SpecError."""
+    reference = Reference.parse(ref)
+    if not reference.tag or reference.digest or reference.before:
+        raise SpecError("ref", ref, 'give a plain "name:tag"; only such can be moved')
+    return reference
+
+
+def _move(connection: sqlite3.Connection, reference: Reference, id: str) -> None:  # noqa: A002
+    """Move a tag to an image ("" = nowhere), and log it."""
+    ref = reference.canonical
+    found = connection.execute("SELECT image FROM tags WHERE ref = ?", (ref,)).fetchone()
+    old = found[0] if found else ""
+    if not id and not old:
+        raise ImageNotFound(reference.familiar, "no such tag")
+    if id == old:
+        return
+    if id:
+        connection.execute("INSERT OR REPLACE INTO tags VALUES (?, ?)", (ref, id))
+    else:
+        connection.execute("DELETE FROM tags WHERE ref = ?", (ref,))
+    connection.execute("INSERT INTO tag_log (ref, old, new, time) VALUES (?, ?, ?, ?)", (ref, old, id, time.time()))
 
 
 def _manifest(id: str, size: int, layers: Sequence[LayerRow]) -> bytes:  # noqa: A002

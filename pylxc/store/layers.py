@@ -7,12 +7,12 @@ from __future__ import annotations
 
 import os
 import time
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from attrs import frozen
 
 from pylxc.errors import StoreError
-from pylxc.store.layout import explain, sync_directory, sync_filesystem
+from pylxc.store.layout import explained, sync_directory, sync_filesystem
 
 if TYPE_CHECKING:
     import sqlite3
@@ -52,7 +52,7 @@ class Layers:
             raise StoreError(self._layout.root, f"layer {digest} is missing; build or import the image again")
         return to_row(found)
 
-    def commit(  # noqa: PLR0913  the fields of a layer
+    def commit(  # noqa: PLR0913, PLR0917  the fields of a layer
         self, lease: Lease, tree: str, digest: str, size: int, created_by: str, passthrough: tuple[str, ...] = ()
     ) -> LayerRow:
         """Make a staged tree a layer, by rename; it is kept while the lease lasts.
@@ -61,50 +61,79 @@ class Layers:
         one layer at once.
         """
         row = LayerRow(digest, size, created_by, time.time(), passthrough)
+        buried: list[str] = []
         try:
-            sync_filesystem(tree)
-            with self._database.writing(durable=True) as connection:
-                found = connection.execute(f"{SELECT} WHERE digest = ?", (digest,)).fetchone()
-                if found is None:
-                    self._place(tree, digest)
-                    values = (digest, size, created_by, row.created, "\n".join(passthrough))
-                    connection.execute("INSERT INTO layers VALUES (?, ?, ?, ?, ?)", values)
-                connection.execute("INSERT OR IGNORE INTO leased VALUES (?, ?)", (lease.id, digest))
-        except OSError as error:
-            raise StoreError(self._layout.root, explain(error)) from error
+            with explained(self._layout.root):
+                sync_filesystem(tree)
+                with self._database.writing(durable=True) as connection:
+                    found = connection.execute(f"{SELECT} WHERE digest = ?", (digest,)).fetchone()
+                    if found is None:
+                        buried = self._place(tree, digest)
+                        values = (digest, size, created_by, row.created, "\n".join(passthrough))
+                        connection.execute("INSERT INTO layers VALUES (?, ?, ?, ?, ?)", values)
+                    connection.execute("INSERT OR IGNORE INTO leased VALUES (?, ?)", (lease.id, digest))
+        except BaseException:
+            self.clear([digest])
+            raise
+        finally:
+            self._layout.empty(buried)
         return row if found is None else to_row(found)
 
-    def _place(self, tree: str, digest: str) -> None:
+    def _place(self, tree: str, digest: str) -> list[str]:
+        """Give a tree its name. What lies there without a row is of a removal that did not come to its end."""
         target = self._layout.layer(digest)
-        if os.path.lexists(target):
-            self._layout.discard([target])  # no row: a removal that did not come to its end
+        buried = self._layout.bury([target])
         os.rename(tree, target)  # noqa: PTH104
         sync_directory(os.path.dirname(target))  # noqa: PTH120
+        return buried
+
+    def forget_unused(self, connection: sqlite3.Connection, candidates: Iterable[str]) -> list[str]:
+        """Delete the rows of those layers that no image and no lease uses, and what the build cache knows of them.
+
+        Returns their digests, for :meth:`clear` to be called with when the transaction is through.
+        """
+        unused = [digest for digest in candidates if not _is_used(connection, digest)]
+        connection.executemany("DELETE FROM layers WHERE digest = ?", [(digest,) for digest in unused])
+        return unused
+
+    def forget_orphans(self, connection: sqlite3.Connection, candidates: Iterable[str]) -> list[str]:
+        """Do as :meth:`forget_unused`, but leave what the build cache may still want."""
+        query = "SELECT 1 FROM cache WHERE layer = ? LIMIT 1"
+        uncached = [digest for digest in candidates if connection.execute(query, (digest,)).fetchone() is None]
+        return self.forget_unused(connection, uncached)
 
     def remove_unused(self, candidates: Iterable[str]) -> None:
-        """Remove those of the layers that no image and no lease uses, and what the build cache knows of them."""
-        dropped = []
-        with self._database.writing(durable=False) as connection:
-            for digest in candidates:
-                if not _is_used(connection, digest):
-                    connection.execute("DELETE FROM layers WHERE digest = ?", (digest,))
-                    dropped.append(digest)
-        if not dropped:
-            return
-        # In a transaction of its own, so that nobody commits the layer anew between the look and the rename.
+        """Remove those of the layers that no image and no lease uses."""
+        with self._database.writing(durable=False, freeing=True) as connection:
+            unused = self.forget_unused(connection, candidates)
+        self.clear(unused)
+
+    def clear(self, digests: Iterable[str]) -> None:
+        """Remove the trees of those layers that have no row."""
+        # In a transaction, so that nobody commits a layer anew between the look and the rename.
         with self._database.writing(durable=False) as connection:
             query = "SELECT 1 FROM layers WHERE digest = ?"
-            gone = [digest for digest in dropped if connection.execute(query, (digest,)).fetchone() is None]
-            self._layout.discard([self._layout.layer(digest) for digest in gone])
+            gone = [digest for digest in digests if connection.execute(query, (digest,)).fetchone() is None]
+            buried = self._layout.bury(map(self._layout.layer, gone))
+        self._layout.empty(buried)
+
+    def sweep(self) -> None:
+        """Remove every tree that has no row: looks at all of them."""
+        directory = f"{self._layout.root}/layers"
+        with self._database.writing(durable=False) as connection:
+            known = {row[0].removeprefix("sha256:") for row in connection.execute("SELECT digest FROM layers")}
+            strays = [name for name in os.listdir(directory) if name not in known]  # noqa: PTH208
+            buried = self._layout.bury(f"{directory}/{name}" for name in strays)
+        self._layout.empty(buried)
 
 
 SELECT = "SELECT digest, size, created_by, created, passthrough FROM layers"
 
 
-def to_row(values: tuple[object, ...]) -> LayerRow:
+def to_row(values: tuple[Any, ...]) -> LayerRow:
     """Return a row of SELECT as a value."""
-    *fields, passthrough = values
-    return LayerRow(*fields, tuple(str(passthrough).split("\n")) if passthrough else ())  # type: ignore[arg-type]
+    digest, size, created_by, created, passthrough = values
+    return LayerRow(digest, size, created_by, created, tuple(passthrough.split("\n")) if passthrough else ())
 
 
 def _is_used(connection: sqlite3.Connection, digest: str) -> bool:

@@ -7,19 +7,28 @@ system, so that a rename is enough.
 from __future__ import annotations
 
 import errno
+import fcntl
 import os
+import re
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING
 
 from pylxc.errors import StoreError
 from pylxc.runtime import native
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Iterable, Iterator, Sequence
 
 DIRECTORIES = ("layers", "staging", "trash", "containers", "run", "oci", "oci/blobs", "oci/blobs/sha256")
 # File systems whose locks and renames are not what a store needs.
 NETWORK_FILESYSTEMS = frozenset(("nfs", "nfs4", "cifs", "smb3", "9p", "ncpfs", "afs", "ceph", "fuse.sshfs"))
 PRIVATE = 0o700
+PRIVATE_FILE = 0o600
+# What is put aside so that removing works on a full disk: the index is a journal, and even forgetting takes some pages.
+RESERVE = 512 << 10
+RESERVE_STEP = 64 << 10
+ATTEMPTS = 100
+_DIGEST = re.compile(r"(?:sha256:)?([0-9a-f]{64})")
 
 
 class Layout:
@@ -28,6 +37,8 @@ class Layout:
     def __init__(self, root: str) -> None:
         self.root = root
         self.database = f"{root}/pylxc.db"
+        self._reserve = f"{root}/reserve"
+        self._boot = f"{root}/boot"
 
     def make(self) -> None:
         """Make the directories that are missing. Raises StoreError saying why the store cannot be here."""
@@ -50,51 +61,93 @@ class Layout:
 
     def layer(self, digest: str) -> str:
         """Return the directory of a layer's tree."""
-        return f"{self.root}/layers/{digest.removeprefix('sha256:')}"
+        return f"{self.root}/layers/{_hexadecimal(digest)}"
 
     def blob(self, digest: str) -> str:
         """Return the file of a blob (OCI image-spec, image-layout.md)."""
-        return f"{self.root}/oci/blobs/sha256/{digest.removeprefix('sha256:')}"
+        return f"{self.root}/oci/blobs/sha256/{_hexadecimal(digest)}"
 
     def container(self, id: str) -> str:  # noqa: A002  docker's name
         """Return the directory of a container."""
         return f"{self.root}/containers/{id}"
 
     def write_file(self, path: str, data: bytes) -> None:
-        """Make a file appear whole, and on disk, under its name."""
-        temporary = f"{self.root}/staging/.{os.path.basename(path)[:64]}.{os.getpid()}.{os.urandom(4).hex()}"  # noqa: PTH119
-        try:
-            with open(temporary, "xb") as file:  # noqa: PTH123
-                file.write(data)
-                file.flush()
-                os.fsync(file.fileno())
-            os.rename(temporary, path)  # noqa: PTH104
-        except BaseException:
+        """Make a file appear whole, and on disk, under its name. Raises StoreError; nothing is left then."""
+        with explained(path):
+            temporary = f"{self.root}/staging/.{os.path.basename(path)[:64]}.{os.urandom(6).hex()}"  # noqa: PTH119
+            fd = _create_locked(temporary)
             try:
-                os.unlink(temporary)  # noqa: PTH108
-            except FileNotFoundError:
-                pass
-            raise
-        sync_directory(os.path.dirname(path))  # noqa: PTH120
+                with open(fd, "wb") as file:  # noqa: PTH123  a descriptor
+                    file.write(data)
+                    file.flush()
+                    os.fsync(fd)
+                    os.rename(temporary, path)  # noqa: PTH104  before the lock goes with the descriptor
+            except BaseException:
+                with suppress(FileNotFoundError):
+                    os.unlink(temporary)  # noqa: PTH108
+                raise
+            sync_directory(os.path.dirname(path))  # noqa: PTH120
 
-    def discard(self, paths: Sequence[str]) -> None:
+    def make_once(self, path: str, make: Callable[[str], object]) -> None:
+        """Make a file with ``make(temporary path)`` where there is none, whole or not at all. Raises StoreError."""
+        if os.path.exists(path):  # noqa: PTH110
+            return
+        temporary = f"{self.root}/staging/.{os.path.basename(path)}.{os.urandom(6).hex()}"  # noqa: PTH119
+        with explained(path):
+            root = os.open(self.root, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+            try:
+                fcntl.flock(root, fcntl.LOCK_EX)  # nobody sweeps the staging meanwhile: all wait for this file
+                if not os.path.exists(path):  # noqa: PTH110
+                    make(temporary)
+                    os.rename(temporary, path)  # noqa: PTH104
+                    os.fsync(root)
+            finally:
+                os.close(root)
+
+    # -- removing ---------------------------------------------------------------------------------------------------
+
+    def discard(self, paths: Iterable[str]) -> None:
         """Make trees disappear at once, then remove them. Those that are gone already are passed over."""
+        self.empty(self.bury(paths))
+
+    def bury(self, paths: Iterable[str]) -> list[str]:
+        """Make trees disappear at once, by rename; give what came of it to :meth:`empty`."""
         moved = []
         for path in paths:
             name = f"{os.path.basename(path)[:64]}.{os.urandom(6).hex()}"  # noqa: PTH119
-            try:
-                os.rename(path, f"{self.root}/trash/{name}")  # noqa: PTH104
-            except FileNotFoundError:
-                continue
+            with explained(path):
+                try:
+                    os.rename(path, f"{self.root}/trash/{name}")  # noqa: PTH104
+                except FileNotFoundError:
+                    continue
             moved.append(name)
-        self._empty(moved)
+        return moved
+
+    def empty(self, names: Sequence[str]) -> None:
+        """Remove what :meth:`bury` buried."""
+        self.remove_below(f"{self.root}/trash", names)
 
     def empty_trash(self) -> None:
         """Remove what a process that was killed left in the trash."""
-        self._empty(os.listdir(f"{self.root}/trash"))  # noqa: PTH208
+        self.empty(os.listdir(f"{self.root}/trash"))  # noqa: PTH208
 
-    def _empty(self, names: Sequence[str]) -> None:
-        self.remove_below(f"{self.root}/trash", names)
+    def sweep_files(self) -> None:
+        """Remove the files that a process that was killed left half written."""
+        for name in os.listdir(f"{self.root}/staging"):  # noqa: PTH208
+            if not name.startswith("."):
+                continue
+            path = f"{self.root}/staging/{name}"
+            try:
+                fd = os.open(path, os.O_RDWR | os.O_CLOEXEC)
+            except FileNotFoundError:
+                continue
+            try:
+                fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                os.unlink(path)  # noqa: PTH108
+            except (BlockingIOError, FileNotFoundError):
+                pass  # it is being written, or it has just got its name
+            finally:
+                os.close(fd)
 
     def remove_below(self, directory: str, names: Sequence[str]) -> None:
         """Remove trees at once, entry by entry: for what is known as rubbish while it goes."""
@@ -103,13 +156,101 @@ class Layout:
         parent = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         try:
             for name in names:
-                try:
-                    native.remove_tree(parent, name)
-                except OSError as error:
-                    if error.errno not in (errno.ENOENT, errno.ENOTEMPTY):  # another process removes it as well
-                        raise StoreError(f"{directory}/{name}", explain(error)) from error
+                with explained(f"{directory}/{name}"):
+                    _remove_with_others(parent, name)
         finally:
             os.close(parent)
+
+    # -- the reserve ------------------------------------------------------------------------------------------------
+
+    def keep_reserve(self) -> None:
+        """Put space aside, as far as there is any: what :meth:`make_room` gives back."""
+        with suppress(OSError):
+            fd = os.open(self._reserve, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, PRIVATE_FILE)
+            try:
+                size = os.fstat(fd).st_size
+                while size < RESERVE:
+                    os.posix_fallocate(fd, size, RESERVE_STEP)
+                    size += RESERVE_STEP
+            finally:
+                os.close(fd)
+
+    def make_room(self) -> bool:
+        """Give the reserve back when the disk is full; says whether it did. Costs one statvfs(3) otherwise."""
+        try:
+            status = os.statvfs(self.root)
+            if status.f_bavail * status.f_frsize >= RESERVE:
+                return False
+            os.truncate(self._reserve, 0)
+        except OSError:
+            return False  # there is none, or it cannot be written: what is done next says so
+        return True
+
+    # -- after a power loss -----------------------------------------------------------------------------------------
+
+    def is_known_boot(self, boot_id: str) -> bool:
+        """Say whether the store was tidied since the machine started."""
+        try:
+            with open(self._boot) as file:  # noqa: PTH123
+                return file.read() == boot_id
+        except FileNotFoundError:
+            return False
+
+    def note_boot(self, boot_id: str) -> None:
+        """Remember that the store was tidied since the machine started."""
+        self.write_file(self._boot, boot_id.encode())
+
+
+def _hexadecimal(digest: str) -> str:
+    """Return the digits of a digest: what names a file or a directory, so it is nothing else."""
+    match = _DIGEST.fullmatch(digest)
+    if match is None:
+        raise StoreError(digest, 'is no digest; one is "sha256:" and 64 hexadecimal digits')
+    return match[1]
+
+
+def _create_locked(path: str) -> int:
+    """Create a file that :meth:`Layout.sweep_files` leaves alone while the descriptor is open."""
+    while True:
+        fd = os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_CLOEXEC, PRIVATE_FILE)
+        try:
+            fcntl.flock(fd, fcntl.LOCK_EX)
+            if os.fstat(fd).st_nlink:
+                return fd
+        except BaseException:
+            os.close(fd)
+            raise
+        os.close(fd)  # a sweep came between the two calls and took it
+
+
+def _remove_with_others(parent: int, name: str) -> None:
+    """Remove a tree that other processes may be removing as well: they are in each other's way now and then."""
+    for attempts_left in range(ATTEMPTS - 1, -1, -1):
+        if _try_to_remove(parent, name, is_last=attempts_left == 0):
+            return
+
+
+def _try_to_remove(parent: int, name: str, *, is_last: bool) -> bool:
+    try:
+        native.remove_tree(parent, name)
+    except OSError as error:
+        if is_last or error.errno not in (errno.ENOENT, errno.ENOTEMPTY):
+            raise
+        try:
+            os.stat(name, dir_fd=parent, follow_symlinks=False)
+        except FileNotFoundError:
+            return True
+        return False
+    return True
+
+
+@contextmanager
+def explained(path: str) -> Iterator[None]:
+    """Turn what the kernel refuses in a block into a StoreError that names the path and what would do."""
+    try:
+        yield
+    except OSError as error:
+        raise StoreError(path, explain(error)) from error
 
 
 def sync_directory(path: str) -> None:

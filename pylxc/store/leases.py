@@ -1,7 +1,8 @@
 """Leases: what keeps unfinished work from being taken for rubbish.
 
-A lease is a row naming a process, a staging directory with a file that the process holds locked, and the layers that the
-work relies on. Invariant: while the process lives, nothing under its lease is removed; once it is gone, anybody may.
+A lease is a row naming a process, a staging directory with a file that the process holds locked, and the layers that
+the work relies on. A note is the row alone. Invariant: while the process lives, nothing under its lease is removed;
+once it is gone, anybody may; whoever finds a row of a process that is gone knows that the store has to be tidied.
 """
 
 from __future__ import annotations
@@ -9,16 +10,18 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import os
+import sqlite3
 from typing import TYPE_CHECKING
 
 from pylxc.errors import StoreError
 from pylxc.identity import ProcessIdentity, own_identity
-from pylxc.store.layout import explain
+from pylxc.store.layout import explained
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
     from pylxc.store.database import Database
+    from pylxc.store.layers import Layers
     from pylxc.store.layout import Layout
 
 
@@ -35,64 +38,110 @@ class Lease:
         """Return a new, empty directory for something to be made in."""
         self._staged += 1
         path = f"{self.directory}/{self._staged}"
-        try:
+        with explained(path):
             os.mkdir(path, 0o700)  # noqa: PTH102
-        except OSError as error:
-            raise StoreError(path, explain(error)) from error
         return path
 
     def protect(self, digests: Iterable[str]) -> None:
-        """Keep these layers while the lease lasts."""
-        with self._database.writing(durable=False) as connection:
-            connection.executemany("INSERT OR IGNORE INTO leased VALUES (?, ?)", [(self.id, one) for one in digests])
+        """Keep these layers while the lease lasts. Raises StoreError when one is not there."""
+        rows = [(self.id, digest) for digest in digests]
+        try:
+            with self._database.writing(durable=False) as connection:
+                connection.executemany("INSERT OR IGNORE INTO leased VALUES (?, ?)", rows)
+        except sqlite3.IntegrityError as error:
+            reason = "a layer was removed meanwhile; build or import the image again"
+            raise StoreError(self._database.path, reason) from error
 
 
 class Leases:
     """All leases of a store."""
 
-    def __init__(self, database: Database, layout: Layout) -> None:
+    def __init__(self, database: Database, layout: Layout, layers: Layers) -> None:
         self._database = database
         self._layout = layout
+        self._layers = layers
 
     @contextlib.contextmanager
     def take(self) -> Iterator[Lease]:
         """Give a lease for the length of a block; what was staged and not committed is discarded at its end."""
-        owner, name = own_identity(), os.urandom(8).hex()
+        name = os.urandom(8).hex()
         directory = f"{self._layout.root}/staging/{name}"
-        with self._database.writing(durable=False) as connection:
-            row = (name, owner.pid, owner.start_time, owner.boot_id)
-            connection.execute("INSERT INTO leases VALUES (?, ?, ?, ?)", row)
-        lock = -1
+        owner, lock = os.getpid(), -1
+        self._add(name, freeing=False)
         try:
-            try:
+            with explained(directory):
                 os.mkdir(directory, 0o700)  # noqa: PTH102
                 lock = os.open(f"{directory}/lock", os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600)
                 fcntl.flock(lock, fcntl.LOCK_EX)
-            except OSError as error:
-                raise StoreError(directory, explain(error)) from error
             yield Lease(name, directory, self._database)
         finally:
-            self._drop(name)
-            self._layout.discard([directory])
+            if os.getpid() == owner:  # a fork that leaves the block takes nothing from its parent
+                self._end(name, directory)
             if lock >= 0:
                 os.close(lock)
 
+    def _end(self, name: str, directory: str) -> None:
+        """End a lease. The staging goes first: on a full disk that makes room for the rest."""
+        try:
+            self._layout.discard([directory])
+        finally:
+            self._drop(name)
+
+    @contextlib.contextmanager
+    def noted(self, *, freeing: bool = False) -> Iterator[None]:
+        """Leave a note for the length of a block that changes files and rows together.
+
+        When this process is killed in it, the next one to open the store finds the note and tidies. ``freeing``: the
+        block removes something, so it must work on a full disk.
+        """
+        name, owner = os.urandom(8).hex(), os.getpid()
+        self._add(name, freeing=freeing)
+        try:
+            yield
+        finally:
+            if os.getpid() == owner:
+                self._drop(name)
+
+    def _add(self, name: str, *, freeing: bool) -> None:
+        owner = own_identity()
+        with self._database.writing(durable=False, freeing=freeing) as connection:
+            row = (name, owner.pid, owner.start_time, owner.boot_id)
+            connection.execute("INSERT INTO leases VALUES (?, ?, ?, ?)", row)
+
     def _drop(self, name: str) -> None:
-        with self._database.writing(durable=False) as connection:
+        """Remove a lease's row, after those of its layers that came to nothing: no image, no cache names them."""
+        keeps_layers = self._database.row("SELECT 1 FROM leased WHERE lease = ?", (name,)) is not None
+        # Durable where layers may go: their rows must not come back, after a power loss, when their trees are gone.
+        with self._database.writing(durable=keeps_layers, freeing=True) as connection:
+            layers = [row[0] for row in connection.execute("SELECT layer FROM leased WHERE lease = ?", (name,))]
+            connection.execute("DELETE FROM leased WHERE lease = ?", (name,))
+            orphans = self._layers.forget_orphans(connection, layers)
+            if not orphans:
+                connection.execute("DELETE FROM leases WHERE id = ?", (name,))
+                return
+        self._layers.clear(orphans)
+        with self._database.writing(durable=False, freeing=True) as connection:
             connection.execute("DELETE FROM leases WHERE id = ?", (name,))
 
+    def abandoned(self) -> list[str]:
+        """Return the leases and notes of processes that are gone."""
+        rows = self._database.rows("SELECT id, pid, start_time, boot_id FROM leases")
+        dead = [id for id, *owner in rows if not ProcessIdentity(*owner).is_alive()]  # noqa: A001
+        return [id for id in dead if not self._is_locked(id)]  # noqa: A001
+
+    def drop(self, names: Iterable[str]) -> None:
+        """Drop leases and notes of processes that are gone."""
+        for name in names:
+            self._drop(name)
+
     def sweep(self) -> None:
-        """Discard the staging of processes that are gone."""
+        """Discard the staging that belongs to no lease."""
         directory = f"{self._layout.root}/staging"
         present = os.listdir(directory)  # noqa: PTH208  read before the rows: a lease has its row first
-        rows = self._database.rows("SELECT id, pid, start_time, boot_id FROM leases")
-        dead = [row[0] for row in rows if not ProcessIdentity(*row[1:]).is_alive() and not self._is_locked(row[0])]
-        for name in dead:
-            self._drop(name)
-        alive = {row[0] for row in rows} - set(dead)
-        known = {row[0] for row in self._database.rows("SELECT id FROM leases")} | alive
-        strays = [f"{directory}/{name}" for name in present if name not in known and not name.startswith(".")]
-        self._layout.discard(strays)
+        if present:
+            known = {row[0] for row in self._database.rows("SELECT id FROM leases")}
+            strays = [name for name in present if name not in known and not name.startswith(".")]
+            self._layout.discard(f"{directory}/{name}" for name in strays)
 
     def _is_locked(self, name: str) -> bool:
         try:

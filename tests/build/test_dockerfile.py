@@ -9,8 +9,9 @@ import pickle
 import attrs
 import pytest
 
-from pylxc.build import dockerfile as ast
-from pylxc.build.dockerfile import Command, parse
+from pylxc.build import instructions as ast
+from pylxc.build.dockerfile import parse
+from pylxc.build.instructions import Command
 from pylxc.errors import DockerfileError, UnsupportedError
 
 ALL_NAMES = [

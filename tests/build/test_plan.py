@@ -6,11 +6,11 @@ from __future__ import annotations
 
 import attrs
 import pytest
-from pylxc.imageconfig import ImageConfig
 
 from pylxc.build.dockerfile import parse
 from pylxc.build.plan import DEFAULT_PATH, CopyStep, MetadataStep, RunStep, WorkdirStep, plan
 from pylxc.errors import DockerfileError, UnsupportedError
+from pylxc.imageconfig import ImageConfig
 
 
 def steps(text, base=None, **args):

@@ -33,7 +33,7 @@ LAYERS = (
 RANKS = {name: rank for rank, names in enumerate(LAYERS) for name in names.split()}
 
 # Against the direction, each inside a function: the classmethods of Image are the door to the builder.
-DOORS = {("image", "build.build"), ("image", "build.context")}
+DOORS = {("image", "build.build"), ("image", "build.imports")}
 
 # What only one layer may use, and who that is.
 RESERVED = {

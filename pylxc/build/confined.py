@@ -1,0 +1,147 @@
+"""Reads a directory that nobody vouches for without being led out of it.
+
+Hides the walk by descriptors and the links. Invariant: nothing outside the directory is opened through it, whatever
+links it holds or grows meanwhile.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import posixpath
+import stat
+from typing import IO, TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from types import TracebackType
+
+_LINK_LIMIT = 40  # as the kernel's (path_resolution(7))
+_OPEN_DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+
+
+class ContextError(ValueError):
+    """The context cannot give what a step asks for. Fields: ``path``, ``reason``. The executor names the step."""
+
+    def __init__(self, path: str, reason: str) -> None:
+        super().__init__(path, reason)
+        self.path = path
+        self.reason = reason
+
+    def __str__(self) -> str:
+        return f"{self.path}: {self.reason}"
+
+
+class ConfinedTree:
+    """A directory opened for reading. Every path is walked by descriptor, and no component may be a link.
+
+    Links are followed by :meth:`resolve` alone, which takes the root for "/" and for the parent of the root.
+    """
+
+    def __init__(self, root: str) -> None:
+        self.root = root
+        self._fd = os.open(root, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        # Files come in the order of their directories, so the last one opened is mostly the one needed.
+        self._last: tuple[str, int] = ("", self._fd)
+
+    def __enter__(self) -> ConfinedTree:  # noqa: PYI034  Self is not in Python 3.10
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, value: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self._forget()
+        os.close(self._fd)
+
+    def _forget(self) -> None:
+        if self._last[1] != self._fd:
+            os.close(self._last[1])
+        self._last = ("", self._fd)
+
+    def _directory(self, path: str) -> int:
+        """Give a descriptor of a directory, which stays this object's own."""
+        if path == self._last[0]:
+            return self._last[1]
+        fd = self._fd
+        for part in filter(None, path.split("/")):
+            try:
+                following = os.open(part, _OPEN_DIRECTORY, dir_fd=fd)
+            finally:
+                if fd != self._fd:
+                    os.close(fd)
+            fd = following
+        self._forget()
+        self._last = (path, fd)
+        return fd
+
+    def lstat(self, path: str) -> os.stat_result:
+        """Give a path's status; of a link, the link's own."""
+        parent, name = posixpath.split(path)
+        return os.stat(name or ".", dir_fd=self._directory(parent), follow_symlinks=False)
+
+    def readlink(self, path: str) -> str:
+        """Give a link's text."""
+        parent, name = posixpath.split(path)
+        return os.readlink(name, dir_fd=self._directory(parent))
+
+    def names(self, path: str) -> list[str]:
+        """Give the names in a directory, in byte order."""
+        return sorted(os.listdir(self._directory(path)), key=os.fsencode)  # noqa: PTH208  by descriptor
+
+    def open_file(self, path: str, stamp: tuple[int, int, int] | None = None) -> IO[bytes]:
+        """Open a regular file; with ``stamp``, only if it is still the file that had it."""
+        parent, name = posixpath.split(path)
+        stream = open_regular(name or ".", path, os.O_NOFOLLOW, self._directory(parent))
+        if stamp is not None and stamp_of(os.fstat(stream.fileno())) != stamp:
+            stream.close()
+            raise ContextError(path, "it changed while the build read it: let no one write to the context meanwhile")
+        return stream
+
+    def resolve(self, path: str) -> str:
+        """Follow the links in ``path`` inside the root; ".." stops at it. Raises ``OSError`` as ``open`` would."""
+        pending = [part for part in reversed(path.split("/")) if part not in ("", ".")]
+        done: list[str] = []
+        links = 0
+        while pending:
+            part = pending.pop()
+            if part == "..":
+                del done[-1:]
+                continue
+            current = "/".join((*done, part))
+            if not stat.S_ISLNK(self.lstat(current).st_mode):
+                done.append(part)
+                continue
+            links += 1
+            if links > _LINK_LIMIT:
+                raise OSError(errno.ELOOP, os.strerror(errno.ELOOP), path)
+            target = self.readlink(current)
+            if target.startswith("/"):
+                done.clear()
+            pending += [piece for piece in reversed(target.split("/")) if piece not in ("", ".")]
+        return "/".join(done)
+
+
+def open_regular(path: str, name: str, flags: int = 0, directory: int | None = None) -> IO[bytes]:
+    """Open a regular file; O_NONBLOCK keeps a FIFO from holding up the build. ``name`` is what errors call it."""
+    fd = os.open(path, flags | os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC, dir_fd=directory)
+    if not stat.S_ISREG(os.fstat(fd).st_mode):
+        os.close(fd)
+        raise ContextError(name, "not a regular file")
+    return os.fdopen(fd, "rb", buffering=0)
+
+
+def stamp_of(status: os.stat_result) -> tuple[int, int, int]:
+    """Give what tells whether a file is still the one that it was: inode, mtime and ctime (ns)."""
+    return status.st_ino, status.st_mtime_ns, status.st_ctime_ns
+
+
+@contextlib.contextmanager
+def readable(path: str) -> Iterator[None]:
+    """Make one kind of failure of whatever the kernel refuses while the tree is read."""
+    try:
+        yield
+    except OSError as error:
+        name = str(error.filename or "")
+        where = "" if path.endswith(name) else f" ({name})"
+        raise ContextError(path, f"cannot be read: {error.strerror}{where}") from error

@@ -1,0 +1,105 @@
+"""Makes images of one layer from what others made: archives and directories.
+
+Invariant: a layer's tree is written by the unpacker alone, from a directory as from an archive, so that both are held
+to the same rules; what fails leaves nothing behind.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+from typing import IO, TYPE_CHECKING, BinaryIO, cast
+
+from pylxc.build import times
+from pylxc.build.archives import open_archive
+from pylxc.errors import SpawnError, StoreError
+from pylxc.image import Image, check_tag
+from pylxc.imageconfig import History, ImageConfig, ImageDocument
+from pylxc.runtime import plan, transfer
+from pylxc.spec import this_platform
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from pylxc.engine import Engine
+
+# What the unpacker reports as an errno (csrc/helper/tar.h), in words.
+_REASONS = {
+    errno.EBADMSG: "is not a tar archive, is damaged, or ends too early; nothing was kept",
+    errno.EXDEV: "a name leads out of the archive with '..'; nothing was kept",
+    errno.EOPNOTSUPP: "an entry is of a kind that is not supported; nothing was kept",
+    errno.EFBIG: "unpacks to more than is allowed; nothing was kept",
+}
+
+
+def from_tar(
+    engine: Engine, source: str | os.PathLike[str] | IO[bytes], ref: str | None, config: ImageConfig | None
+) -> Image:
+    """See :meth:`pylxc.Image.from_tar`."""
+    name = os.fspath(source) if isinstance(source, (str, os.PathLike)) else str(getattr(source, "name", "the stream"))
+
+    def fill(directory: str) -> None:
+        try:
+            archive = open_archive(source)
+        except OSError as error:
+            raise StoreError(name, f"cannot be read: {error.strerror}") from error
+        with archive:
+            if not archive.peek(1):
+                raise StoreError(name, "is empty; give a tar archive of a root file system")
+            _unpack(engine, cast("BinaryIO", archive), directory, name)
+
+    return _make(engine, fill, ref, f"import of {os.path.basename(name)}", config)  # noqa: PTH119
+
+
+def from_directory(
+    engine: Engine, path: str | os.PathLike[str], ref: str | None, config: ImageConfig | None
+) -> Image:
+    """See :meth:`pylxc.Image.from_directory`."""
+    source = os.path.abspath(path)  # noqa: PTH100
+    if not os.path.isdir(source):  # noqa: PTH112
+        raise StoreError(source, "is not a directory; give the one that holds the root file system")
+
+    def fill(directory: str) -> None:
+        with transfer.packed(source, scaffold=engine.scaffold, flags=0) as stream:
+            _unpack(engine, stream, directory, source)
+
+    return _make(engine, fill, ref, f"import of {os.path.basename(source)}", config)  # noqa: PTH119
+
+
+def _unpack(engine: Engine, stream: BinaryIO, directory: str, name: str) -> None:
+    transfer.unpack(
+        lambda out: transfer.copy(stream, out),
+        scaffold=engine.scaffold,
+        directory=directory,
+        flags=plan.UNPACK_LAYER,
+        subject=name,
+    )
+
+
+def _make(
+    engine: Engine, fill: Callable[[str], None], ref: str | None, words: str, config: ImageConfig | None
+) -> Image:
+    """Make an image of one layer, whose tree ``fill`` writes into an empty directory."""
+    if ref is not None:
+        check_tag(ref)
+    with engine.store.leases.take() as lease:
+        staged = lease.stage()
+        tree = f"{staged}/tree"
+        begin = os.stat(staged).st_mtime_ns  # noqa: PTH116  by the file system's own clock
+        os.mkdir(tree, 0o755)  # noqa: PTH102
+        os.chmod(tree, 0o755)  # noqa: PTH101, S103  a root directory, whatever the umask
+        try:
+            fill(tree)
+            times.settle_alone(tree, begin)
+            layer = engine.commit_layer(lease, tree, words)
+        except SpawnError as error:
+            reason = _REASONS.get(error.errno, f"cannot be unpacked ({os.strerror(error.errno)}); nothing was kept")
+            raise StoreError(error.subject, reason) from error
+        document = ImageDocument(
+            config=config or ImageConfig(),
+            platform=this_platform(),
+            created=layer.created,
+            diff_ids=(layer.digest,),
+            history=(History(created=layer.created, created_by=words),),
+        )
+        return Image.of(engine, engine.store.images.add(document, ref, lease))

@@ -1,0 +1,215 @@
+"""The instructions of a Dockerfile, as values: what was written, not what it comes to.
+
+Invariant: every :class:`Word` and every instruction knows where in the file it stands, so that later stages can point
+at it.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import attrs
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from pylxc.build.lexer import LogicalLine
+    from pylxc.errors import DockerfileError
+
+BLANK = " \t\v\f\r"
+
+
+@attrs.frozen
+class Word:
+    """An operand as written, not expanded. ``offset`` is its place in the instruction's logical line."""
+
+    text: str
+    offset: int = attrs.field(default=0, eq=False)
+
+    def __str__(self) -> str:
+        return self.text
+
+
+@attrs.frozen
+class Command:
+    """What RUN, CMD and ENTRYPOINT take: a line for the shell (``shell``, one string) or an argument vector."""
+
+    argv: tuple[str, ...]
+    shell: bool
+
+
+@attrs.frozen(kw_only=True)
+class Instruction:
+    """What all instructions have. ``flags`` maps a flag's name without dashes to its values, in order."""
+
+    logical: LogicalLine = attrs.field(repr=False, eq=False)
+    start: int = attrs.field(default=0, repr=False, eq=False)
+    flags: Mapping[str, tuple[Word, ...]] = attrs.field(factory=dict, hash=False)
+
+    @property
+    def name(self) -> str:
+        """The instruction's name in upper case."""
+        return type(self).__name__.upper()
+
+    @property
+    def line(self) -> int:
+        """The line it begins on, from 1."""
+        return self.logical.locate(self.start)[0]
+
+    @property
+    def column(self) -> int:
+        """The column of its name, from 1."""
+        return self.logical.locate(self.start)[1]
+
+    @property
+    def end_line(self) -> int:
+        """The last line that belongs to it."""
+        return self.logical.pieces[-1].line
+
+    @property
+    def source(self) -> str:
+        """Its text as written, continuations joined."""
+        return self.logical.text.strip(BLANK)
+
+    def error(self, reason: str, offset: int | None = None) -> DockerfileError:
+        """Make an error that points at this instruction, or at an offset of its logical line."""
+        return self.logical.fault(reason, self.start if offset is None else offset)
+
+
+@attrs.frozen(kw_only=True)
+class From(Instruction):
+    """``FROM image [AS alias]``."""
+
+    image: Word
+    alias: str | None = None
+
+
+@attrs.frozen(kw_only=True)
+class Run(Instruction):
+    """``RUN command``."""
+
+    command: Command
+
+
+@attrs.frozen(kw_only=True)
+class Cmd(Instruction):
+    """``CMD command``."""
+
+    command: Command
+
+
+@attrs.frozen(kw_only=True)
+class Entrypoint(Instruction):
+    """``ENTRYPOINT command``."""
+
+    command: Command
+
+
+@attrs.frozen(kw_only=True)
+class Copy(Instruction):
+    """``COPY [--chown=] [--chmod=] source... destination``."""
+
+    sources: tuple[Word, ...]
+    destination: Word
+    chown: Word | None = None
+    chmod: Word | None = None
+
+
+@attrs.frozen(kw_only=True)
+class Add(Copy):
+    """``ADD``: a COPY that unpacks archives."""
+
+
+@attrs.frozen(kw_only=True)
+class Env(Instruction):
+    """``ENV name=value...``, or the older ``ENV name value``."""
+
+    pairs: tuple[tuple[Word, Word], ...]
+
+
+@attrs.frozen(kw_only=True)
+class Label(Instruction):
+    """``LABEL name=value...``."""
+
+    pairs: tuple[tuple[Word, Word], ...]
+
+
+@attrs.frozen(kw_only=True)
+class Arg(Instruction):
+    """``ARG name[=default]...``; a default of None is one that is not given."""
+
+    declarations: tuple[tuple[Word, Word | None], ...]
+
+
+@attrs.frozen(kw_only=True)
+class Workdir(Instruction):
+    """``WORKDIR path``."""
+
+    path: Word
+
+
+@attrs.frozen(kw_only=True)
+class User(Instruction):
+    """``USER user[:group]``."""
+
+    user: Word
+
+
+@attrs.frozen(kw_only=True)
+class Expose(Instruction):
+    """``EXPOSE port[-port][/protocol]...``."""
+
+    ports: tuple[Word, ...]
+
+
+@attrs.frozen(kw_only=True)
+class Volume(Instruction):
+    """``VOLUME path...``."""
+
+    paths: tuple[Word, ...]
+
+
+@attrs.frozen(kw_only=True)
+class Shell(Instruction):
+    """``SHELL ["program", "argument"...]``."""
+
+    argv: tuple[str, ...]
+
+
+@attrs.frozen(kw_only=True)
+class Stopsignal(Instruction):
+    """``STOPSIGNAL signal``."""
+
+    signal: Word
+
+
+@attrs.frozen(kw_only=True)
+class Maintainer(Instruction):
+    """``MAINTAINER author``, superseded by a label."""
+
+    author: Word
+
+
+@attrs.frozen
+class Stage:
+    """A FROM and what follows it."""
+
+    base: From
+    instructions: tuple[Instruction, ...]
+
+
+@attrs.frozen
+class Dockerfile:
+    """A whole file: ``directives``, the ARGs before the first FROM, the stages (one, in this version)."""
+
+    path: str
+    escape: str
+    directives: Mapping[str, str] = attrs.field(hash=False)
+    global_args: tuple[Arg, ...]
+    stages: tuple[Stage, ...]
+
+    @property
+    def instructions(self) -> tuple[Instruction, ...]:
+        """All instructions in the order of the file."""
+        staged = (one for stage in self.stages for one in (stage.base, *stage.instructions))
+        return (*self.global_args, *staged)

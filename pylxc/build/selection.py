@@ -1,0 +1,211 @@
+"""Which files of a context a COPY or an ADD means, and what becomes of them in the image.
+
+Hides wildcards, the ignore file's exceptions and the rules for what goes into which directory. Invariant: an entry's
+``source`` was in the context, and not excluded, when it was selected.
+
+Source: Dockerfile reference, COPY and ADD.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import posixpath
+import stat
+from typing import TYPE_CHECKING, Literal
+
+import attrs
+
+from pylxc.build.archives import is_archive_stream
+from pylxc.build.confined import ContextError, stamp_of
+from pylxc.build.ignore import PatternError, compile_glob
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from pylxc.build.confined import ConfinedTree
+    from pylxc.build.ignore import Ignore
+
+    Kind = Literal["file", "directory", "symlink", "fifo"]
+
+_WILDCARDS = "*?[\\"
+
+
+@attrs.frozen
+class Entry:
+    """One file to put into the image.
+
+    ``name`` is relative to :attr:`Selection.directory`; ``source`` is relative to the context and has no link in it;
+    ``mode`` are the permission bits, ``size`` bytes (0 unless a file), ``mtime`` whole seconds since the epoch,
+    ``target`` a symbolic link's text.
+    """
+
+    name: str
+    source: str
+    kind: Kind
+    mode: int
+    size: int
+    mtime: int
+    uid: int
+    gid: int
+    target: str = ""
+    # Tells whether the file is still the one that was selected: (inode, mtime, ctime), times in ns.
+    stamp: tuple[int, int, int] = attrs.field(default=(0, 0, 0), eq=False, repr=False)
+
+
+@attrs.frozen
+class Selection:
+    """What one COPY or ADD puts where.
+
+    ``entries`` are sorted by name, directories before what they hold; ``directory`` is the absolute directory in the
+    image that they are unpacked in; ``archives`` are the local archives that an ADD unpacks there afterwards.
+    """
+
+    entries: tuple[Entry, ...]
+    directory: str
+    archives: tuple[Entry, ...] = ()
+
+
+def by_name(entry: Entry) -> bytes:
+    """Give the key to sort entries by."""
+    return os.fsencode(entry.name)
+
+
+def matches(tree: ConfinedTree, ignore: Ignore, source: str) -> list[tuple[str, str]]:
+    """Find the (path as named, path without links) of all that one source operand means. Raises when there is none."""
+    # Joined to "/", no number of ".." leads above the root.
+    pattern = posixpath.normpath("/" + source).lstrip("/")
+    try:
+        named = _glob(tree, pattern) if any(char in pattern for char in _WILDCARDS) else [pattern]
+        found = []
+        hidden = False
+        for path in named:
+            resolved = tree.resolve(path)
+            if _visible(tree, ignore, path, resolved):
+                found.append((path, resolved))
+            else:
+                hidden = True
+    except PatternError as error:
+        raise ContextError(source, str(error)) from None
+    except OSError as error:
+        missing = error.errno in (errno.ENOENT, errno.ENOTDIR)
+        raise ContextError(source, "no such file in the context" if missing else f"{error.strerror}") from None
+    if not found:
+        reason = "excluded from the context by the ignore file" if hidden else "no file in the context matches"
+        raise ContextError(source, reason)
+    return found
+
+
+def _glob(tree: ConfinedTree, pattern: str) -> list[str]:
+    """Match component by component; names that begin with a dot match too.
+
+    Links are followed in the part before the first wildcard only, as Docker does: what a wildcard finds would
+    otherwise come twice, by the directory and by a link to it.
+    """
+    parts = pattern.split("/")
+    plain = next(index for index, part in enumerate(parts) if any(char in part for char in _WILDCARDS))
+    paths = [tree.resolve("/".join(parts[:plain]))]
+    for part in parts[plain:]:
+        expression = compile_glob(part, recursive=False)
+        following = []
+        for path in paths:
+            try:
+                names = tree.names(path)
+            except OSError as error:
+                if error.errno in (errno.ENOENT, errno.ENOTDIR, errno.ELOOP):
+                    continue  # a file or a link, which has nothing below it
+                raise
+            following += [posixpath.join(path, name) for name in names if expression.fullmatch(name)]
+        paths = following
+    return paths
+
+
+def _visible(tree: ConfinedTree, ignore: Ignore, named: str, resolved: str) -> bool:
+    """Tell whether a source is in the context: itself, or as an excluded directory that holds something included."""
+    if not any(path and ignore.excludes(path) for path in (named, resolved)):
+        return True
+    if not stat.S_ISDIR(tree.lstat(resolved).st_mode):
+        return False
+    return next(_walk(tree, ignore, resolved), None) is not None
+
+
+def _walk(tree: ConfinedTree, ignore: Ignore, top: str) -> Iterator[tuple[str, os.stat_result]]:
+    """Yield the included paths below ``top``; an excluded directory only after something in it is included."""
+    pending = [top]
+    waiting: dict[str, os.stat_result] = {}  # excluded directories that may yet be needed
+    while pending:
+        directory = pending.pop()
+        for name in tree.names(directory):
+            path = posixpath.join(directory, name)
+            status = tree.lstat(path)
+            is_directory = stat.S_ISDIR(status.st_mode)
+            if ignore.excludes(path):
+                if is_directory and not ignore.prunes(path):
+                    waiting[path] = status
+                    pending.append(path)
+                continue
+            parent = directory
+            while parent in waiting:
+                yield parent, waiting.pop(parent)
+                parent = posixpath.dirname(parent)
+            yield path, status
+            if is_directory:
+                pending.append(path)
+
+
+@attrs.define
+class Collector:
+    """Gathers the entries of one selection. Of two with one name the later wins, as if copied one after the other."""
+
+    ignore: Ignore
+    owner: tuple[int, int]
+    mode: int | None
+    entries: dict[str, Entry] = attrs.Factory(dict)
+    archives: list[Entry] = attrs.Factory(list)
+
+    def add_contents(self, tree: ConfinedTree, directory: str) -> bool:
+        """Add what a directory holds; say False when the path is not one."""
+        if not stat.S_ISDIR(tree.lstat(directory).st_mode):
+            return False
+        for path, status in _walk(tree, self.ignore, directory):
+            if not stat.S_ISSOCK(status.st_mode):  # a socket is nothing without the process that listens on it
+                self.add(tree, posixpath.relpath(path, directory or "."), path)
+        return True
+
+    def add_archive(self, tree: ConfinedTree, name: str, path: str) -> bool:
+        """Add an archive to be unpacked; say False when the path is not one."""
+        status = tree.lstat(path)
+        if not stat.S_ISREG(status.st_mode) or not is_archive_stream(tree.open_file(path)):
+            return False
+        self.archives.append(self._entry(name, path, status, "file", ""))
+        return True
+
+    def add(self, tree: ConfinedTree, name: str, path: str) -> None:
+        """Add one path under a name. Raises :class:`ContextError` for what cannot be copied."""
+        status = tree.lstat(path)
+        kind = _KINDS.get(stat.S_IFMT(status.st_mode))
+        if kind is None:
+            raise ContextError(path, "a device or a socket cannot be copied: list it in .dockerignore")
+        other = self.entries.get(name)
+        if other is not None and (other.kind == "directory") != (kind == "directory"):
+            raise ContextError(name, "one source has a file and another a directory of this name")
+        target = tree.readlink(path) if kind == "symlink" else ""
+        self.entries[name] = self._entry(name, path, status, kind, target)
+
+    def _entry(self, name: str, path: str, status: os.stat_result, kind: Kind, target: str) -> Entry:
+        mode = stat.S_IMODE(status.st_mode) if self.mode is None or kind == "symlink" else self.mode
+        size = status.st_size if kind == "file" else 0
+        mtime = int(status.st_mtime_ns // 1_000_000_000)
+        return Entry(name, path, kind, mode, size, mtime, *self.owner, target, stamp_of(status))
+
+    def sorted(self) -> tuple[Entry, ...]:
+        """Give the entries, directories before what they hold."""
+        return tuple(sorted(self.entries.values(), key=by_name))
+
+
+_KINDS: dict[int, Kind] = {
+    stat.S_IFREG: "file",
+    stat.S_IFDIR: "directory",
+    stat.S_IFLNK: "symlink",
+    stat.S_IFIFO: "fifo",
+}

@@ -1,0 +1,58 @@
+"""Gives the directories that a step passed through the times they would have on any machine.
+
+Putting a file somewhere makes its missing parents, and changes the time of the one it is put into. Both would make the
+layer of a COPY or a WORKDIR another one each time it is built. Invariant: a directory that was there keeps the time it
+had below, one that was made on the way has the time 0; what an archive or the context says of a time is never touched.
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+import time
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from pylxc.runtime.isolation import Tree
+
+
+def settle(tree: Tree, since: int) -> None:
+    """Reset the directories of the upper side whose time (ns since the epoch) lies between ``since`` and now.
+
+    Nothing may write to the tree meanwhile.
+    """
+    _settle(tree.upper, since, lambda path: _time_below(tree, path))
+
+
+def settle_alone(top: str, since: int) -> None:
+    """Do the same for a tree that lies on nothing."""
+    _settle(top, since, lambda _path: 0)
+
+
+def _settle(top: str, since: int, before: Callable[[str], int]) -> None:
+    until = time.time_ns()
+    for directory, _, _ in os.walk(top, onerror=_refuse, topdown=False):
+        if since <= os.lstat(directory).st_mtime_ns <= until:
+            ns = before(directory[len(top) :])
+            os.utime(directory, ns=(ns, ns), follow_symlinks=False)
+
+
+def _time_below(tree: Tree, path: str) -> int:
+    """Return the time (ns) of the directory that a path of the upper side lies on; 0 when it lies on none."""
+    lowers = list(tree.lowers)
+    if any(path == place or path.startswith(f"{place}/") for place in tree.passthrough):
+        lowers[-1] = ""  # the lowest layer only marks the place of the host's own directory
+    for lower in lowers:
+        try:
+            status = os.lstat(lower + path)
+        except (FileNotFoundError, NotADirectoryError):
+            continue
+        # A whiteout, or anything else that was replaced: what lies further down was not seen.
+        return status.st_mtime_ns if stat.S_ISDIR(status.st_mode) else 0
+    return 0
+
+
+def _refuse(error: OSError) -> None:
+    raise error

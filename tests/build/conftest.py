@@ -1,0 +1,33 @@
+"""A builder on a context and a store of the test's own."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+from building import Builder, Files
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    import pylxc
+
+
+@pytest.fixture(scope="session")
+def busybox_root(busybox_root: Path) -> Path:
+    """The shared root, enterable for all users: temporary directories are their owner's only."""
+    busybox_root.chmod(0o755)
+    return busybox_root
+
+
+@pytest.fixture
+def build(tmp_path: Path, engine: pylxc.Engine) -> Builder:
+    """Builds on an empty context; only "scratch" and "host" are there to build on."""
+    return Builder(Files(tmp_path / "context"), engine)
+
+
+@pytest.fixture
+def on_busybox(build: Builder, busybox: pylxc.Image) -> Builder:
+    """Builds with an image "busybox" in the store."""
+    assert busybox.refs == ("busybox:latest",)
+    return build

@@ -1,0 +1,118 @@
+"""Root file systems at the edges of what overlayfs takes, by the way of new kernels and by that of old ones."""
+
+from __future__ import annotations
+
+import errno
+import os
+
+import pytest
+from boxes import NOTHING, entries
+
+import pylxc
+from pylxc import engine as module
+from pylxc.runtime import isolation, native, process
+from pylxc.runtime import plan as p
+
+
+def output(tree: isolation.Tree, script: str) -> bytes:
+    """Run a script on a root file system, without anything else of a container."""
+    plan = p.Plan(clone_flags=isolation.NEWNS)
+    isolation.add_tree(plan, tree)
+    plan.add(p.PIVOT)
+    plan.add(p.EXEC, "/bin/sh", "-c", script)
+    reading, writing = os.pipe()
+    try:
+        child = native.spawn(plan, [-1, writing, -1, -1, -1])
+    except BaseException:
+        os.close(reading)
+        raise
+    finally:
+        os.close(writing)
+    try:
+        with os.fdopen(reading, "rb") as out:
+            return out.read()
+    finally:
+        process.finish(child)
+
+
+@pytest.fixture
+def busybox_lowers(box):
+    return box.engine.lowers([layer.digest for layer in box.engine.image("busybox").layers])[0]
+
+
+def layers(directory, count: int) -> tuple[str, ...]:
+    """Make layers with a file each, and one that all have; the topmost is number 0."""
+    made = []
+    for number in range(count):
+        path = directory / f"odd: na,me\\{number}"
+        path.mkdir(parents=True)
+        (path / f"file{number}").write_text("")
+        (path / "top").write_text(f"{number}\n")
+        made.append(str(path))
+    return tuple(made)
+
+
+@pytest.mark.parametrize(("joined", "count"), [(False, 2), (False, 300), (True, 2), (True, 150)])
+def test_many_layers_of_odd_names(box, busybox_lowers, tmp_path, joined, count):
+    tree = isolation.Tree(
+        lowers=(*layers(tmp_path, count), *busybox_lowers), scaffold=box.engine.scaffold, joined=joined
+    )
+    assert output(tree, "cat /top; ls / | grep -c file; touch /x 2>/dev/null || echo ro") == b"0\n%d\nro\n" % count
+
+
+@pytest.mark.parametrize("joined", [False, True])
+def test_a_writable_side(box, busybox_lowers, tmp_path, joined):
+    tree = isolation.Tree(
+        lowers=busybox_lowers,
+        scaffold=box.engine.scaffold,
+        upper=str(tmp_path / "upper"),
+        work=str(tmp_path / "work"),
+        joined=joined,
+    )
+    isolation.prepare_upper(tree)
+    assert output(tree, "echo new > /new; rm /etc/passwd; ls /etc") == b"group\nhostname\nhosts\nresolv.conf\n"
+    assert (tmp_path / "upper/new").read_text() == "new\n"
+    assert os.stat(tmp_path / "upper/etc/passwd").st_rdev == 0  # noqa: PTH116  a whiteout
+
+
+@pytest.mark.parametrize("joined", [False, True])
+def test_whole_containers_in_both_ways(box, monkeypatch, joined):
+    """The way of old kernels, forced: what the engine does below Linux 6.5."""
+    real = module.kernel_is
+    monkeypatch.setattr(module, "kernel_is", lambda *version: real(*version) and not (joined and version >= (6, 5)))
+    tree = box.create("true", remove=True)
+    assert tree._tree().joined is joined
+    tree.remove()
+    script = "echo written > /file; echo too > /usr/file && cat /file /usr/file"
+    for image in ("busybox", "host"):
+        place = "/usr" if image == "host" else "/tmp"
+        assert box.sh(script.replace("/usr", place), image=image).text == "written\ntoo\n"
+        assert box.sh("touch /x 2>/dev/null || echo ro", image=image, read_only=True).text == "ro\n"
+        with box.start("sleep", "100", image=image) as container:
+            assert container.exec(["sh", "-c", script.replace("/usr", place)]).text == "written\ntoo\n"
+
+
+@pytest.mark.parametrize("joined", [False, True])
+def test_a_layer_that_is_gone(box, busybox_lowers, tmp_path, joined):
+    tree = isolation.Tree(lowers=(str(tmp_path / "gone"), *busybox_lowers), scaffold=box.engine.scaffold, joined=joined)
+    with pytest.raises(pylxc.SpawnError) as caught:
+        output(tree, "true")
+    assert (caught.value.stage, caught.value.errno) == ("root", errno.ENOENT)
+
+
+def test_more_layers_than_the_old_way_takes(box, busybox_lowers, tmp_path):
+    lowers = (*layers(tmp_path, 300), *busybox_lowers)
+    tree = isolation.Tree(lowers=lowers, scaffold=box.engine.scaffold, joined=True)
+    with pytest.raises(pylxc.SpawnError) as caught:
+        output(tree, "true")
+    assert (caught.value.stage, caught.value.errno) == ("root", errno.E2BIG)
+
+
+def test_a_store_that_lies_deep(busybox_root, tmp_path):
+    engine = pylxc.Engine(tmp_path / ("d" * 120) / ("e" * 120) / "store")
+    image = pylxc.Image.from_directory(busybox_root, engine=engine)
+    for found in (image, "host"):
+        assert pylxc.run(found, ["sh", "-c", "echo fine > /tmp/x && cat /tmp/x"], engine=engine).text == "fine\n"
+    with pylxc.start(image, ["sleep", "100"], engine=engine) as container:
+        assert container.exec(["echo", "fine"]).text == "fine\n"
+    assert entries(engine) == NOTHING

@@ -1,0 +1,111 @@
+"""The helper built against libc with the address and undefined-behaviour sanitizers, doing all that it does for real.
+
+A finding ends the process that had it, so whatever was under way fails; the monitor's findings are read from files.
+"""
+
+from __future__ import annotations
+
+import os
+import random
+import subprocess
+from pathlib import Path
+
+import pytest
+
+import pylxc
+from pylxc.runtime import native
+
+SOURCES = Path(__file__).parents[2] / "csrc/helper"
+FLAGS = ("-std=gnu11", "-g", "-O1", "-DPYLXC_HOSTED", "-fsanitize=address,undefined", "-fno-sanitize-recover=all")
+OPTIONS = """
+const char *__asan_default_options(void);
+const char *__ubsan_default_options(void);
+const char *__asan_default_options(void) { return "detect_leaks=0:abort_on_error=0:exitcode=99:log_path=%s/report"; }
+const char *__ubsan_default_options(void) { return "halt_on_error=1:log_path=%s/report"; }
+"""
+
+
+@pytest.fixture(scope="module")
+def sanitized(tmp_path_factory):
+    """Build the helper with sanitizers; returns it and the directory of its reports."""
+    place = tmp_path_factory.mktemp("sanitized")
+    (place / "options.c").write_text(OPTIONS.replace("%s", str(place)))
+    sources = [str(path) for path in sorted(SOURCES.glob("*.c"))]
+    subprocess.run(["gcc", *FLAGS, "-o", place / "helper", *sources, place / "options.c"], check=True)
+    return place
+
+
+@pytest.fixture
+def helper(sanitized, monkeypatch, box):
+    """Let this process use it, and look for reports at the end."""
+    monkeypatch.setattr(native, "HELPER_PATH", str(sanitized / "helper"))
+    monkeypatch.setattr(native, "_helper_fd", -1)
+    yield box
+    assert os.fstat(native._helper_fd).st_size == (sanitized / "helper").stat().st_size  # it was really this one
+    os.close(native._helper_fd)
+    assert {path.name: path.read_text() for path in sanitized.glob("report*")} == {}
+
+
+def test_a_run_with_everything(helper, tmp_path):
+    options = {
+        "volumes": {tmp_path: "/a/deep/place:ro"},
+        "tmpfs": ["/t"],
+        "sysctls": {"net.ipv4.ip_forward": "1"},
+        "ulimits": {"nofile": 100},
+        "devices": ["/dev/zero:/dev/again"],
+        "extra_hosts": {"db": "10.0.0.1"},
+        "user": "nobody",
+        "workdir": "/made/for/it",
+    }
+    data = random.Random(3).randbytes(1 << 20)
+    for image in ("busybox", "host"):
+        assert helper.run("cat", image=image, input=data, **options).stdout == data
+        assert helper.sh("id -u; pwd", image=image, read_only=True, **options).text == "65534\n/made/for/it\n"
+
+
+def test_starts_that_fail(helper):
+    for stage, options in (
+        ("exec", {"entrypoint": ["no-such"]}),
+        ("user", {"user": "no-such:group"}),
+        ("mount", {"volumes": {"/no/such": "/in"}}),
+        ("workdir", {"workdir": "/etc/passwd"}),
+    ):
+        with pytest.raises(pylxc.SpawnError) as caught:
+            helper.run("true", **options)
+        assert caught.value.stage == stage
+
+
+def test_the_life_of_a_container(helper):
+    script = "trap 'echo bye; exit 3' TERM; seq 1 20000; head -c 200000 /dev/zero; echo; echo ready; "
+    script += "while :; do sleep 0.01; done"
+    with helper.start("sh", "-c", script) as container:
+        container.wait_ready(log="ready", timeout=20)
+        assert container.exec(["sh", "-c", "cat; id -G"], input=b"in ", user="nobody").text == "in 65534\n"
+        container.stop(timeout=20)
+        assert container.wait() == 3
+        lines = [line.data for line in container.logs()]
+        assert (lines[0], lines[19999], len(lines[20000]), lines[-1]) == (b"1\n", b"20000\n", 200001, b"bye\n")
+
+
+def test_layers_go_in_and_out(helper, busybox_root):
+    image = pylxc.Image.from_directory(busybox_root, "sanitized", engine=helper.engine)
+    assert [layer.digest for layer in image.layers] == [layer.digest for layer in helper.engine.image("busybox").layers]
+    image.untag("sanitized")
+
+
+def test_a_user_database_of_junk(helper, tmp_path):
+    bits = random.Random(4)
+    for number in range(20):
+        alphabet = b"root:x:0\n,," + bytes([bits.randrange(256)])
+        (tmp_path / "passwd").write_bytes(bytes(bits.choice(alphabet) for _ in range(number * 100)))
+        try:
+            helper.run("true", user="root", volumes={tmp_path / "passwd": "/etc/passwd"})
+        except pylxc.SpawnError as error:
+            assert error.stage == "user"  # noqa: PT017  one of two outcomes
+
+
+def test_it_bites(tmp_path):
+    """A read past the end, built the same way, is found."""
+    (tmp_path / "bad.c").write_text("int main(int n, char **v) { char a[4] = {0}; (void)v; return a[n + 3]; }")
+    subprocess.run(["gcc", *FLAGS, "-w", "-o", tmp_path / "bad", tmp_path / "bad.c"], check=True)
+    assert subprocess.run([tmp_path / "bad"], check=False, capture_output=True).returncode != 0

@@ -1,0 +1,60 @@
+"""Devices: those that are given work, none can be made, and the host's nodes cannot be changed from inside."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from pathlib import Path
+
+import pytest
+
+import pylxc
+
+
+def test_nodes_that_a_containers_root_makes_open_nothing(box, tmp_path):
+    places = ("/", "/dev", "/dev/shm", "/tmp", "/bind", "/t")
+    script = "for d in $PLACES; do mknod $d/mine c 1 5 || echo no mknod; head -c 1 $d/mine | wc -c; done"
+    options = {"volumes": {tmp_path: "/bind"}, "tmpfs": ["/t"], "env": {"PLACES": " ".join(places)}}
+    result = box.sh(script, **options)
+    assert result.text == "0\n" * len(places)
+    assert result.stderr.count(b"Permission denied") == len(places)
+    # In an exec as well; and on the host itself such a node does open: it bites.
+    with box.start("sleep", "100", **options) as container:
+        assert container.exec(["sh", "-c", "mknod /x c 1 5; head -c 1 /x | wc -c"]).text == "0\n"
+    with (tmp_path / "mine").open("rb") as mine:
+        assert mine.read(1) == b"\0"
+    (tmp_path / "mine").unlink()
+
+
+def test_a_node_in_the_image_opens_nothing(box, busybox_root, tmp_path):
+    tree = tmp_path / "tree"
+    subprocess.run(["cp", "-a", busybox_root, tree], check=True)
+    os.mknod(tree / "zero", 0o20666, os.makedev(1, 5))
+    image = pylxc.Image.from_directory(tree, engine=box.engine)
+    result = box.sh("head -c 1 /zero", image=image, check=False)
+    assert (result.stdout, b"Permission denied" in result.stderr) == (b"", True)
+
+
+@pytest.mark.parametrize("name", ["null", "zero", "full", "random", "urandom", "tty"])
+def test_the_hosts_nodes_cannot_be_changed(box, name):
+    """Their inodes are the host's: a container's root must not close /dev/null to the rest of the machine."""
+    path = Path("/dev", name)
+    before = path.stat()
+    script = f"chmod 000 /dev/{name}; chown 1:1 /dev/{name}; touch -t 200101010000 /dev/{name}; rm -f /dev/{name}; true"
+    box.sh(script)
+    box.sh(script, devices=[f"/dev/{name}:/dev/again"])
+    box.sh(script.replace(f"/dev/{name}", "/dev/again"), devices=[f"/dev/{name}:/dev/again"])
+    after = path.stat()
+    assert [getattr(after, key) for key in ("st_mode", "st_uid", "st_gid", "st_ino", "st_ctime_ns")] == [
+        getattr(before, key) for key in ("st_mode", "st_uid", "st_gid", "st_ino", "st_ctime_ns")
+    ]
+
+
+def test_block_devices_of_the_host_are_not_there(box):
+    assert box.sh("ls -l /dev | grep -c '^b'", check=False).text == "0\n"
+
+
+def test_a_terminal_of_the_callers_is_not_the_payloads(box):
+    """A session of its own, so no controlling terminal: nothing can be pushed into the caller's (TIOCSTI)."""
+    result = box.sh("echo x > /dev/tty", check=False)
+    assert b"No such device" in result.stderr

@@ -1,0 +1,349 @@
+"""What a kill, a full disk, a read-only disk or a damaged file do to a store: nothing that the next one cannot mend.
+
+The kills are the kernel's (strace -e inject), the disks are real ones of a few megabytes.
+"""
+
+# ruff: noqa: PTH208  names are enough
+
+from __future__ import annotations
+
+import os
+import signal
+import sqlite3
+import subprocess
+import sys
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+
+import pylxc
+
+PROGRAM = Path(__file__).with_name("crash_program.py")
+REPOSITORY = Path(__file__).resolve().parents[2]
+ENVIRONMENT = {**os.environ, "PYTHONPATH": str(REPOSITORY)}
+TIMEOUT = 60  # s
+
+
+# -- kills
+
+
+def run_killed(call: str, number: int, *arguments: Path) -> int:
+    """Run the program with SIGKILL at its nth call of a kind; returns its exit status."""
+    inject = f"inject={call}:signal=KILL:when={number}"
+    command = [
+        "strace",
+        "-qq",
+        "-o",
+        "/dev/null",
+        "-e",
+        f"trace={call}",
+        "-e",
+        inject,
+        sys.executable,
+        PROGRAM,
+        *arguments,
+    ]
+    done = subprocess.run(command, env=ENVIRONMENT, capture_output=True, timeout=TIMEOUT, check=False)
+    assert done.returncode in (0, -signal.SIGKILL, 128 + signal.SIGKILL), done.stderr.decode()
+    return done.returncode
+
+
+def acknowledged(log: Path) -> tuple[dict[str, str], str, str]:
+    """What the program wrote down: tags, the image that is being removed, the one that was."""
+    tags: dict[str, str] = {}
+    removing = removed = ""
+    for line in log.read_text().splitlines() if log.exists() else ():
+        what, *words = line.split()
+        if what == "tagged":
+            tags[words[0]] = words[1]
+        elif what == "untagged":
+            del tags[words[0]]
+        elif what == "removing":
+            removing = words[0]
+        else:
+            removed = words[0]
+    return tags, removing, removed
+
+
+# Every number up to the last one was tried; a handful of each call is kept.
+KILLS = [
+    *[("rename", number) for number in (1, 3, 4, 5, 6, 8, 13, 17, 20)],
+    *[("fsync", number) for number in (4, 7, 15, 24)],
+    *[("fdatasync", number) for number in (1, 5, 11)],
+    *[("unlink", number) for number in (1, 2)],
+    *[("unlinkat", number) for number in (4, 8, 12)],
+    *[("mkdir", number) for number in (9, 20)],
+    *[("pwrite64", number) for number in (40, 90, 130)],
+    ("syncfs", 2),
+]
+
+
+@pytest.mark.parametrize(("call", "number"), KILLS)
+def test_a_kill_loses_nothing_acknowledged_and_leaves_nothing_half_made(call, number, tmp_path, tree, check_whole):
+    root, log = tmp_path / "store", tmp_path / "log"
+    assert run_killed(call, number, root, tree(file="content"), log) != 0, "the call never came: the numbers are wrong"
+
+    check_whole(root)
+    tags, removing, removed = acknowledged(log)
+    engine = pylxc.Engine(root)
+    for ref, expected in tags.items():
+        found = pylxc.Image.get(ref, engine=engine).id
+        next_moves = [move.old for move in pylxc.Image.log(ref, engine=engine) if move.new == found]
+        assert found == expected or expected in next_moves, (
+            "the tag is where it was put, or one unacknowledged move further"
+        )
+    present = {image.id for image in pylxc.Image.list(engine=engine)}
+    assert set(tags.values()) - {removing} <= present
+    assert removed not in present
+    # And the store goes on from there.
+    assert run_killed("rename", 1000, root, tree(file="more"), tmp_path / "log2") == 0
+
+
+def test_a_killed_build_and_import_are_tidied_by_a_process_that_opens_the_store_later(tmp_path, check_whole):
+    root = tmp_path / "store"
+    ready, write = os.pipe()
+    pid = os.fork()
+    if pid == 0:
+        engine = pylxc.Engine(root)
+        with engine.store.leases.take() as lease:
+            staged = Path(lease.stage())
+            (staged / "half").write_text("half")
+            engine.commit_layer(lease, str(staged), "half an import")
+            Path(lease.stage(), "more").write_text("more")
+            os.write(write, b"!")
+            signal.pause()
+    os.read(ready, 1)
+    os.close(ready)
+    os.close(write)
+    # While it lives, nothing of it is touched by others.
+    engine = pylxc.Engine(root)
+    assert len(os.listdir(root / "layers")) == 1
+    assert len(os.listdir(root / "staging")) == 1
+    engine.store.layers.remove_unused(["sha256:" + os.listdir(root / "layers")[0]])
+    assert len(os.listdir(root / "layers")) == 1
+    os.kill(pid, signal.SIGKILL)
+    os.waitpid(pid, 0)
+    check_whole(root)
+    assert os.listdir(root / "layers") == []
+
+
+def test_rubbish_of_a_power_loss_is_removed_after_the_next_boot(tmp_path, tree, check_whole):
+    engine = pylxc.Engine(tmp_path / "store")
+    image = pylxc.Image.from_directory(tree(file="content"), "app", engine=engine)
+    (engine.root / "layers" / ("0" * 64)).mkdir()
+    (engine.root / "oci/blobs/sha256" / ("0" * 64)).write_bytes(b"")
+    (engine.root / "oci/index.json").write_bytes(b"")
+    (engine.root / "boot").write_text("the boot before")
+    check_whole(engine.root)
+    assert pylxc.Image.get("app", engine=pylxc.Engine(engine.root)) == image
+
+
+# -- disks
+
+
+@pytest.fixture
+def disk(tmp_path):
+    """Where :func:`run_on_disk` mounts a small file system, in a mount namespace of its own."""
+    return tmp_path / "disk"
+
+
+def run_on_disk(
+    disk: Path, program: str, *arguments: Path, kind: str = "tmpfs", size: str = "2M", after: str = ""
+) -> str:
+    """Run a Python program in a private mount namespace with a small disk; returns what it printed.
+
+    The program finds the disk as ``disk``; ``after`` are shell words between mounting and running.
+    """
+    disk.mkdir(exist_ok=True)
+    if kind == "tmpfs":
+        mount = f"mount -t tmpfs -o size={size} tmpfs {disk}"
+    else:
+        image = disk.with_suffix(".img")
+        mount = f"truncate -s {size} {image} && mkfs.ext4 -q -m 0 {image} && mount -o loop {image} {disk}"
+    header = f"import os, sys, pylxc\nfrom pathlib import Path\ndisk = Path({str(disk)!r})\narguments = sys.argv[1:]\n"
+    command = ["unshare", "-m", "--propagation", "private", "sh", "-ec", f'{mount}\n{after}\nexec "$@"', "sh"]
+    done = subprocess.run(
+        [*command, sys.executable, "-c", header + program, *arguments],
+        env=ENVIRONMENT,
+        capture_output=True,
+        timeout=TIMEOUT,
+        check=False,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+FULL = """
+def fill(but=0):
+    with open(disk / "ballast", "wb", buffering=0) as file:
+        try:
+            while True:
+                file.write(bytes(4096))
+        except OSError:
+            pass
+        if but:
+            file.truncate(file.tell() - but)
+
+def refused(call):
+    try:
+        call()
+    except pylxc.StoreError as error:
+        assert "full" in str(error), str(error)
+    else:
+        raise AssertionError("there was room")
+
+def whole(engine):
+    for name in ("staging", "trash"):
+        assert os.listdir(engine.root / name) == [], (name, os.listdir(engine.root / name))
+    images = pylxc.Image.list(engine=engine)
+    digests = {layer.digest.removeprefix("sha256:") for image in images for layer in image.layers}
+    assert set(os.listdir(engine.root / "layers")) == digests
+    assert len(os.listdir(engine.root / "oci/blobs/sha256")) == 2 * len(images)
+
+engine = pylxc.Engine(disk / "store")
+"""
+
+
+@pytest.mark.parametrize("kind", ["tmpfs", "ext4"])
+def test_a_full_disk_refuses_an_import_and_keeps_nothing_of_it(kind, disk, tree):
+    program = (
+        FULL
+        + """
+small = pylxc.Image.from_directory(arguments[0], "small", engine=engine)
+refused(lambda: pylxc.Image.from_directory(arguments[1], "big", engine=engine))
+whole(engine)
+assert [image.refs for image in pylxc.Image.list(engine=engine)] == [("small:latest",)]
+whole(pylxc.Engine(engine.root))
+"""
+    )
+    size = "2M" if kind == "tmpfs" else "6M"
+    run_on_disk(disk, program, tree(file="x"), tree(file="x" * (6 << 20)), kind=kind, size=size)
+
+
+@pytest.mark.parametrize("kind", ["tmpfs", "ext4"])
+def test_an_image_can_be_removed_on_a_full_disk_by_a_new_process(kind, disk, tree):
+    program = (
+        FULL
+        + """
+import subprocess
+for name, directory in zip(("one", "two"), arguments):
+    pylxc.Image.from_directory(directory, name, engine=engine)
+fill()
+for name in ("one", "two"):  # a new process each, as `pylxc rmi` is
+    words = f"import pylxc; e = pylxc.Engine({str(engine.root)!r}); pylxc.Image.get({name!r}, engine=e).remove()"
+    subprocess.run([sys.executable, "-c", words], check=True)
+assert pylxc.Image.list(engine=engine) == []
+whole(engine)
+"""
+    )
+    size = "2M" if kind == "tmpfs" else "6M"
+    run_on_disk(disk, program, tree(file="one"), tree(file="two"), kind=kind, size=size)
+
+
+@pytest.mark.parametrize("left", range(0, 160, 20))
+def test_whatever_space_is_left_an_import_succeeds_or_leaves_nothing(left, disk, tree):
+    program = (
+        FULL
+        + f"""
+pylxc.Image.from_directory(arguments[0], "small", engine=engine)
+fill({left} << 10)
+before = {{image.id for image in pylxc.Image.list(engine=engine)}}
+try:
+    made = pylxc.Image.from_directory(arguments[1], "other", engine=engine)
+except pylxc.StoreError as error:
+    assert "full" in str(error), str(error)
+    assert {{image.id for image in pylxc.Image.list(engine=engine)}} == before
+    print("refused")
+else:
+    made.remove()
+    print("made")
+whole(engine)
+pylxc.Image.get("small", engine=engine).remove()
+whole(engine)
+"""
+    )
+    said = run_on_disk(disk, program, tree(file="one"), tree(file="two")).strip()
+    assert said == ("refused" if left == 0 else said)
+
+
+def test_a_new_store_on_a_full_disk_is_refused_with_one_clear_error(disk):
+    program = (
+        FULL
+        + """
+fill()
+refused(lambda: engine.store)
+"""
+    )
+    run_on_disk(disk, program)
+
+
+def test_a_container_can_be_removed_on_a_full_disk(disk, tree):
+    program = (
+        FULL
+        + """
+image = pylxc.Image.from_directory(arguments[0], "one", engine=engine)
+container = pylxc.create("one", ["x"], engine=engine)
+fill()
+container.remove()
+assert os.listdir(engine.root / "containers") == []
+refused(lambda: [pylxc.create("one", ["x"], engine=engine) for _ in range(1000)])
+"""
+    )
+    run_on_disk(disk, program, tree(file="one"))
+
+
+@pytest.mark.parametrize("made_before", [False, True])
+def test_a_read_only_disk_is_refused_with_one_clear_error(made_before, disk):
+    root = disk / "store"
+    make = f"{sys.executable} -c 'import pylxc; pylxc.Engine(\"{root}\").store'\n" if made_before else ""
+    program = """
+try:
+    pylxc.Image.list(engine=pylxc.Engine(disk / "store"))
+except pylxc.StoreError as error:
+    assert str(disk / "store") in str(error) and "PYLXC_ROOT" in str(error), str(error)
+else:
+    raise AssertionError
+"""
+    run_on_disk(disk, program, after=f"{make}mount -o remount,ro {disk}")
+
+
+# -- what lies at the path
+
+
+def refusal(root: Path) -> str:
+    with pytest.raises(pylxc.StoreError) as caught:
+        pylxc.Image.list(engine=pylxc.Engine(root))
+    assert str(root) in caught.value.path
+    return str(caught.value)
+
+
+def test_a_path_that_is_a_file_is_refused(tmp_path):
+    (tmp_path / "file").write_text("mine")
+    assert "is not a directory" in refusal(tmp_path / "file")
+    assert "not a directory" in refusal(tmp_path / "file/below")
+    assert (tmp_path / "file").read_text() == "mine"
+
+
+def test_a_newer_schema_is_refused_and_left_alone(tmp_path):
+    root = tmp_path / "store"
+    assert pylxc.Image.list(engine=pylxc.Engine(root)) == []
+    with closing(sqlite3.connect(root / "pylxc.db")) as index:
+        index.execute("PRAGMA user_version=99")
+    assert "newer pylxc (schema 99)" in refusal(root)
+    with closing(sqlite3.connect(root / "pylxc.db")) as index:
+        assert index.execute("PRAGMA user_version").fetchone() == (99,)
+
+
+@pytest.mark.parametrize(
+    "damage", [lambda _: b"not a database at all" * 1000, lambda old: old[:4096] + bytes(len(old) - 4096)]
+)
+def test_a_damaged_index_is_reported(damage, tmp_path):
+    root = tmp_path / "store"
+    make = f"import pylxc; pylxc.Image.scratch(engine=pylxc.Engine({str(root)!r}))"
+    subprocess.run([sys.executable, "-c", make], env=ENVIRONMENT, timeout=TIMEOUT, check=True)
+    assert not (root / "pylxc.db-wal").exists()
+    index = root / "pylxc.db"
+    index.write_bytes(damage(index.read_bytes()))
+    assert "is damaged" in refusal(root)

@@ -1,0 +1,149 @@
+"""Where a store cannot be, or cannot grow: one clear error, and what was there stays whole."""
+
+import os
+import stat
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from stores import add_image, add_layer, close, container, document, names, problems
+
+from pylxc.errors import StoreError
+from pylxc.store import Store, layout
+
+MOUNT = 'set -e; mount -t tmpfs -o size="$1",mode=700 tmpfs "$2"; shift 2; exec "$@"'
+LIMIT = 120  # s
+
+
+def on_a_disk(size, place, function):
+    """Run a function of this file on a file system of this size, in a mount namespace and a process of its own."""
+    if os.geteuid() != 0:
+        pytest.skip("mounting needs root: run the tests as root")
+    place.mkdir()
+    program = f"import sys; sys.path[:0] = sys.argv[2:]; import {__name__}; {__name__}.{function.__name__}(sys.argv[1])"
+    python = [sys.executable, "-W", "error", "-c", program, str(place), *sys.path]
+    command = ["unshare", "--mount", "--propagation", "private", "sh", "-c", MOUNT, "sh", size, str(place), *python]
+    done = subprocess.run(command, check=False, capture_output=True, text=True, timeout=LIMIT)
+    assert (done.returncode, done.stderr) == (0, ""), done.stderr
+    assert list(place.iterdir()) == []
+
+
+def fill(disk, leave=0):
+    """Fill a file system but for so many bytes."""
+    filler = Path(disk, "filler")
+    filler.unlink(missing_ok=True)
+    free = os.statvfs(disk)
+    with filler.open("wb") as file:
+        os.posix_fallocate(file.fileno(), 0, max(free.f_bavail * free.f_frsize - leave, 1))
+
+
+def expect_whole(root):
+    found = problems(root)
+    if found:  # pytest does not explain assertions in another process
+        raise AssertionError(found)
+
+
+def expect_full(work):
+    with pytest.raises(StoreError, match=r"the disk is full.*removing images"):
+        work()
+
+
+def add_large(store, ref):
+    """Add an image of one empty file and a large configuration: all that needs space is the store's own work."""
+    with store.leases.take() as lease:
+        layer = add_layer(store, lease, "")
+        return store.images.add(document(layer.digest, labels={"large": "x" * 20_000}), ref, lease)
+
+
+def grow_at_every_fill(disk):
+    root = Path(disk, "store")
+    store = Store(root)
+    kept = add_image(store, "kept", "kept")
+    refused = 0
+    for pages in range(100):
+        fill(disk, pages * 4096)
+        try:
+            image = add_large(store, "new")
+        except StoreError as error:
+            if "the disk is full" not in error.reason:
+                raise
+            refused += 1
+        else:
+            store.containers.add(container(image.id, "box"))
+            store.containers.remove(store.containers.get("box").id)
+            store.images.remove(image.id)
+        expect_whole(root)
+        if store.images.list() != [kept]:
+            raise AssertionError(store.images.list())
+    if not 3 < refused < 97:
+        raise AssertionError(refused)
+
+
+def test_growing_on_a_full_disk_leaves_nothing_half_made(tmp_path):
+    on_a_disk("8m", tmp_path / "disk", grow_at_every_fill)
+
+
+def free_a_full_disk(disk):
+    root = Path(disk, "store")
+    store = Store(root)
+    images = [add_large(store, "large"), add_image(store, "small", "one")]
+    store.containers.add(container(images[1].id, "box"))
+    close(store)
+    fill(disk)
+    store = Store(root)
+    fill(disk)
+    expect_full(lambda: add_large(store, "more"))
+    store.containers.remove(store.containers.get("box").id)
+    fill(disk)
+    store.images.untag("large")
+    for image in images:
+        fill(disk)
+        store.images.remove(image.id)
+    expect_whole(root)
+    if store.images.list() or names(root / "layers"):
+        raise AssertionError(store.images.list())
+
+
+def test_removing_needs_no_space(tmp_path):
+    on_a_disk("8m", tmp_path / "disk", free_a_full_disk)
+
+
+def test_a_network_file_system_is_refused(tmp_path, monkeypatch):
+    kind = layout._filesystem_type(str(tmp_path))
+    assert kind == subprocess.check_output(["findmnt", "-n", "-o", "FSTYPE", "-T", tmp_path], text=True).strip()  # noqa: S607
+    monkeypatch.setattr(layout, "NETWORK_FILESYSTEMS", {kind})
+    with pytest.raises(StoreError, match=f"lies on {kind}, whose locks cannot be relied upon"):
+        Store(tmp_path / "store")
+    assert names(tmp_path / "store") == set()
+
+
+def test_others_cannot_look_into_a_store(store, tmp_path):
+    add_image(store, "app", "one")
+    root = tmp_path / "store"
+    assert stat.S_IMODE(root.stat().st_mode) == 0o700
+    for path in root.rglob("*"):
+        if "layers" not in path.relative_to(root).parts[:1] or path.name == "layers":
+            assert path.is_file() or stat.S_IMODE(path.stat().st_mode) == 0o700, path
+    assert stat.S_IMODE((root / "pylxc.db").stat().st_mode) == 0o600
+    assert stat.S_IMODE((root / "pylxc.db-wal").stat().st_mode) == 0o600
+
+
+def test_rubbish_that_cannot_be_removed_keeps_nobody_from_working(store, tmp_path, monkeypatch):
+    trash = tmp_path / "store/trash"
+    (trash / "stuck").mkdir()
+    (trash / "loose").mkdir()
+    remove_tree = layout.native.remove_tree
+
+    def refuse(parent, name):
+        if name == "stuck":
+            raise PermissionError(1, "Operation not permitted")
+        remove_tree(parent, name)
+
+    monkeypatch.setattr(layout.native, "remove_tree", refuse)
+    close(Store(tmp_path / "store"))
+    assert names(trash) == {"stuck"}
+    monkeypatch.undo()
+    close(Store(tmp_path / "store"))
+    assert names(trash) == set()
+    assert store.images.list() == []
