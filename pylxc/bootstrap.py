@@ -58,13 +58,12 @@ def _by_mmdebstrap(  # noqa: PLR0913, PLR0917
             _end(process)
 
 
-def _import_checked(
-    engine: Engine, process: subprocess.Popen[bytes], words: IO[bytes], suite: str, ref: str
-) -> Image:
+def _import_checked(engine: Engine, process: subprocess.Popen[bytes], words: IO[bytes], suite: str, ref: str) -> Image:
     """Import what the tool writes; the image is tagged only when the tool says that it was all."""
     assert process.stdout is not None  # noqa: S101
     try:
-        image = Image.from_tar(process.stdout, None, config=CONFIG, engine=engine)
+        message = f"bootstrap of {suite}"
+        image = Image.from_tar(process.stdout, None, config=CONFIG, message=message, engine=engine)
     except StoreError as error:
         if process.wait():
             raise StoreError(suite, _last(words)) from error

@@ -239,7 +239,7 @@ class StoreError(PylxcError):
 
 
 class UnsupportedError(PylxcError):
-    """This host, or this version of pylxc, cannot do it. Fields: ``feature``, ``remedy``."""
+    """What is asked for cannot be done by this host, or by this version of pylxc. Fields: ``feature``, ``remedy``."""
 
     def __init__(self, feature: str, remedy: str) -> None:
         super().__init__(f"{feature}: {remedy}")

@@ -180,17 +180,18 @@ class Image:
         ref: str | None = None,
         *,
         config: ImageConfig | None = None,
+        message: str | None = None,
         engine: Engine | None = None,
     ) -> Image:
         """Make an image of one layer from a tar archive of a root file system (plain, gzip, bzip2 or xz).
 
         ``source`` is a path, or a binary stream (which stays open); ``config`` is the image's configuration (default:
-        empty). Raises StoreError for what is no archive, is damaged or ends early, naming the entry; nothing is kept
-        then.
+        empty); ``message`` is its history (default: "import of" the file). Raises StoreError for what is no archive, is
+        damaged or ends early, naming the entry; nothing is kept then.
         """
         from pylxc.build.imports import from_tar  # noqa: PLC0415  only for imports
 
-        return from_tar(_engine(engine), source, ref, config)
+        return from_tar(_engine(engine), source, ref, config, message)
 
     @classmethod
     def from_directory(

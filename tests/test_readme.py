@@ -96,7 +96,7 @@ def test_python_block_with_debian(block: str, desk: Path, debian: pylxc.Image, s
 def test_command_line_tour(desk: Path, engine: pylxc.Engine) -> None:
     (tour,) = (block for block in blocks("sh") if block not in SET_UP)
     done = subprocess.run(
-        ["sh", "-e", "-c", tour],  # noqa: S607  whatever shell the reader has
+        ["sh", "-e", "-c", tour],
         cwd=desk,
         env=surroundings(desk, engine),
         stdin=subprocess.DEVNULL,

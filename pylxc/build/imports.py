@@ -33,10 +33,15 @@ _REASONS = {
 
 
 def from_tar(
-    engine: Engine, source: str | os.PathLike[str] | IO[bytes], ref: str | None, config: ImageConfig | None
+    engine: Engine,
+    source: str | os.PathLike[str] | IO[bytes],
+    ref: str | None,
+    config: ImageConfig | None,
+    message: str | None,
 ) -> Image:
     """See :meth:`pylxc.Image.from_tar`."""
-    name = os.fspath(source) if isinstance(source, (str, os.PathLike)) else str(getattr(source, "name", "the stream"))
+    given = source if isinstance(source, (str, os.PathLike)) else getattr(source, "name", None)
+    name = os.fspath(given) if isinstance(given, (str, os.PathLike)) else "a stream"  # of a pipe it is a number
 
     def fill(directory: str) -> None:
         try:
@@ -48,12 +53,10 @@ def from_tar(
                 raise StoreError(name, "is empty; give a tar archive of a root file system")
             _unpack(engine, cast("BinaryIO", archive), directory, name)
 
-    return _make(engine, fill, ref, f"import of {os.path.basename(name)}", config)  # noqa: PTH119
+    return _make(engine, fill, ref, message or f"import of {os.path.basename(name)}", config)  # noqa: PTH119
 
 
-def from_directory(
-    engine: Engine, path: str | os.PathLike[str], ref: str | None, config: ImageConfig | None
-) -> Image:
+def from_directory(engine: Engine, path: str | os.PathLike[str], ref: str | None, config: ImageConfig | None) -> Image:
     """See :meth:`pylxc.Image.from_directory`."""
     source = os.path.abspath(path)  # noqa: PTH100
     if not os.path.isdir(source):  # noqa: PTH112
@@ -85,7 +88,7 @@ def _make(
     with engine.store.leases.take() as lease:
         staged = lease.stage()
         tree = f"{staged}/tree"
-        begin = os.stat(staged).st_mtime_ns  # noqa: PTH116  by the file system's own clock
+        begin = times.beginning(staged)
         os.mkdir(tree, 0o755)  # noqa: PTH102
         os.chmod(tree, 0o755)  # noqa: PTH101, S103  a root directory, whatever the umask
         try:

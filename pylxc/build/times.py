@@ -18,6 +18,22 @@ if TYPE_CHECKING:
     from pylxc.runtime.isolation import Tree
 
 
+TICK = 0.004  # s; CONFIG_HZ of most kernels
+
+
+def beginning(directory: str) -> int:
+    """Return a time (ns) that nothing bears which is there already, and that nothing made from now on comes before.
+
+    File systems keep time in ticks of some milliseconds: this waits for the next one. ``directory`` was made just now.
+    """
+    made = now = os.stat(directory).st_mtime_ns  # noqa: PTH116
+    while now <= made:
+        time.sleep(TICK / 8)
+        os.utime(directory)  # by the file system's own clock
+        now = os.stat(directory).st_mtime_ns  # noqa: PTH116
+    return now
+
+
 def settle(tree: Tree, since: int) -> None:
     """Reset the directories of the upper side whose time (ns since the epoch) lies between ``since`` and now.
 

@@ -1,7 +1,5 @@
 """COPY, ADD and WORKDIR on real images: what lands where, whose it is, and that nothing ever lands outside."""
 
-# ruff: noqa: PTH116  os.stat beside os.chown and os.mknod
-
 from __future__ import annotations
 
 import errno
@@ -162,7 +160,7 @@ def test_a_big_file_and_a_sparse_one(on_busybox):
     with (path / "sparse").open("wb") as file:
         file.truncate(5_000_000)
     image = on_busybox("FROM busybox\nCOPY big sparse /\nRUN cat /big | sha256sum; stat -c %s /sparse")
-    import hashlib  # noqa: PLC0415
+    import hashlib
 
     digest = hashlib.sha256((path / "big").read_bytes()).hexdigest()
     assert on_busybox.output() == f"{digest}  -\n5000000\n"

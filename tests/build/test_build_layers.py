@@ -1,7 +1,5 @@
 """What a step leaves in its layer: removals, links, bits, attributes, no stubs, never a second copy of the files."""
 
-# ruff: noqa: PTH116  os.stat beside os.getxattr
-
 from __future__ import annotations
 
 import os
@@ -221,7 +219,7 @@ def test_many_steps(on_busybox):
 
 
 def test_layer_tar_is_what_the_digest_names(on_busybox):
-    import hashlib  # noqa: PLC0415
+    import hashlib
 
     on_busybox.write({"d/f": "x" * 70_000})
     image = on_busybox("FROM busybox\nCOPY . /all/\nRUN rm -r /etc/group /all/d && mkdir /all/d")

@@ -1,7 +1,5 @@
 """Images from archives and directories, from nothing, and what can be done with an image: tags, history, removal."""
 
-# ruff: noqa: PTH116, PTH208  os.stat and os.listdir beside os.chown and os.mknod
-
 from __future__ import annotations
 
 import bz2

@@ -37,7 +37,7 @@ class TarTool:
     def _call(self, *arguments: str, stdin: bytes = b"") -> bytes:
         # A chroot has no /proc, which the leak detector needs; all memory is mapped by hand anyway.
         done = subprocess.run(
-            ["prlimit", f"--nofile={DESCRIPTORS}", *self.inside, self.program, *arguments],  # noqa: S607  util-linux
+            ["prlimit", f"--nofile={DESCRIPTORS}", *self.inside, self.program, *arguments],
             input=stdin,
             capture_output=True,
             timeout=TIMEOUT,

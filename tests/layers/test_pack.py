@@ -1,6 +1,5 @@
 """csrc/helper/pack.c: one tree, one stream, which every other tar reads; and the freestanding build of the tar code."""
 
-# ruff: noqa: S607  the programs are the machine's own, found as its users find them
 from __future__ import annotations
 
 import contextlib
@@ -127,7 +126,7 @@ def test_the_order_of_making_does_not_matter(tar_tool: TarTool, tmp_path: Path) 
     for seed in (1, 2):
         made = tmp_path / str(seed)
         made.mkdir()
-        for path in random.Random(seed).sample(paths, len(paths)):  # noqa: S311
+        for path in random.Random(seed).sample(paths, len(paths)):
             (made / path).parent.mkdir(exist_ok=True)
             (made / path).write_text(path)
         for each in [made, *made.rglob("*")]:

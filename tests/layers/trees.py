@@ -30,17 +30,17 @@ def snapshot(root: Path) -> dict[str, Entry]:
     seen: dict[str, Entry] = {".": _entry(os.fspath(root))}
     for directory, directories, files in os.walk(root):
         for name in directories + files:
-            path = os.path.join(directory, name)  # noqa: PTH118  names need not be text
+            path = os.path.join(directory, name)
             seen[os.path.relpath(path, root)] = _entry(path)
     return seen
 
 
 def _entry(path: str) -> Entry:
     found = os.lstat(path)
-    link = os.readlink(path) if stat.S_ISLNK(found.st_mode) else ""  # noqa: PTH115
+    link = os.readlink(path) if stat.S_ISLNK(found.st_mode) else ""
     content = b""
     if stat.S_ISREG(found.st_mode):
-        with open(path, "rb") as file:  # noqa: PTH123
+        with open(path, "rb") as file:
             content = file.read()
     names = sorted(os.listxattr(path, follow_symlinks=False))
     attributes = tuple((name, os.getxattr(path, name, follow_symlinks=False)) for name in names)

@@ -259,7 +259,7 @@ def test_no_network_is_a_loopback_that_works(box):
 
 def test_the_hosts_network(box):
     inside = box.run("readlink", "/proc/self/ns/net", network="host").text.strip()
-    assert inside == os.readlink("/proc/self/ns/net")  # noqa: PTH115
+    assert inside == os.readlink("/proc/self/ns/net")
     assert box.run("readlink", "/proc/self/ns/net").text.strip() != inside
     assert box.run("cat", "/etc/resolv.conf", network="host").stdout == Path("/etc/resolv.conf").read_bytes()
 
@@ -267,10 +267,10 @@ def test_the_hosts_network(box):
 def test_every_namespace_is_the_containers_own_and_an_execs_too(box):
     kinds = ("cgroup", "ipc", "mnt", "net", "pid", "uts")
     script = "".join(f"readlink /proc/self/ns/{kind};" for kind in kinds)
-    hosts = [os.readlink(f"/proc/self/ns/{kind}") for kind in kinds]  # noqa: PTH115
+    hosts = [os.readlink(f"/proc/self/ns/{kind}") for kind in kinds]
     with box.start("sleep", "100") as container:
         inside = container.exec(["sh", "-c", script]).text.split()
-        main = [os.readlink(f"/proc/{container.status().pid}/ns/{kind}") for kind in kinds]  # noqa: PTH115
+        main = [os.readlink(f"/proc/{container.status().pid}/ns/{kind}") for kind in kinds]
     assert inside == main
     assert set(inside).isdisjoint(hosts)
 

@@ -1,7 +1,5 @@
 """What all tests of the store share: small trees to import, and the check that a store is whole, without rubbish."""
 
-# ruff: noqa: PTH208  names are enough
-
 from __future__ import annotations
 
 import hashlib

@@ -1,7 +1,5 @@
 """The host image: what of this machine it shows, and above all what it does not."""
 
-# ruff: noqa: PTH208  names are enough
-
 from __future__ import annotations
 
 import os

@@ -1,6 +1,6 @@
 """Containers in the index: names, beginnings of ids, owners, and removals that were cut short."""
 
-# ruff: noqa: PTH208, A002  names are enough; id is docker's name
+# ruff: noqa: A002  names are enough; id is docker's name
 
 from __future__ import annotations
 

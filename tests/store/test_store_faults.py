@@ -3,8 +3,6 @@
 The kills are the kernel's (strace -e inject), the disks are real ones of a few megabytes.
 """
 
-# ruff: noqa: PTH208  names are enough
-
 from __future__ import annotations
 
 import os

@@ -1,7 +1,5 @@
 """Several processes and threads in one store: opening, committing, leasing, forking."""
 
-# ruff: noqa: PTH208  names are enough
-
 from __future__ import annotations
 
 import os

@@ -111,7 +111,7 @@ def test_removing_needs_no_space(tmp_path):
 
 def test_a_network_file_system_is_refused(tmp_path, monkeypatch):
     kind = layout._filesystem_type(str(tmp_path))
-    assert kind == subprocess.check_output(["findmnt", "-n", "-o", "FSTYPE", "-T", tmp_path], text=True).strip()  # noqa: S607
+    assert kind == subprocess.check_output(["findmnt", "-n", "-o", "FSTYPE", "-T", tmp_path], text=True).strip()
     monkeypatch.setattr(layout, "NETWORK_FILESYSTEMS", {kind})
     with pytest.raises(StoreError, match=f"lies on {kind}, whose locks cannot be relied upon"):
         Store(tmp_path / "store")
