@@ -8,13 +8,13 @@ another's doing for longer than one call.
 from __future__ import annotations
 
 import os
-import time
 from typing import TYPE_CHECKING, Any
 
-from pylxc.errors import Conflict, ContainerNotFound, ExitError, SpawnError, SpecError, TimeoutExpired
+from pylxc.errors import Conflict, ContainerNotFound, SpawnError, SpecError, TimeoutExpired
+from pylxc.execution import complete, environment, launch
+from pylxc.filters import check_filters, passes
 from pylxc.normalise import signal_number
 from pylxc.process import Process
-from pylxc.result import Result
 from pylxc.runtime import isolation, native, record
 from pylxc.runtime import plan as p
 from pylxc.runtime import process as runtime
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
     from pylxc.engine import Engine
     from pylxc.image import Image
-    from pylxc.imageconfig import ImageConfig
+    from pylxc.result import Result
     from pylxc.runtime.logs import LogLine
     from pylxc.runtime.native import Child
     from pylxc.spec import ContainerSpec
@@ -52,6 +52,12 @@ class Container:
         'PONG\n'
 
     """
+
+    id: str
+    name: str
+    image: Image
+    spec: ContainerSpec
+    created: float
 
     def __init__(  # noqa: PLR0913, PLR0917  made by the engine only
         self,
@@ -96,10 +102,8 @@ class Container:
         chosen = dict(filters or {})
         if not all and "status" not in chosen:
             chosen["status"] = "running"
-        for key in chosen:
-            if key not in _FILTERS:
-                raise SpecError("filters", key, f"there are {', '.join(sorted(_FILTERS))}")
-        return [container for container in _engine(engine).containers() if _passes(container, chosen)]
+        check_filters(chosen)
+        return [container for container in _engine(engine).containers() if passes(container, chosen)]
 
     # -- asking -----------------------------------------------------------------------------------------------------
 
@@ -497,77 +501,6 @@ class Container:
             os.close(pid_fd)
 
 
-def environment(config: ImageConfig, hostname: str, given: Mapping[str, str]) -> tuple[str, ...]:
-    """Return a payload's environment as docker composes it; HOME is added by the helper, from the user database."""
-    env = {"PATH": isolation.DEFAULT_PATH, "HOSTNAME": hostname, **config.env, **given}
-    return tuple(f"{name}={value}" for name, value in env.items())
-
-
-def complete(  # noqa: PLR0913  the keywords of run and exec
-    child: Child,
-    argv: tuple[str, ...],
-    streams: StreamSet,
-    input: bytes | None,  # noqa: A002  subprocess's name
-    timeout: float | None,
-    *,
-    check: bool,
-    on_output: Callable[[str, bytes], object] | None,
-    keep: bool = True,
-    on_end: Callable[[], object] | None = None,
-) -> Result:
-    """See a process through to its end: feed it, read it, judge it. Whatever happens, nothing of it is left.
-
-    Without ``keep`` the output goes to ``on_output`` only, however much it is. ``on_end`` is called when the process
-    has ended, while its monitor still tidies up.
-    """
-    begin = time.monotonic()
-    pipes = streams.pipes
-    flow = runtime.Streams(
-        stdin=pipes.get("stdin", -1),
-        data=input or b"",
-        stdout=pipes.get("stdout", -1),
-        stderr=pipes.get("stderr", -1),
-        on_output=on_output,
-        keep=keep,
-    )
-    try:
-        ending = runtime.pump(child, flow, None if timeout is None else begin + timeout)
-        if on_end is not None:
-            on_end()
-    except runtime.DeadlineError:
-        runtime.finish(child)
-        runtime.drain(flow)
-        raise TimeoutExpired(" ".join(argv), timeout or 0.0, flow.bytes_of("stdout"), flow.bytes_of("stderr")) from None
-    finally:
-        flow.close()
-        runtime.finish(child)
-    result = Result(
-        exit_code=ending.code if ending is not None else record.KILLED,
-        signal=(ending.signal or None) if ending is not None else SIGKILL,
-        stdout=flow.bytes_of("stdout"),
-        stderr=flow.bytes_of("stderr"),
-        duration=time.monotonic() - begin,
-    )
-    if check and not result.ok:
-        raise ExitError(argv, result)
-    return result
-
-
-def launch(plan: p.Plan, streams: StreamSet, *, owned: bool) -> Child:
-    """Start a plan with these streams; they are closed on this side, wholly when it fails."""
-    runtime.collect()
-    if owned:
-        plan.flags |= p.PLAN_KILL_WITH_OWNER
-        plan.owner_fd = plan.descriptor(native.own_pidfd())
-    try:
-        child = native.spawn(plan, [*streams.childs, -1, -1, *plan.extra_fds])
-    except BaseException:
-        streams.close()
-        raise
-    streams.close_childs()
-    return child
-
-
 def _tail_then_follow(path: str, lines: Iterator[LogLine], tail: int) -> Iterator[LogLine]:
     """Drop all but the last ``tail`` of the lines that are there already, then go on."""
     from pylxc.runtime.logs import read_lines  # noqa: PLC0415
@@ -587,28 +520,3 @@ def _engine(engine: Engine | None) -> Engine:
     from pylxc.engine import Engine as EngineClass  # noqa: PLC0415  the engine imports this module
 
     return engine if engine is not None else EngineClass.default()
-
-
-def _has_label(container: Container, wanted: str) -> bool:
-    key, equals, value = wanted.partition("=")
-    labels = {**container.image.config.labels, **container.spec.labels}
-    return key in labels and (not equals or labels[key] == value)
-
-
-def _passes(container: Container, filters: Mapping[str, str]) -> bool:
-    try:
-        return all(_FILTERS[key](container, value) for key, value in filters.items())
-    except ContainerNotFound:
-        return False  # removed meanwhile
-
-
-_FILTERS: dict[str, Callable[[Container, str], bool]] = {
-    "name": lambda container, value: value in container.name,
-    "id": lambda container, value: container.id.startswith(value),
-    "status": lambda container, value: container.status() == value,
-    "ancestor": lambda container, value: (
-        value in (container.spec.image, *container.image.refs)
-        or container.image.id.removeprefix("sha256:").startswith(value.removeprefix("sha256:"))
-    ),
-    "label": _has_label,
-}

@@ -1,4 +1,4 @@
-"""Tells one process from another of the same number, across time and reboots.
+"""Tells one process from another of the same number, across time and reboots, and whether it lives.
 
 Invariant: a process is its pid, its start time in clock ticks since boot (proc_pid_stat(5), field 22) and the id of
 the boot.
@@ -55,3 +55,20 @@ def own_identity() -> ProcessIdentity:
     if _own[0] != pid:
         _own = (pid, ProcessIdentity(pid, process_start_time(pid), boot_id()))
     return _own[1]
+
+
+def is_locked(path: str) -> bool:
+    """Say whether a process holds a file locked (flock(2)), and so lives; False when there is no such file."""
+    import fcntl  # noqa: PLC0415  not needed by those who only want identities
+
+    try:
+        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    except FileNotFoundError:
+        return False
+    try:
+        fcntl.flock(fd, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    finally:
+        os.close(fd)
+    return False

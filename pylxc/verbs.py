@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from pylxc.container import complete
+from pylxc.execution import complete
 from pylxc.process import Process
 from pylxc.streams import DEVNULL, PIPE, StreamSet
 

@@ -19,8 +19,8 @@ from pylxc.build.accounts import owner
 from pylxc.build.confined import ContextError
 from pylxc.build.events import BuildEvent
 from pylxc.build.plan import CopyStep, MetadataStep, RunStep, Step, WorkdirStep
-from pylxc.container import complete, launch
 from pylxc.errors import BuildError, SpawnError, SpecError, StoreError
+from pylxc.execution import complete, launch
 from pylxc.imageconfig import History
 from pylxc.layerview import LayerView
 from pylxc.runtime import isolation, transfer

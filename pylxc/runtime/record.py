@@ -11,6 +11,8 @@ import os
 
 from attrs import frozen
 
+from pylxc.identity import is_locked
+
 KILLED = 137  # 128 + SIGKILL: what ended a process whose monitor was killed (PR_SET_PDEATHSIG)
 
 
@@ -36,7 +38,7 @@ def read(directory: str) -> Record:
         return Record("created")
     started = state["started_ns"] / 1e9
     ended = _read_json(f"{directory}/exit")
-    if ended is None and not (_is_locked(f"{directory}/state") or _is_alive(state["pid"], state["pid_start"])):
+    if ended is None and not (is_locked(f"{directory}/state") or _is_alive(state["pid"], state["pid_start"])):
         # The monitor is gone. It may have written its last word between the two looks.
         ended = _read_json(f"{directory}/exit")
         if ended is None:
@@ -71,22 +73,6 @@ def _read_json(path: str) -> dict[str, int] | None:
         return None  # the monitor is about to write it
     value: dict[str, int] = json.loads(text)
     return value
-
-
-def _is_locked(path: str) -> bool:
-    import fcntl  # noqa: PLC0415
-
-    try:
-        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-    except FileNotFoundError:
-        return False
-    try:
-        fcntl.flock(fd, fcntl.LOCK_SH | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return True
-    finally:
-        os.close(fd)
-    return False
 
 
 def _is_alive(pid: int, start_time: int) -> bool:

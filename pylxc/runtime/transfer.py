@@ -42,17 +42,9 @@ def unpack(  # noqa: PLR0913  the operands of one operation
         SpawnError: stage "unpack"; the subject names the entry.
     """
     plan = isolation.transfer_plan(tree, directory, scaffold)
-    ours, theirs = -1, -1
-    try:
-        theirs, ours = os.pipe()
-        plan.add(p.UNPACK, destination, flags=flags, a=plan.descriptor(theirs), b=limit, subject=subject)
-        child = _spawn(plan)
-    except BaseException:
-        _close(ours)
-        raise
-    finally:
-        _close(theirs)
-    with _ending(child):
+    theirs, ours = os.pipe()
+    plan.add(p.UNPACK, destination, flags=flags, a=plan.descriptor(theirs), b=limit, subject=subject)
+    with _ending(_spawn(plan, ours, theirs)):
         try:
             with open(ours, "wb", buffering=CHUNK) as out:  # noqa: PTH123  a descriptor
                 feed(out)
@@ -69,17 +61,9 @@ def packed(directory: str, *, scaffold: str, flags: int = p.PACK_LAYER, path: st
         SpawnError: stage "pack", on leaving the block.
     """
     plan = isolation.transfer_plan(None, directory, scaffold)
-    ours, theirs = -1, -1
-    try:
-        ours, theirs = os.pipe()
-        plan.add(p.PACK, path, flags=flags, a=plan.descriptor(theirs), subject=directory)
-        child = _spawn(plan)
-    except BaseException:
-        _close(ours)
-        raise
-    finally:
-        _close(theirs)
-    with _ending(child), open(ours, "rb", buffering=0) as stream:  # noqa: PTH123  a descriptor
+    ours, theirs = os.pipe()
+    plan.add(p.PACK, path, flags=flags, a=plan.descriptor(theirs), subject=directory)
+    with _ending(_spawn(plan, ours, theirs)), open(ours, "rb", buffering=0) as stream:  # noqa: PTH123  a descriptor
         yield stream
 
 
@@ -107,10 +91,17 @@ def digest_of(directory: str, *, scaffold: str) -> tuple[str, int]:
     return f"sha256:{total.hexdigest()}", size
 
 
-def _spawn(plan: p.Plan) -> Child:
+def _spawn(plan: p.Plan, ours: int = -1, theirs: int = -1) -> Child:
+    """Start a transfer. ``theirs`` is closed here once the helper has it; ``ours`` too, when there is no helper."""
     plan.flags |= p.PLAN_KILL_WITH_OWNER
-    plan.owner_fd = plan.descriptor(native.own_pidfd())
-    return native.spawn(plan, [-1, -1, -1, -1, -1, *plan.extra_fds])
+    try:
+        plan.owner_fd = plan.descriptor(native.own_pidfd())
+        return native.spawn(plan, [-1, -1, -1, -1, -1, *plan.extra_fds])
+    except BaseException:
+        _close(ours)
+        raise
+    finally:
+        _close(theirs)
 
 
 @contextmanager

@@ -49,8 +49,7 @@ class Containers:
         owner = row.owner or ProcessIdentity(0, 0, "")
         values = (row.id, row.name, row.image, row.spec, row.created, owner.pid, owner.start_time, owner.boot_id)
         try:
-            with self._database.writing(durable=False) as connection:
-                connection.execute("INSERT INTO containers VALUES (?, ?, ?, ?, ?, ?, ?, ?)", values)
+            self._database.write("INSERT INTO containers VALUES (?, ?, ?, ?, ?, ?, ?, ?)", values)
         except sqlite3.IntegrityError as error:
             holder = self._database.row("SELECT id FROM containers WHERE name = ?", (row.name,))
             if holder is None:

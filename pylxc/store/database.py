@@ -111,6 +111,12 @@ class Database:
         found = self.rows(query, values)
         return found[0] if found else None
 
+    def write(self, statement: str, values: Sequence[Any]) -> None:
+        """Carry out one statement, a transaction of its own: as :meth:`writing` without ``durable``, but faster."""
+        with self._translated(), self._locked() as connection:
+            self._set_durable(connection, durable=False)
+            connection.execute(statement, values)
+
     @contextmanager
     def writing(self, *, durable: bool, freeing: bool = False) -> Iterator[sqlite3.Connection]:
         """Give the connection, inside a transaction that is committed at the end of the block, or rolled back.
@@ -120,9 +126,7 @@ class Database:
         """
         with self._translated(), self._locked() as connection:
             made_room = freeing and self._make_room()
-            if durable != self._durable:
-                connection.execute(f"PRAGMA synchronous={'FULL' if durable else 'NORMAL'}")
-                self._durable = durable
+            self._set_durable(connection, durable=durable)
             connection.execute("BEGIN IMMEDIATE")
             try:
                 yield connection
@@ -137,6 +141,11 @@ class Database:
                     with suppress(sqlite3.Error):
                         connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
                     self._keep_reserve()
+
+    def _set_durable(self, connection: sqlite3.Connection, *, durable: bool) -> None:
+        if durable != self._durable:
+            connection.execute(f"PRAGMA synchronous={'FULL' if durable else 'NORMAL'}")
+            self._durable = durable
 
     @contextmanager
     def _locked(self) -> Iterator[sqlite3.Connection]:

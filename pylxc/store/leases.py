@@ -14,7 +14,7 @@ import sqlite3
 from typing import TYPE_CHECKING
 
 from pylxc.errors import StoreError
-from pylxc.identity import ProcessIdentity, own_identity
+from pylxc.identity import ProcessIdentity, is_locked, own_identity
 from pylxc.store.layout import explained
 
 if TYPE_CHECKING:
@@ -127,7 +127,7 @@ class Leases:
         """Return the leases and notes of processes that are gone."""
         rows = self._database.rows("SELECT id, pid, start_time, boot_id FROM leases")
         dead = [id for id, *owner in rows if not ProcessIdentity(*owner).is_alive()]  # noqa: A001
-        return [id for id in dead if not self._is_locked(id)]  # noqa: A001
+        return [id for id in dead if not is_locked(f"{self._layout.root}/staging/{id}/lock")]  # noqa: A001
 
     def drop(self, names: Iterable[str]) -> None:
         """Drop leases and notes of processes that are gone."""
@@ -142,16 +142,3 @@ class Leases:
             known = {row[0] for row in self._database.rows("SELECT id FROM leases")}
             strays = [name for name in present if name not in known and not name.startswith(".")]
             self._layout.discard(f"{directory}/{name}" for name in strays)
-
-    def _is_locked(self, name: str) -> bool:
-        try:
-            fd = os.open(f"{self._layout.root}/staging/{name}/lock", os.O_RDWR | os.O_CLOEXEC)
-        except FileNotFoundError:
-            return False
-        try:
-            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            return True
-        finally:
-            os.close(fd)
-        return False

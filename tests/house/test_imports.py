@@ -24,7 +24,7 @@ LAYERS = (
     # the disk
     "store",
     # the object model
-    "bootstrap container engine hostimage image layer layerview process readiness verbs",
+    "bootstrap container engine execution filters hostimage image layer layerview process readiness verbs",
     "build",
     # the public face, and the command line on top of it
     "pylxc",

@@ -1,0 +1,96 @@
+"""Sees one process through: starts it on a plan, moves its streams, judges its end.
+
+Invariant: whatever happens on the way, nothing of the process is left when :func:`complete` comes back, and no
+descriptor is open that the caller does not hold.
+"""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING
+
+from pylxc.errors import ExitError, TimeoutExpired
+from pylxc.result import Result
+from pylxc.runtime import isolation, native, record
+from pylxc.runtime import plan as p
+from pylxc.runtime import process as runtime
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from pylxc.imageconfig import ImageConfig
+    from pylxc.runtime.native import Child
+    from pylxc.streams import StreamSet
+
+SIGKILL = 9
+
+
+def environment(config: ImageConfig, hostname: str, given: Mapping[str, str]) -> tuple[str, ...]:
+    """Return a payload's environment as docker composes it; HOME is added by the helper, from the user database."""
+    env = {"PATH": isolation.DEFAULT_PATH, "HOSTNAME": hostname, **config.env, **given}
+    return tuple(f"{name}={value}" for name, value in env.items())
+
+
+def complete(  # noqa: PLR0913  the keywords of run and exec
+    child: Child,
+    argv: tuple[str, ...],
+    streams: StreamSet,
+    input: bytes | None,  # noqa: A002  subprocess's name
+    timeout: float | None,
+    *,
+    check: bool,
+    on_output: Callable[[str, bytes], object] | None,
+    keep: bool = True,
+    on_end: Callable[[], object] | None = None,
+) -> Result:
+    """See a process through to its end: feed it, read it, judge it. Whatever happens, nothing of it is left.
+
+    Without ``keep`` the output goes to ``on_output`` only, however much it is. ``on_end`` is called when the process
+    has ended, while its monitor still tidies up.
+    """
+    begin = time.monotonic()
+    pipes = streams.pipes
+    flow = runtime.Streams(
+        stdin=pipes.get("stdin", -1),
+        data=input or b"",
+        stdout=pipes.get("stdout", -1),
+        stderr=pipes.get("stderr", -1),
+        on_output=on_output,
+        keep=keep,
+    )
+    try:
+        ending = runtime.pump(child, flow, None if timeout is None else begin + timeout)
+        if on_end is not None:
+            on_end()
+    except runtime.DeadlineError:
+        runtime.finish(child)
+        runtime.drain(flow)
+        raise TimeoutExpired(" ".join(argv), timeout or 0.0, flow.bytes_of("stdout"), flow.bytes_of("stderr")) from None
+    finally:
+        flow.close()
+        runtime.finish(child)
+    result = Result(
+        exit_code=ending.code if ending is not None else record.KILLED,
+        signal=(ending.signal or None) if ending is not None else SIGKILL,
+        stdout=flow.bytes_of("stdout"),
+        stderr=flow.bytes_of("stderr"),
+        duration=time.monotonic() - begin,
+    )
+    if check and not result.ok:
+        raise ExitError(argv, result)
+    return result
+
+
+def launch(plan: p.Plan, streams: StreamSet, *, owned: bool) -> Child:
+    """Start a plan with these streams; they are closed on this side, wholly when it fails."""
+    runtime.collect()
+    if owned:
+        plan.flags |= p.PLAN_KILL_WITH_OWNER
+        plan.owner_fd = plan.descriptor(native.own_pidfd())
+    try:
+        child = native.spawn(plan, [*streams.childs, -1, -1, *plan.extra_fds])
+    except BaseException:
+        streams.close()
+        raise
+    streams.close_childs()
+    return child
