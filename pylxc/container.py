@@ -70,6 +70,7 @@ class Container:
     ) -> None:
         self._engine = engine
         self._child: Child | None = None
+        self._forgotten = False
         self.id = id
         self.name = name
         self.image = image
@@ -357,13 +358,14 @@ class Container:
         if self._child is not None:
             runtime.finish(self._child)
             self._child = None
-            self._engine.remove_container(self.id)
+            self._engine.remove_container(self.id, forgotten=self._forgotten)
         else:
             self.remove(force=True)
 
     def _forget(self) -> None:
         """Take the container out of the index while its monitor still removes what it wrote."""
         self._engine.forget_container(self.id)
+        self._forgotten = True
 
     def _directory(self) -> str:
         return self._engine.container_directory(self.id)

@@ -259,9 +259,12 @@ class Engine:
         """Take a container that has ended out of the index; :meth:`remove_container` is still to be called."""
         self.store.containers.forget(id)
 
-    def remove_container(self, id: str) -> None:  # noqa: A002
-        """Remove a container that does not run from the store."""
-        self.store.containers.remove(id)
+    def remove_container(self, id: str, *, forgotten: bool = False) -> None:  # noqa: A002
+        """Remove a container that does not run from the store; ``forgotten``: it is out of the index already."""
+        if forgotten:
+            self.store.containers.remove_directory(id)
+        else:
+            self.store.containers.remove(id)
 
 
 def kernel_is(major: int, minor: int) -> bool:

@@ -23,6 +23,7 @@ struct launch {
     int root_fd;             /* the new root, once there is one */
     int memory_fd;           /* the tmpfs that FILE and MASK take from, once there is one */
     int index;               /* the operation under way */
+    uint64_t root_inode, root_mount; /* the root's identity, once it was asked for */
     const char *memory_path; /* where it is mounted */
     int memory_names;        /* how many entries were made on it */
     int pivoted;

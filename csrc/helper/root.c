@@ -148,7 +148,7 @@ static int make_file_in_root(struct launch *l, const char *path)
             return parent;
         fd_close int made = (int)sys(openat, parent, last, O_CREAT | O_EXCL | O_NOFOLLOW | O_WRONLY | O_CLOEXEC, 0644);
         if (made >= 0)
-            return open_in_root(l, at.data, O_PATH);
+            return steal_fd(&made);
         int r = made == -EEXIST ? follow_link(&at, parent, last) : made;
         if (r < 0)
             return r;
@@ -160,11 +160,14 @@ static int make_file_in_root(struct launch *l, const char *path)
  * all that comes after. */
 static int is_root(struct launch *l, int target)
 {
-    struct statx a, b;
-    if (sys(statx, target, "", AT_EMPTY_PATH, STATX_INO | STATX_MNT_ID, &a) < 0 ||
-        sys(statx, l->root_fd, "", AT_EMPTY_PATH, STATX_INO | STATX_MNT_ID, &b) < 0)
+    struct statx st;
+    if (!l->root_inode && sys(statx, l->root_fd, "", AT_EMPTY_PATH, STATX_INO | STATX_MNT_ID, &st) >= 0) {
+        l->root_inode = st.stx_ino;
+        l->root_mount = st.stx_mnt_id;
+    }
+    if (sys(statx, target, "", AT_EMPTY_PATH, STATX_INO | STATX_MNT_ID, &st) < 0)
         return 1;
-    return a.stx_ino == b.stx_ino && a.stx_mnt_id == b.stx_mnt_id;
+    return st.stx_ino == l->root_inode && st.stx_mnt_id == l->root_mount;
 }
 
 /* Attaches a detached mount to an opened target. Mounting over procfs would let a container choose what the runtime and

@@ -9,6 +9,7 @@ from __future__ import annotations
 import errno
 import os
 import stat
+from functools import lru_cache
 from typing import TYPE_CHECKING
 
 from attrs import frozen
@@ -143,8 +144,10 @@ def settle_upper(tree: Tree) -> None:
     os.utime(tree.upper, ns=(time, time))
 
 
-def add_kernel_filesystems(plan: Plan, *, shm_size: int, privileged: bool) -> None:
-    """Add /proc, /dev and /sys."""
+@lru_cache(maxsize=16)
+def kernel_filesystems(shm_size: int, privileged: bool) -> Plan:  # noqa: FBT001  the key of a cache
+    """Return the operations for /proc, /dev and /sys: the same for most containers, and half of all."""
+    plan = Plan()
     plan.add(p.MOUNT, "proc", "/proc", "", flags=Attr.NOSUID | Attr.NODEV | Attr.NOEXEC, a=p.MAKE_DIRECTORY)
     # nodev: the nodes are mounts of the host's, so one that the container's root makes here opens nothing.
     dev = Attr.NOSUID | Attr.NODEV | Attr.NOEXEC
@@ -161,6 +164,16 @@ def add_kernel_filesystems(plan: Plan, *, shm_size: int, privileged: bool) -> No
     plan.add(p.MOUNT, "mqueue", "/dev/mqueue", "", flags=all_off, a=p.MAKE_DIRECTORY)
     sys_flags = all_off | (0 if privileged else Attr.RDONLY)
     plan.add(p.MOUNT, "sysfs", "/sys", "", flags=sys_flags, a=p.MAKE_DIRECTORY)
+    return plan
+
+
+@lru_cache(maxsize=1)
+def hidden_paths() -> Plan:
+    """Return the operations that mask paths and make them read-only."""
+    plan = Plan()
+    plan.add(p.MASK, *MASKED, subject="masked paths")
+    plan.add(p.READ_ONLY, *READ_ONLY, subject="read-only paths")
+    return plan
 
 
 def add_mounts(plan: Plan, spec: ContainerSpec) -> None:
@@ -252,7 +265,7 @@ def container_plan(spec: ContainerSpec, payload: Payload, tree: Tree, hostname: 
     namespaces = NEWNS | NEWCGROUP | NEWUTS | NEWIPC | NEWPID | (0 if spec.network == "host" else NEWNET)
     plan = Plan(clone_flags=namespaces)
     add_tree(plan, tree, read_only=spec.read_only)
-    add_kernel_filesystems(plan, shm_size=spec.shm_size, privileged=spec.privileged)
+    plan.extend(kernel_filesystems(spec.shm_size, spec.privileged))
     add_devices(plan, spec)
     add_mounts(plan, spec)
     add_etc(plan, spec, hostname)
@@ -262,8 +275,7 @@ def container_plan(spec: ContainerSpec, payload: Payload, tree: Tree, hostname: 
     for name, value in spec.sysctls.items():
         plan.add(p.SYSCTL, sysctl_path(name), value, subject=f"sysctl {name}={value}")
     if not spec.privileged:
-        plan.add(p.MASK, *MASKED, subject="masked paths")
-        plan.add(p.READ_ONLY, *READ_ONLY, subject="read-only paths")
+        plan.extend(hidden_paths())
     plan.add(p.PIVOT)
     plan.add(p.HOSTNAME, hostname, subject=f"hostname {hostname}")
     if spec.network != "host":

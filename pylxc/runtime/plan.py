@@ -58,6 +58,11 @@ class Plan:
         self._operations.append(_OP.pack(_OP.size + len(body), code, len(parts), flags, a, b) + body)
         self._subjects.append(subject or " ".join(map(str, strings[:4])))
 
+    def extend(self, other: Plan) -> None:
+        """Append the operations of another plan: what never changes is encoded once."""
+        self._operations += other._operations
+        self._subjects += other._subjects
+
     def descriptor(self, fd: int) -> int:
         """Pass a descriptor of the caller's on; returns its number in the helper."""
         self.extra_fds.append(fd)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import sqlite3
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from attrs import frozen
@@ -92,6 +93,13 @@ class Containers:
         """Remove a container's row, then its directory. One that is gone already is no error."""
         if self._database.row("SELECT 1 FROM containers WHERE id = ?", (id,)) is not None:
             self.forget(id)
+        self.remove_directory(id)
+
+    def remove_directory(self, id: str) -> None:  # noqa: A002
+        """Remove the directory of a container that was forgotten: the second half of :meth:`remove`."""
+        with suppress(OSError):  # the directory of an ephemeral one is empty: its monitor saw to that
+            os.rmdir(self._layout.container(id))  # noqa: PTH106
+            return
         self._layout.remove_below(f"{self._layout.root}/containers", [id])
 
     def forget(self, id: str) -> None:  # noqa: A002  docker's name
