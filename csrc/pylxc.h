@@ -92,7 +92,8 @@ enum pylxc_flags {
     PYLXC_PLAN_JOIN = 1,         /* enter the namespaces of the process whose pidfd is plan.target_fd */
     PYLXC_PLAN_LOG = 2,          /* standard output and error go to the log, not to descriptors 1 and 2 */
     PYLXC_PLAN_KILL_WITH_OWNER = 4, /* and empty the record directory then: nobody is left who would */
-    PYLXC_PLAN_EPHEMERAL = 8        /* empty the record directory at the end, in place of an exit record */
+    PYLXC_PLAN_EPHEMERAL = 8,       /* empty the record directory at the end, in place of an exit record */
+    PYLXC_PLAN_RECORD_LATE = 16     /* tell the caller first: it will not look at the record itself */
 };
 
 /* The head of a plan. Descriptors are numbers in the helper's own table (see pylxc_spec.fds); -1 = none.

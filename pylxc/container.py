@@ -8,6 +8,7 @@ another's doing for longer than one call.
 from __future__ import annotations
 
 import os
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from pylxc.errors import Conflict, ContainerNotFound, SpawnError, SpecError, TimeoutExpired
@@ -363,9 +364,11 @@ class Container:
             self.remove(force=True)
 
     def _forget(self) -> None:
-        """Take the container out of the index while its monitor still removes what it wrote."""
+        """Take the container out of the index while its monitor still removes what it wrote, and help it."""
         self._engine.forget_container(self.id)
         self._forgotten = True
+        with suppress(OSError):  # written to, or the monitor was faster
+            os.rmdir(f"{self._directory()}/upper")  # noqa: PTH106
 
     def _directory(self) -> str:
         return self._engine.container_directory(self.id)
@@ -408,8 +411,11 @@ class Container:
             workdir=spec.workdir or config.workdir or "/",
         )
 
-    def _spawn(self, streams: StreamSet, *, log: bool) -> Child:
-        """Start the main process; the record of it is kept in the container's directory."""
+    def _spawn(self, streams: StreamSet, *, log: bool, late: bool = False) -> Child:
+        """Start the main process; the record of it is kept in the container's directory.
+
+        ``late``: the record may come a moment after the start, for the caller will not look at it.
+        """
         directory = -1
         try:
             payload = self._payload(None, {}, None, None)
@@ -418,6 +424,7 @@ class Container:
             plan = isolation.container_plan(self.spec, payload, self._tree(), self._hostname())
             plan.flags |= p.PLAN_LOG if log else 0
             plan.flags |= p.PLAN_EPHEMERAL if self.spec.remove and not log else 0
+            plan.flags |= p.PLAN_RECORD_LATE if late else 0
             directory = os.open(self._directory(), os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
             plan.directory_fd = plan.descriptor(directory)
             self._child = launch(plan, streams, owned=not self.spec.detach)

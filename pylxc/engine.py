@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from pylxc.store import LayerRow, Lease, Store
 
 HOST = "host"  # the word that means the embedded image wherever a reference may stand
+HOST_FRESH = 0.1  # s for which the machine's packages are not looked at again
 NAME_ATTEMPTS = 8
 ORPHAN_PATIENCE = 5.0  # s
 SIGKILL = 9
@@ -67,6 +68,7 @@ class Engine:
         self._store: Store | None = None
         self._lock = threading.RLock()
         self._host: tuple[object, Image] | None = None  # and what the machine looked like
+        self._host_until = 0.0
 
     @classmethod
     def default(cls) -> Engine:
@@ -154,9 +156,13 @@ class Engine:
         from pylxc import hostimage  # noqa: PLC0415  not needed by those who use other images
 
         with self._lock:
+            now = time.monotonic()
+            if self._host is not None and now < self._host_until and self.store.images.exists(self._host[1].id):
+                return self._host[1]
             seen = hostimage.witnesses()
             if self._host is None or self._host[0] != seen or not self.store.images.exists(self._host[1].id):
                 self._host = (seen, hostimage.find_or_make(self, hostimage.fingerprint()))
+            self._host_until = now + HOST_FRESH
             return self._host[1]
 
     def layer_directory(self, digest: str) -> str:

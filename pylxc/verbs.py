@@ -68,7 +68,7 @@ def run(  # noqa: PLR0913  the public contract
     container = _make(engine, image, command, {**options, "remove": True})
     try:
         streams = StreamSet(PIPE if input is not None else DEVNULL, _captured(stdout), _captured(stderr))
-        child = container._spawn(streams, log=False)  # noqa: SLF001  the verbs are the container's other half
+        child = container._spawn(streams, log=False, late=True)  # noqa: SLF001  the verbs are its other half
         argv = child.plan.argv
         forget = container._forget  # noqa: SLF001
         return complete(child, argv, streams, input, timeout, check=check, on_output=on_output, on_end=forget)

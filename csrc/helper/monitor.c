@@ -371,13 +371,19 @@ _Noreturn void monitor_run(const struct plan *plan)
     }
     make_process(&m);
     await_start(&m);
+    struct pylxc_report started = {.kind = PYLXC_REPORT_STARTED, .pid = m.pid, .time_ns = now_ns()};
+    int late = (plan->head->flags & PYLXC_PLAN_RECORD_LATE) != 0;
+    if (late)
+        report(&started, m.pid_fd);
     int r = record_state(&m);
     if (r < 0) {
         end_process(&m);
+        if (late)
+            sys_exit(1); /* the caller sees the end of file, and the process dead */
         give_up(PYLXC_STAGE_RECORD, r, -1);
     }
-    struct pylxc_report started = {.kind = PYLXC_REPORT_STARTED, .pid = m.pid, .time_ns = now_ns()};
-    report(&started, m.pid_fd);
+    if (!late)
+        report(&started, m.pid_fd);
     int forsaken = watch(&m) || plan->head->flags & PYLXC_PLAN_EPHEMERAL;
 
     int status = 0;

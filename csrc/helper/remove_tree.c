@@ -144,6 +144,7 @@ int empty_tree(int directory)
             if (strcmp(d->name, ".") != 0 && strcmp(d->name, "..") != 0)
                 r = d->type == DIRECTORY_TYPE ? remove_tree(directory, d->name)
                                               : (int)sys(unlinkat, directory, d->name, 0);
+            r = r == -ENOENT ? 0 : r; /* somebody else removes the same tree */
         }
     }
 }
