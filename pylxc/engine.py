@@ -234,7 +234,8 @@ class Engine:
 
     def container(self, name_or_id: str) -> Container:
         """Return a container by name, id or the beginning of an id. Raises ContainerNotFound, Conflict."""
-        return self._to_container(self.store.containers.get(name_or_id))
+        row = self.store.containers.get(name_or_id)
+        return self._to_container(row, self._image_of(row))
 
     def containers(self) -> list[Container]:
         """Return all containers, the newest first.
@@ -242,8 +243,11 @@ class Engine:
         Detached ones that were to be removed at their end, and have ended, are removed now: their monitor cannot.
         """
         found = []
+        images: dict[str, Image] = {}  # few images, many containers
         for row in self.store.containers.list():
-            container = self._to_container(row)
+            if row.image not in images:
+                images[row.image] = self._image_of(row)
+            container = self._to_container(row, images[row.image])
             spec = container.spec
             if spec.remove and spec.detach and record.read(self.container_directory(row.id)).state == "exited":
                 self.remove_container(row.id)
@@ -251,10 +255,12 @@ class Engine:
                 found.append(container)
         return found
 
-    def _to_container(self, row: ContainerRow) -> Container:
+    def _image_of(self, row: ContainerRow) -> Image:
         from pylxc.image import Image  # noqa: PLC0415  it imports this module
 
-        image = Image.of(self, self.store.images.get(row.image))
+        return Image.of(self, self.store.images.get(row.image))
+
+    def _to_container(self, row: ContainerRow, image: Image) -> Container:
         return Container(self, row.id, row.name, image, ContainerSpec.from_json(row.spec), row.created)
 
     def container_directory(self, id: str) -> str:  # noqa: A002  docker's name
