@@ -51,6 +51,7 @@ class Process:
         self.pid = child.pid
         self._child = child
         self._on_end = on_end
+        self._flow: runtime.Streams | None = None  # what communicate is in the middle of
         self.stdin: IO[bytes] | None = _file(pipes.get("stdin", -1), "wb")
         self.stdout: IO[bytes] | None = _file(pipes.get("stdout", -1), "rb")
         self.stderr: IO[bytes] | None = _file(pipes.get("stderr", -1), "rb")
@@ -75,33 +76,33 @@ class Process:
         return self.returncode
 
     def communicate(self, input: bytes | None = None, timeout: float | None = None) -> tuple[bytes, bytes]:  # noqa: A002  subprocess's name
-        """Feed ``input``, reads both streams to their end, waits. Returns (stdout, stderr), b"" where not piped.
+        """Feed ``input``, read both streams to their end, wait. Return (stdout, stderr), b"" where not piped.
 
         Raises:
-            TimeoutExpired: it still runs, as with ``subprocess``: kill it and call again, or leave the block.
+            TimeoutExpired: it still runs, and nothing is lost, as with ``subprocess``: call again.
         """
-        streams = runtime.Streams(
-            stdin=_take(self, "stdin"),
-            data=input or b"",
-            stdout=_take(self, "stdout"),
-            stderr=_take(self, "stderr"),
-        )
-        if not input and streams.stdin >= 0:
-            os.close(streams.stdin)
-            streams.stdin = -1
+        flow = self._flow = self._flow or self._begin_flow(input)
         deadline = None if timeout is None else time.monotonic() + timeout
         try:
             if self.returncode is None:
-                self._end(runtime.pump(self._child, streams, deadline))
+                self._end(runtime.pump(self._child, flow, deadline))
             else:
-                runtime.drain(streams)
+                runtime.drain(flow)
         except runtime.DeadlineError:
-            raise TimeoutExpired(
-                " ".join(self.args), timeout or 0.0, streams.bytes_of("stdout"), streams.bytes_of("stderr")
-            ) from None
-        finally:
-            streams.close()
-        return streams.bytes_of("stdout"), streams.bytes_of("stderr")
+            out, err = flow.bytes_of("stdout"), flow.bytes_of("stderr")
+            raise TimeoutExpired(" ".join(self.args), timeout or 0.0, out, err) from None
+        flow.close()
+        return flow.bytes_of("stdout"), flow.bytes_of("stderr")
+
+    def _begin_flow(self, data: bytes | None) -> runtime.Streams:
+        """Take the streams over from the files: ``communicate`` moves them from here on, called once or again."""
+        flow = runtime.Streams(
+            stdin=_take(self, "stdin"), data=data or b"", stdout=_take(self, "stdout"), stderr=_take(self, "stderr")
+        )
+        if not data and flow.stdin >= 0:
+            os.close(flow.stdin)
+            flow.stdin = -1
+        return flow
 
     def send_signal(self, signal: int) -> None:
         """Send a signal; one that has ended is no error."""
@@ -128,6 +129,8 @@ class Process:
                     file.close()
                 except BrokenPipeError:
                     continue  # what was buffered for a process that no longer reads
+        if self._flow is not None:
+            self._flow.close()
         self.kill()
         self.wait()
 

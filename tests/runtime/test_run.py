@@ -176,6 +176,18 @@ def test_popen_is_shaped_like_subprocess(box):
     assert not is_alive(pid)
 
 
+def test_communicate_goes_on_after_a_timeout(box):
+    script = "echo before; read line; echo $line; sleep 100"
+    with box.popen("sh", "-c", script) as process:
+        with pytest.raises(pylxc.TimeoutExpired) as caught:
+            process.communicate(b"fed\n", timeout=1)
+        assert caught.value.stdout == b"before\nfed\n"
+        assert process.poll() is None
+        process.kill()
+        assert process.communicate(timeout=20) == (b"before\nfed\n", b"")
+        assert process.returncode == 137
+
+
 def test_popen_in_a_running_container(box):
     with box.start("sleep", "100") as container, container.popen(["cat"], user="nobody") as process:
         assert process.communicate(b"x") == (b"x", b"")
