@@ -193,9 +193,7 @@ class Container:
             return
         directory = self._directory()
         record.forget(directory)
-        self._spawn(StreamSet(None, None, None), log=True)
-        assert self._child is not None  # noqa: S101  made by _spawn
-        runtime.keep(self._child)
+        runtime.keep(self._spawn(StreamSet(None, None, None), log=True))
 
     def stop(self, timeout: float | None = None) -> None:
         """Ask the main process to end (the stop signal, SIGTERM by default); kill it when ``timeout`` (s) has passed.
@@ -401,12 +399,14 @@ class Container:
         argv = spec.argv(config.entrypoint, config.cmd)
         if command is not None:
             argv = attrs.evolve(spec, command=command, entrypoint=()).argv(None, None)  # type: ignore[arg-type]
+        if not argv:
+            raise SpecError("command", argv, "is empty; give the program to execute, and its arguments")
         if user is not None or workdir is not None or env:
             changes: dict[str, Any] = {"user": spec.user if user is None else user, "workdir": workdir or spec.workdir}
             spec = attrs.evolve(spec, **changes, env={**spec.env, **env})
         return Payload(
             argv=argv,
-            env=environment(config, self._hostname(), spec.env),
+            env=environment(self._hostname(), config.env, spec.env),
             user=spec.user or config.user or "0",
             workdir=spec.workdir or config.workdir or "/",
         )
@@ -416,52 +416,40 @@ class Container:
 
         ``late``: the record may come a moment after the start, for the caller will not look at it.
         """
-        directory = -1
-        try:
+        with streams:
             payload = self._payload(None, {}, None, None)
-            if not payload.argv:
-                raise SpecError("command", (), f"image {self.spec.image} names no command; give one")  # noqa: TRY301
             plan = isolation.container_plan(self.spec, payload, self._tree(), self._hostname())
             plan.flags |= p.PLAN_LOG if log else 0
             plan.flags |= p.PLAN_EPHEMERAL if self.spec.remove and not log else 0
             plan.flags |= p.PLAN_RECORD_LATE if late else 0
             directory = os.open(self._directory(), os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-            plan.directory_fd = plan.descriptor(directory)
-            self._child = launch(plan, streams, owned=not self.spec.detach)
-        except BaseException:
-            streams.close()
-            raise
-        finally:
-            if directory >= 0:
+            try:
+                plan.directory_fd = plan.descriptor(directory)
+                self._child = launch(plan, streams, owned=not self.spec.detach)
+            finally:
                 os.close(directory)
         return self._child
 
     def _spawn_exec(self, payload: Payload, streams: StreamSet) -> Child:
-        try:
+        with streams:
             pid_fd = self._pid_fd()
-        except BaseException:
-            streams.close()
-            raise
-        try:
-            plan = isolation.exec_plan(self.spec, payload)
-            plan.target_fd = plan.descriptor(pid_fd)
-            return launch(plan, streams, owned=True)
-        except SpawnError as error:
-            if error.stage == "namespaces":
-                raise Conflict(self.name, "ended while the command was being started") from error
-            raise
-        except BaseException:
-            streams.close()
-            raise
-        finally:
-            os.close(pid_fd)
+            try:
+                plan = isolation.exec_plan(self.spec, payload)
+                plan.target_fd = plan.descriptor(pid_fd)
+                return launch(plan, streams, owned=True)
+            except SpawnError as error:
+                if error.stage == "namespaces":
+                    raise Conflict(self.name, "ended while the command was being started") from error
+                raise
+            finally:
+                os.close(pid_fd)
 
     def _pid_fd(self) -> int:
         """Return a new pidfd of the main process. Raises Conflict when it does not run."""
-        if self._child is not None and self._child.pid_fd >= 0 and self.status() == "running":
-            return os.dup(self._child.pid_fd)
         status = self.status()
         if status == "running":
+            if self._child is not None and self._child.pid_fd >= 0:
+                return os.dup(self._child.pid_fd)
             try:
                 fd = native.pidfd_open(status.pid)
             except ProcessLookupError:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import threading
 import time
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -157,13 +158,17 @@ class Engine:
 
         with self._lock:
             now = time.monotonic()
-            if self._host is not None and now < self._host_until and self.store.images.exists(self._host[1].id):
-                return self._host[1]
+            host = self._host
+            if host is not None and not self.store.images.exists(host[1].id):
+                host = None  # it was removed
+            if host is not None and now < self._host_until:
+                return host[1]
             seen = hostimage.witnesses()
-            if self._host is None or self._host[0] != seen or not self.store.images.exists(self._host[1].id):
-                self._host = (seen, hostimage.find_or_make(self, hostimage.fingerprint()))
+            if host is None or host[0] != seen:
+                host = (seen, hostimage.find_or_make(self, hostimage.fingerprint()))
+            self._host = host
             self._host_until = now + HOST_FRESH
-            return self._host[1]
+            return host[1]
 
     def layer_directory(self, digest: str) -> str:
         """Return the directory of a layer's tree."""
@@ -279,6 +284,7 @@ class Engine:
             self.store.containers.remove(id)
 
 
+@cache
 def kernel_is(major: int, minor: int) -> bool:
     """Say whether the kernel is at least of this version."""
     found = os.uname().release.split(".")

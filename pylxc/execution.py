@@ -10,24 +10,24 @@ import time
 from typing import TYPE_CHECKING
 
 from pylxc.errors import ExitError, TimeoutExpired
+from pylxc.imageconfig import DEFAULT_PATH
 from pylxc.result import Result
-from pylxc.runtime import isolation, native, record
-from pylxc.runtime import plan as p
+from pylxc.runtime import native, record
 from pylxc.runtime import process as runtime
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    from pylxc.imageconfig import ImageConfig
+    from pylxc.runtime import plan as p
     from pylxc.runtime.native import Child
     from pylxc.streams import StreamSet
 
 SIGKILL = 9
 
 
-def environment(config: ImageConfig, hostname: str, given: Mapping[str, str]) -> tuple[str, ...]:
+def environment(hostname: str, image: Mapping[str, str], given: Mapping[str, str]) -> tuple[str, ...]:
     """Return a payload's environment as docker composes it; HOME is added by the helper, from the user database."""
-    env = {"PATH": isolation.DEFAULT_PATH, "HOSTNAME": hostname, **config.env, **given}
+    env = {"PATH": DEFAULT_PATH, "HOSTNAME": hostname, **image, **given}
     return tuple(f"{name}={value}" for name, value in env.items())
 
 
@@ -82,15 +82,8 @@ def complete(  # noqa: PLR0913  the keywords of run and exec
 
 
 def launch(plan: p.Plan, streams: StreamSet, *, owned: bool) -> Child:
-    """Start a plan with these streams; they are closed on this side, wholly when it fails."""
+    """Start a plan with these streams, which the caller closes: ``with streams:`` around this."""
     runtime.collect()
     if owned:
-        plan.flags |= p.PLAN_KILL_WITH_OWNER
-        plan.owner_fd = plan.descriptor(native.own_pidfd())
-    try:
-        child = native.spawn(plan, [*streams.childs, -1, -1, *plan.extra_fds])
-    except BaseException:
-        streams.close()
-        raise
-    streams.close_childs()
-    return child
+        native.tie_to_caller(plan)
+    return native.spawn(plan, [*streams.childs, -1, -1, *plan.extra_fds])

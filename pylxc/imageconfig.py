@@ -14,6 +14,8 @@ from attrs import field, frozen
 
 from pylxc.errors import IntegrityError
 
+# PATH where neither an image nor a caller says one; the helper's fallback (csrc/helper/launch.c) is the same.
+DEFAULT_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 NANOSECONDS = 1_000_000_000
 _DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
 LEAP_SECOND = 60

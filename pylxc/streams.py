@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from pylxc.errors import SpecError
 
 if TYPE_CHECKING:
+    from types import TracebackType
     from typing import IO
 
     StreamOption = int | IO[Any] | None
@@ -56,6 +57,18 @@ class StreamSet:
         if fd < 0:
             raise SpecError(name, option, "give a file, a descriptor, PIPE, DEVNULL or INHERIT")
         return fd
+
+    def __enter__(self) -> StreamSet:  # noqa: PYI034  Self is not in Python 3.10
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Close what is the process's when it was started in the block, else everything."""
+        if kind is None:
+            self.close_childs()
+        else:
+            self.close()
 
     def close_childs(self) -> None:
         """Close the process's ends in this process."""

@@ -19,14 +19,13 @@ struct plan {
 /* A process being launched; one operation at a time changes it. */
 struct launch {
     const struct plan *plan;
-    int error_fd;            /* the pipe to the monitor */
-    int root_fd;             /* the new root, once there is one */
-    int memory_fd;           /* the tmpfs that FILE and MASK take from, once there is one */
-    int index;               /* the operation under way */
+    int error_fd;                    /* the pipe to the monitor */
+    int root_fd;                     /* the new root, once there is one */
+    int memory_fd;                   /* the tmpfs that FILE and MASK take from, once there is one */
+    int index;                       /* the operation under way */
     uint64_t root_inode, root_mount; /* the root's identity, once it was asked for */
-    const char *memory_path; /* where it is mounted */
-    int memory_names;        /* how many entries were made on it */
-    int pivoted;
+    const char *memory_path;         /* where it is mounted */
+    int memory_names;                /* how many entries were made on it */
     const struct pylxc_op *env;
     char home[4104]; /* "HOME=...", from the user database */
     char subject[sizeof((struct pylxc_error *)0)->subject];

@@ -42,18 +42,10 @@ int open_in_root(struct launch *l, const char *path, uint64_t flags)
     return open_resolved(l, path, flags, RESOLVE_IN_ROOT | RESOLVE_NO_MAGICLINKS);
 }
 
-static int mode_of(int fd, uint32_t *ret_mode)
-{
-    struct statx st;
-    long r = sys(statx, fd, "", AT_EMPTY_PATH, STATX_TYPE | STATX_MODE, &st);
-    *ret_mode = r < 0 ? 0 : st.stx_mode;
-    return (int)r;
-}
-
 static int is_directory(int fd)
 {
-    uint32_t mode;
-    return mode_of(fd, &mode) == 0 && (mode & S_IFMT) == S_IFDIR;
+    struct statx st;
+    return sys(statx, fd, "", AT_EMPTY_PATH, STATX_TYPE, &st) == 0 && (st.stx_mode & S_IFMT) == S_IFDIR;
 }
 
 /* Opens the parent of the last component of `path`, making directories on the way; *ret_last is that component. */
@@ -170,8 +162,7 @@ static int is_root(struct launch *l, int target)
     return st.stx_ino == l->root_inode && st.stx_mnt_id == l->root_mount;
 }
 
-/* Attaches a detached mount to an opened target. Mounting over procfs would let a container choose what the runtime and
- * security checks read there (CVE-2019-19921, CVE-2025-52881): only the runtime's own masks may. */
+/* Attaches a detached mount to an opened target. */
 static int attach(struct launch *l, int mount, int target)
 {
     if (is_root(l, target))
@@ -179,6 +170,8 @@ static int attach(struct launch *l, int mount, int target)
     return (int)sys(move_mount, mount, "", target, "", MOVE_MOUNT_F_EMPTY_PATH | MOVE_MOUNT_T_EMPTY_PATH);
 }
 
+/* Mounting over procfs would let a container choose what the runtime and security checks read there (CVE-2019-19921,
+ * CVE-2025-52881): only the runtime's own masks may. */
 static int refuse_procfs(int target)
 {
     struct statfs st;
@@ -576,7 +569,6 @@ int op_pivot(struct launch *l, const struct pylxc_op *op)
         r = sys(umount2, ".", 2 /* MNT_DETACH */);
     if (r >= 0)
         r = sys(chdir, "/");
-    l->pivoted = r >= 0;
     return (int)(r < 0 ? r : 0);
 }
 

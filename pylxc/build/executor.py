@@ -20,7 +20,7 @@ from pylxc.build.confined import ContextError
 from pylxc.build.events import BuildEvent
 from pylxc.build.plan import CopyStep, MetadataStep, RunStep, Step, WorkdirStep
 from pylxc.errors import BuildError, SpawnError, SpecError, StoreError
-from pylxc.execution import complete, launch
+from pylxc.execution import complete, environment, launch
 from pylxc.imageconfig import History
 from pylxc.layerview import LayerView
 from pylxc.runtime import isolation, transfer
@@ -163,10 +163,9 @@ class Executor:
 
     def _run(self, step: RunStep, tree: Tree) -> None:
         spec = ContainerSpec(image=self._plan.base, network=self._options.network)
-        env = {"PATH": isolation.DEFAULT_PATH, "HOSTNAME": BUILD_HOSTNAME, **step.env}
         payload = Payload(
             argv=step.argv,
-            env=tuple(f"{name}={value}" for name, value in env.items()),
+            env=environment(BUILD_HOSTNAME, {}, step.env),
             user=step.user or "0",
             workdir=step.workdir,
         )
@@ -177,8 +176,8 @@ class Executor:
             tail.add(data)
             self._tell("output", step.number, "", data=data, stream=stream)
 
-        streams = StreamSet(DEVNULL, PIPE, PIPE)
-        child = launch(plan, streams, owned=True)
+        with StreamSet(DEVNULL, PIPE, PIPE) as streams:
+            child = launch(plan, streams, owned=True)
         result = complete(child, step.argv, streams, None, None, check=False, on_output=on_output, keep=False)
         if not result.ok:
             ended = f"was ended by signal {result.signal}" if result.signal else f"exited with {result.exit_code}"

@@ -23,6 +23,7 @@ import attrs
 from pylxc.build import instructions as ast
 from pylxc.build.expand import ExpansionError, expand, expand_words
 from pylxc.errors import UnsupportedError
+from pylxc.imageconfig import DEFAULT_PATH
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -31,7 +32,6 @@ if TYPE_CHECKING:
     from pylxc.imageconfig import ImageConfig
 
 DEFAULT_SHELL = ("/bin/sh", "-c")
-DEFAULT_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
 # Given to RUN without an ARG, and then no part of the cache key: a proxy is the builder's affair, not the image's.
 PROXY_ARGS = frozenset(

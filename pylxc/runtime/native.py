@@ -148,6 +148,12 @@ def reap(pid_fd: int) -> bool:
     return bool(ended[0])
 
 
+def tie_to_caller(plan: Plan) -> None:
+    """Let what the plan starts end with this process, however that ends."""
+    plan.flags |= lib.PYLXC_PLAN_KILL_WITH_OWNER
+    plan.owner_fd = plan.descriptor(own_pidfd())
+
+
 def pidfd_open(pid: int) -> int:
     """Open a pidfd (pidfd_open(2)). Raises OSError."""
     ret = ffi.new("int *")

@@ -93,9 +93,8 @@ def digest_of(directory: str, *, scaffold: str) -> tuple[str, int]:
 
 def _spawn(plan: p.Plan, ours: int = -1, theirs: int = -1) -> Child:
     """Start a transfer. ``theirs`` is closed here once the helper has it; ``ours`` too, when there is no helper."""
-    plan.flags |= p.PLAN_KILL_WITH_OWNER
     try:
-        plan.owner_fd = plan.descriptor(native.own_pidfd())
+        native.tie_to_caller(plan)
         return native.spawn(plan, [-1, -1, -1, -1, -1, *plan.extra_fds])
     except BaseException:
         _close(ours)

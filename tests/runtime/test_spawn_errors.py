@@ -164,3 +164,11 @@ def test_start_and_popen_fail_alike(box):
     assert container.status() == "created"
     container.remove()
     assert not Path(box.engine.container_directory(container.id)).exists()
+
+
+def test_an_empty_command_in_a_running_container(box):
+    with box.start("sleep", "100") as container:
+        for call in (container.exec, container.popen):
+            with pytest.raises(pylxc.SpecError, match="is empty") as caught:
+                call([])
+            assert caught.value.option == "command"
