@@ -20,7 +20,8 @@ enum pylxc_stage {
     PYLXC_STAGE_HELPER,       /* the helper could not be made, executed, or did not answer */
     PYLXC_STAGE_PLAN,         /* the plan is malformed: a defect of pylxc, never of its input */
     PYLXC_STAGE_RECORD,       /* the container's state or log file could not be written */
-    PYLXC_STAGE_NAMESPACES,   /* clone3, setns, unshare */
+    PYLXC_STAGE_NAMESPACES,   /* clone3, setns, unshare, id maps */
+    PYLXC_STAGE_CGROUP,
     PYLXC_STAGE_ROOT,         /* the root file system: its layers, the overlay, pivot_root */
     PYLXC_STAGE_MOUNT,
     PYLXC_STAGE_DEVICE,
@@ -32,6 +33,8 @@ enum pylxc_stage {
     PYLXC_STAGE_RLIMIT,
     PYLXC_STAGE_USER,
     PYLXC_STAGE_CAPABILITIES,
+    PYLXC_STAGE_SECCOMP,
+    PYLXC_STAGE_TERMINAL,
     PYLXC_STAGE_WORKDIR,
     PYLXC_STAGE_UNPACK,
     PYLXC_STAGE_PACK,
@@ -41,6 +44,9 @@ enum pylxc_stage {
 /* Operations of a plan, in the order in which a container start uses them. "in the root" means: resolved with
  * openat2(RESOLVE_IN_ROOT | RESOLVE_NO_MAGICLINKS) against the new root, so that no link leads out of it. */
 enum pylxc_op_code {
+    PYLXC_OP_ID_MAP,      /* strings: uid_map, gid_map (user_namespaces(7)), written by the monitor */
+    PYLXC_OP_JOIN,        /* flags: CLONE_NEW*; a: fd, the pidfd whose namespaces the monitor enters before the clone */
+    PYLXC_OP_CGROUP,      /* the cgroups that the process lives in */
     PYLXC_OP_OVERLAY,     /* strings: mount point, upper, work, lower (topmost first)...; upper and work "" = read-only;
                              flags: PYLXC_OVERLAY_*. Becomes the root, or with PYLXC_OVERLAY_INSIDE is mounted in it */
     PYLXC_OP_BIND_ROOT,   /* strings: mount point, source directory. Becomes the root */
@@ -63,6 +69,8 @@ enum pylxc_op_code {
     PYLXC_OP_USER,        /* strings: "name", "uid", "name:group" or "uid:gid", then additional groups */
     PYLXC_OP_CAPABILITIES,/* flags: the capabilities kept; a: 0 = of the bounding set (before USER), 1 = of the others (after) */
     PYLXC_OP_NO_NEW_PRIVILEGES,
+    PYLXC_OP_SECCOMP,     /* a: number of struct sock_filter, which follow in place of strings */
+    PYLXC_OP_TERMINAL,    /* the controlling terminal */
     PYLXC_OP_WORKDIR,     /* strings: directory in the root; a: PYLXC_MAKE_DIRECTORY */
     PYLXC_OP_UNPACK,      /* strings: destination directory in the root; flags: PYLXC_UNPACK_*; a: fd of the tar stream;
                              b: limit of unpacked bytes */

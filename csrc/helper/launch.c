@@ -278,7 +278,7 @@ _Noreturn void launch_run(const struct plan *plan, int error_fd)
     const struct pylxc_op *op = plan->first;
     for (uint32_t i = 0; i < head->op_count; i++, op = (const void *)((const char *)op + op->size)) {
         l.index = (int)i;
-        if (op->code >= LENGTH(operations))
+        if (op->code >= LENGTH(operations) || !operations[op->code].run)
             fail(&l, PYLXC_STAGE_PLAN, EINVAL);
         int r = operations[op->code].run(&l, op);
         if (r < 0)
