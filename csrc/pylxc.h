@@ -48,9 +48,11 @@ enum pylxc_op_code {
     PYLXC_OP_JOIN,        /* flags: CLONE_NEW*; a: fd, the pidfd whose namespaces the monitor enters before the clone */
     PYLXC_OP_CGROUP,      /* the cgroups that the process lives in */
     PYLXC_OP_OVERLAY,     /* strings: mount point, upper, work, lower (topmost first)...; upper and work "" = read-only;
+                             relative to the MEMORY directory; an absolute lower one is the host's;
                              flags: PYLXC_OVERLAY_*. Becomes the root, or with PYLXC_OVERLAY_INSIDE is mounted in it */
     PYLXC_OP_BIND_ROOT,   /* strings: mount point, source directory. Becomes the root */
-    PYLXC_OP_MEMORY,      /* strings: mount point on the host. A small tmpfs there, the source of FILE and MASK */
+    PYLXC_OP_MEMORY,      /* strings: the store's directory. A tmpfs becomes the working directory, with the store as "store",
+                             an empty directory "root" to mount the root on, and room for what FILE and MASK mount */
     PYLXC_OP_MOUNT,       /* strings: type, target in the root, options "k=v,k"; flags: MOUNT_ATTR_*; a: PYLXC_MAKE_* */
     PYLXC_OP_BIND,        /* strings: source on the host, target in the root; flags: MOUNT_ATTR_*; a: PYLXC_MAKE_* | PYLXC_BIND_* */
     PYLXC_OP_DEVICE,      /* strings: node on the host, path in the root; a, b: its major and minor, which are checked */

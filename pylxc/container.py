@@ -416,9 +416,9 @@ class Container:
 
         ``late``: the record may come a moment after the start, for the caller will not look at it.
         """
-        with streams:
+        with streams, isolation.ids_for(self.spec) as ids:
             payload = self._payload(None, {}, None, None)
-            plan = isolation.container_plan(self.spec, payload, self._tree(), self._hostname())
+            plan = isolation.container_plan(self.spec, payload, self._tree(), self._hostname(), ids)
             plan.flags |= p.PLAN_LOG if log else 0
             plan.flags |= p.PLAN_EPHEMERAL if self.spec.remove and not log else 0
             plan.flags |= p.PLAN_RECORD_LATE if late else 0
@@ -434,7 +434,7 @@ class Container:
         with streams:
             pid_fd = self._pid_fd()
             try:
-                plan = isolation.exec_plan(self.spec, payload)
+                plan = isolation.exec_plan(self.spec, payload, self._ids())
                 plan.target_fd = plan.descriptor(pid_fd)
                 return launch(plan, streams, owned=True)
             except SpawnError as error:
@@ -443,6 +443,13 @@ class Container:
                 raise
             finally:
                 os.close(pid_fd)
+
+    def _ids(self) -> isolation.Ids | None:
+        """Return the ids of the running main process. Raises Conflict when it does not run."""
+        try:
+            return isolation.ids_of(self.status().pid)
+        except (FileNotFoundError, ProcessLookupError) as error:
+            raise Conflict(self.name, "ended while the command was being started") from error
 
     def _pid_fd(self) -> int:
         """Return a new pidfd of the main process. Raises Conflict when it does not run."""

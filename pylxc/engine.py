@@ -110,7 +110,7 @@ class Engine:
         It holds what the runtime mounts over, so that nothing need be made in a container's own layer. Modes are set
         apart from making: the caller's umask is not the container's.
         """
-        for name in ("root", "memory", "stubs/proc", "stubs/dev", "stubs/sys", "stubs/etc"):
+        for name in ("stubs/proc", "stubs/dev", "stubs/sys", "stubs/etc"):
             os.makedirs(f"{self.scaffold}/{name}", exist_ok=True)  # noqa: PTH103
             os.chmod(f"{self.scaffold}/{name}", 0o755)  # noqa: PTH101, S103  empty, and inside a private directory
         for name in ("hosts", "hostname", "resolv.conf"):

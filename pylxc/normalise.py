@@ -532,7 +532,7 @@ NORMAL: dict[str, Normalise] = {
     "devices": _devices,
     "seccomp": _text,
     "no_new_privileges": _flag,
-    "userns": _text,
+    "userns": _choice("private", "host"),
     "pid": _text,
     "ipc": _text,
     "uts": _text,

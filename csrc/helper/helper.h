@@ -4,6 +4,8 @@
  *   monitor.c   the parent of one container or exec: its clone, its log, its exit record
  *   launch.c    the child: carries out the plan's operations, then becomes the payload
  *   root.c      operations that build the root file system
+ *   userns.c    the container's own user namespace: id maps, and the host's trees seen through them
+ *   message.c   bytes and descriptors from one process to another
  *   identity.c  operations that give up privileges: user, groups, capabilities
  */
 #ifndef PYLXC_HELPER_H
@@ -19,12 +21,12 @@ struct plan {
 /* A process being launched; one operation at a time changes it. */
 struct launch {
     const struct plan *plan;
-    int error_fd;                    /* the pipe to the monitor */
+    int error_fd;                    /* the socket to the monitor */
+    int store_fd;                    /* the store's tree, from the monitor; -1 or a negative errno = none */
     int root_fd;                     /* the new root, once there is one */
     int memory_fd;                   /* the tmpfs that FILE and MASK take from, once there is one */
     int index;                       /* the operation under way */
     uint64_t root_inode, root_mount; /* the root's identity, once it was asked for */
-    const char *memory_path;         /* where it is mounted */
     int memory_names;                /* how many entries were made on it */
     const struct pylxc_op *env;
     char home[4104]; /* "HOME=...", from the user database */

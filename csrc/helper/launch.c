@@ -4,6 +4,7 @@
  */
 #include "helper.h"
 #include "tar.h"
+#include "userns.h"
 #include <asm/poll.h>
 #include <linux/close_range.h>
 #include <linux/openat2.h>
@@ -22,6 +23,13 @@ const char *op_string(const struct pylxc_op *op, unsigned i)
     while (i--)
         s += strlen(s) + 1;
     return s;
+}
+
+/* Carried out by the monitor, before this process was made. */
+static int op_done_before(struct launch *l, const struct pylxc_op *op)
+{
+    (void)l, (void)op;
+    return 0;
 }
 
 static void send_error(const struct launch *l, int stage, int errnum)
@@ -220,6 +228,7 @@ static const struct {
     int (*run)(struct launch *, const struct pylxc_op *);
     enum pylxc_stage stage;
 } operations[] = {
+    [PYLXC_OP_ID_MAP] = {op_done_before, PYLXC_STAGE_NAMESPACES},
     [PYLXC_OP_OVERLAY] = {op_overlay, PYLXC_STAGE_ROOT},
     [PYLXC_OP_BIND_ROOT] = {op_bind_root, PYLXC_STAGE_ROOT},
     [PYLXC_OP_MEMORY] = {op_memory, PYLXC_STAGE_ROOT},
@@ -255,13 +264,21 @@ static void enter_target(struct launch *l)
     long r = sys(setns, head->target_fd, head->clone_flags & ~(uint64_t)CLONE_NEWPID);
     if (r < 0)
         fail(l, PYLXC_STAGE_NAMESPACES, (int)-r);
+    if (head->clone_flags & CLONE_NEWUSER) {
+        /* Root there, in place of an id that has no name in it. */
+        r = sys(setresgid, 0, 0, 0);
+        if (r >= 0)
+            r = sys(setresuid, 0, 0, 0);
+        if (r < 0)
+            fail(l, PYLXC_STAGE_NAMESPACES, (int)-r);
+    }
     sys(close, head->target_fd);
     l->root_fd = (int)sys(openat, AT_FDCWD, "/", O_PATH | O_DIRECTORY | O_CLOEXEC, 0);
 }
 
 _Noreturn void launch_run(const struct plan *plan, int error_fd)
 {
-    struct launch l = {.plan = plan, .error_fd = error_fd, .root_fd = -1, .memory_fd = -1, .index = -1};
+    struct launch l = {.plan = plan, .error_fd = error_fd, .store_fd = -1, .root_fd = -1, .memory_fd = -1, .index = -1};
     const struct pylxc_plan *head = plan->head;
     /* The monitor's, not the payload's: a process of the container that may trace could take them from here. */
     sys(close, head->owner_fd);
@@ -269,7 +286,10 @@ _Noreturn void launch_run(const struct plan *plan, int error_fd)
     sys(setsid);
     if (head->flags & PYLXC_PLAN_JOIN)
         enter_target(&l);
-    else if (head->clone_flags & CLONE_NEWNS) {
+    int entered = userns_is_own(plan) ? userns_enter(&l) : 0;
+    if (entered < 0)
+        fail(&l, PYLXC_STAGE_NAMESPACES, -entered);
+    if (!(head->flags & PYLXC_PLAN_JOIN) && head->clone_flags & CLONE_NEWNS) {
         /* Nothing mounted from here on may appear outside, nor the other way round. */
         long r = sys(mount, 0, "/", 0, 1 << 14 | 1 << 18 /* MS_REC | MS_PRIVATE */, 0);
         if (r < 0)

@@ -6,7 +6,9 @@
  * the clone), so only SIGKILL ends it early, and then PR_SET_PDEATHSIG takes the payload along.
  */
 #include "helper.h"
+#include "message.h"
 #include "remove_tree.h"
+#include "userns.h"
 #include <asm/poll.h>
 #include <linux/prctl.h>
 #include <linux/sched.h>
@@ -23,7 +25,7 @@ struct stream {
 
 struct monitor {
     const struct plan *plan;
-    int error_fd, pid_fd, log_fd;
+    int error_fd, pid_fd, log_fd, userns_fd;
     int32_t pid;
     struct stream streams[2];
 };
@@ -67,24 +69,7 @@ static void add_time(struct text *to, int64_t ns)
 
 static void report(const struct pylxc_report *r, int pass_fd)
 {
-    struct {
-        uint64_t length;
-        int32_t level, type, fd, padding;
-    } ancillary = {sizeof ancillary - 4, 1 /* SOL_SOCKET */, 1 /* SCM_RIGHTS */, pass_fd, 0};
-    struct {
-        const void *base;
-        uint64_t length;
-    } part = {r, sizeof *r};
-    struct {
-        void *name;
-        uint32_t name_length;
-        void *parts;
-        uint64_t part_count;
-        void *control;
-        uint64_t control_length;
-        int32_t flags;
-    } message = {0, 0, &part, 1, pass_fd >= 0 ? &ancillary : NULL, pass_fd >= 0 ? sizeof ancillary : 0, 0};
-    sys(sendmsg, PYLXC_FD_CONTROL, &message, 0x4000 /* MSG_NOSIGNAL */);
+    send_message(PYLXC_FD_CONTROL, r, sizeof *r, pass_fd);
 }
 
 _Noreturn static void give_up(int stage, long negative_errno, int index)
@@ -266,12 +251,21 @@ static void await_word(struct monitor *m)
     sys_exit(1);
 }
 
-/* What the child says before the exec: nothing (it worked), that a transfer begins, or what failed. */
+/* What the child says before the exec: nothing (it worked), that a transfer begins, what failed, or that it needs one
+ * of the host's trees. */
 static void await_start(struct monitor *m)
 {
     struct pylxc_error error;
-    await_word(m);
-    long n = read_full(m->error_fd, &error, sizeof error);
+    long n;
+    for (;;) {
+        await_word(m);
+        n = read_full(m->error_fd, &error, sizeof error);
+        if (n != sizeof error || error.stage != REQUEST_TREE)
+            break;
+        userns_serve(m->plan, m->error_fd, m->userns_fd, &error);
+    }
+    if (m->userns_fd >= 0)
+        sys(close, m->userns_fd);
     if (n == 0 || (n == sizeof error && error.stage == PYLXC_STAGE_NONE))
         return;
     struct pylxc_report r = {.kind = PYLXC_REPORT_FAILED, .error = error};
@@ -293,8 +287,9 @@ static void fill_streams(void)
 static void make_process(struct monitor *m)
 {
     const struct pylxc_plan *head = m->plan->head;
-    int pipe_ends[2], joining = (head->flags & PYLXC_PLAN_JOIN) != 0;
-    long r = sys(pipe2, pipe_ends, O_CLOEXEC);
+    int ends[2], joining = (head->flags & PYLXC_PLAN_JOIN) != 0;
+    userns_give_streams(m->plan);
+    long r = sys(socketpair, 1 /* AF_UNIX */, 5 /* SOCK_SEQPACKET */ | O_CLOEXEC, 0, ends);
     if (r >= 0 && joining && head->clone_flags & CLONE_NEWPID)
         r = sys(setns, head->target_fd, CLONE_NEWPID);
     if (r < 0)
@@ -307,14 +302,19 @@ static void make_process(struct monitor *m)
         give_up(PYLXC_STAGE_NAMESPACES, r, -1);
     if (r == 0) {
         sys(close, PYLXC_FD_CONTROL);
-        sys(close, pipe_ends[0]);
-        launch_run(m->plan, pipe_ends[1]);
+        sys(close, ends[0]);
+        launch_run(m->plan, ends[1]);
     }
     m->pid = (int32_t)r;
-    m->error_fd = pipe_ends[0];
-    sys(close, pipe_ends[1]);
+    m->error_fd = ends[0];
+    sys(close, ends[1]);
     for (int fd = 0; fd <= 2; fd++) /* the payload's now: held here, their other ends would never see an end of file */
         sys(close, fd);
+    int begun = userns_is_own(m->plan) ? userns_begin(m->plan, m->pid, m->error_fd, &m->userns_fd) : 0;
+    if (begun < 0) {
+        end_process(m);
+        give_up(PYLXC_STAGE_NAMESPACES, begun, 0);
+    }
 }
 
 /* Waits for the process, meanwhile serving the log and watching the owner. Says whether the owner went first. */
@@ -358,7 +358,7 @@ static void drain_log(struct monitor *m)
 
 _Noreturn void monitor_run(const struct plan *plan)
 {
-    struct monitor m = {.plan = plan, .pid_fd = -1, .log_fd = -1, .streams = {{-1, ""}, {-1, ""}}};
+    struct monitor m = {.plan = plan, .pid_fd = -1, .log_fd = -1, .userns_fd = -1, .streams = {{-1, ""}, {-1, ""}}};
     sys(prctl, PR_SET_NAME, "pylxc-monitor", 0, 0, 0);
     sys(setsid);
     sys(chdir, "/");

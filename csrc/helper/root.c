@@ -6,6 +6,7 @@
  * their flags, and attached last, so that none is ever visible half-made.
  */
 #include "helper.h"
+#include "userns.h"
 #include <linux/magic.h>
 #include <linux/mount.h>
 #include <linux/openat2.h>
@@ -269,8 +270,6 @@ static int directory_in_memory(struct launch *l, struct text *to)
 {
     TEXT(name, 32);
     text_number(&name, l->memory_names++);
-    text_add(to, l->memory_path);
-    text_add(to, "/");
     text_add(to, name.data);
     return to->overflow ? -ENAMETOOLONG : (int)sys(mkdirat, l->memory_fd, name.data, 0755);
 }
@@ -292,6 +291,20 @@ static int is_volatile(const struct pylxc_op *op)
     return *op_string(op, 1) && op->flags & PYLXC_OVERLAY_VOLATILE;
 }
 
+/* A layer's path: the store's are below the working directory, any other directory of the host's is attached there. */
+static int lower_path(struct launch *l, const struct pylxc_op *op, unsigned i, struct text *to)
+{
+    if (*op_string(op, i) != '/') {
+        text_add(to, op_string(op, i));
+        return to->overflow ? -ENAMETOOLONG : 0;
+    }
+    fd_close int tree = source_tree(l, op, (int)i);
+    if (tree < 0)
+        return tree;
+    int r = directory_in_memory(l, to);
+    return (int)(r < 0 ? r : sys(move_mount, tree, "", AT_FDCWD, to->data, MOVE_MOUNT_F_EMPTY_PATH));
+}
+
 static int overlay(struct launch *l, const struct pylxc_op *op, const char *upper, const char *work)
 {
     fd_close int fs = (int)sys(fsopen, "overlay", FSOPEN_CLOEXEC);
@@ -299,8 +312,12 @@ static int overlay(struct launch *l, const struct pylxc_op *op, const char *uppe
         return fs;
     sys(fsconfig, fs, FSCONFIG_SET_STRING, "source", "overlay", 0);
     long r = 0;
-    for (unsigned i = 3; i < op->strings && r >= 0; i++)
-        r = set_path(fs, "lowerdir+", op_string(op, i));
+    for (unsigned i = 3; i < op->strings && r >= 0; i++) {
+        TEXT(lower, 4096);
+        r = lower_path(l, op, i, &lower);
+        if (r >= 0)
+            r = set_path(fs, "lowerdir+", lower.data);
+    }
     /* userxattr: the one layer format that needs no privilege; it also keeps redirect_dir and metacopy off. */
     if (r >= 0)
         r = sys(fsconfig, fs, FSCONFIG_SET_FLAG, "userxattr", 0, 0);
@@ -322,14 +339,18 @@ static int overlay(struct launch *l, const struct pylxc_op *op, const char *uppe
 }
 
 /* The options of mount(2), a page of them. Descriptors keep the layers' paths short, and free of ':' and ','. */
-static int joined_options(struct text *to, const struct pylxc_op *op, const char *upper, const char *work)
+static int joined_options(struct launch *l, struct text *to, const struct pylxc_op *op, const char *upper,
+                          const char *work)
 {
     int r = 0;
     text_add(to, "userxattr");
     text_add(to, is_volatile(op) ? ",volatile" : "");
     for (unsigned i = 3; i < op->strings && r >= 0; i++) {
         text_add(to, i > 3 ? ":" : ",lowerdir=");
-        r = add_path_by_descriptor(to, op_string(op, i));
+        TEXT(lower, 4096);
+        r = lower_path(l, op, i, &lower);
+        if (r >= 0)
+            r = add_path_by_descriptor(to, lower.data);
     }
     if (r < 0 || !*upper)
         return r;
@@ -347,7 +368,7 @@ static int overlay_joined(struct launch *l, const struct pylxc_op *op, const cha
     int inside = (op->flags & PYLXC_OVERLAY_INSIDE) != 0;
     TEXT(options, 4096);
     TEXT(inner, 64);
-    int r = joined_options(&options, op, upper, work);
+    int r = joined_options(l, &options, op, upper, work);
     if (r < 0)
         return r;
     fd_close int target = inside ? make_directory_in_root(l, op_string(op, 0)) : -1;
@@ -378,25 +399,34 @@ int op_overlay(struct launch *l, const struct pylxc_op *op)
 
 int op_bind_root(struct launch *l, const struct pylxc_op *op)
 {
-    fd_close int tree = (int)sys(open_tree, AT_FDCWD, op_string(op, 1), DETACHED_COPY);
+    fd_close int tree = source_tree(l, op, 1);
     return tree < 0 ? tree : become_root(l, tree, op_string(op, 0));
 }
 
-/* The source of FILE and MASK mounts. It must be attached: copies of detached mounts can be made only since Linux 6.15.
- */
+/* The place where the root is put together: a tmpfs on top of "/", of this mount namespace only. It holds the store's
+ * tree, the root, and the source of FILE and MASK mounts, which must be attached: copies of detached mounts can be made
+ * only since Linux 6.15. "/" is a directory to which everybody may go; and paths from it still begin below, for a
+ * lookup does not cross what is mounted on its own start. It becomes the working directory: paths of the store are
+ * short. */
 int op_memory(struct launch *l, const struct pylxc_op *op)
 {
+    fd_close int store = source_tree(l, op, 0);
+    if (store < 0)
+        return store;
     fd_close int mount = new_filesystem("tmpfs", "mode=0755", MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV);
     if (mount < 0)
         return mount;
-    long r = sys(move_mount, mount, "", AT_FDCWD, op_string(op, 0), MOVE_MOUNT_F_EMPTY_PATH);
+    long r = sys(move_mount, mount, "", AT_FDCWD, "/", MOVE_MOUNT_F_EMPTY_PATH);
     if (r >= 0)
-        r = sys(mkdirat, mount, "empty", 0555);
-    if (r < 0)
-        return (int)r;
-    l->memory_fd = steal_fd(&mount);
-    l->memory_path = op_string(op, 0);
-    return 0;
+        r = sys(fchdir, mount);
+    static const char *const names[] = {"empty", "store", "root"};
+    for (unsigned i = 0; r >= 0 && i < LENGTH(names); i++)
+        r = sys(mkdirat, mount, names[i], 0755);
+    if (r >= 0)
+        r = sys(move_mount, store, "", mount, "store", MOVE_MOUNT_F_EMPTY_PATH);
+    if (r >= 0)
+        l->memory_fd = steal_fd(&mount);
+    return (int)(r < 0 ? r : 0);
 }
 
 int op_mount(struct launch *l, const struct pylxc_op *op)
@@ -415,8 +445,7 @@ int op_mount(struct launch *l, const struct pylxc_op *op)
 
 int op_bind(struct launch *l, const struct pylxc_op *op)
 {
-    int recursive = (op->a & PYLXC_BIND_RECURSIVE) != 0;
-    fd_close int tree = (int)sys(open_tree, AT_FDCWD, op_string(op, 0), DETACHED_COPY | (recursive ? AT_RECURSIVE : 0));
+    fd_close int tree = source_tree(l, op, 0);
     if (tree == -ENOENT && op->a & PYLXC_BIND_OPTIONAL)
         return 0;
     if (tree < 0)
@@ -428,8 +457,6 @@ int op_bind(struct launch *l, const struct pylxc_op *op)
     if (target < 0)
         return target;
     int r = refuse_procfs(target);
-    if (r >= 0)
-        r = set_attributes(tree, op->flags, recursive);
     return r < 0 ? r : attach(l, tree, target);
 }
 
@@ -558,18 +585,22 @@ int op_root_read_only(struct launch *l, const struct pylxc_op *op)
 }
 
 /* pivot_root(".", "."): the old root ends up mounted over the new one and is detached at once; no directory for it is
- * needed inside the container (pivot_root(2), NOTES). */
+ * needed inside the container (pivot_root(2), NOTES). Uppermost lies what was mounted on "/", the place where the root
+ * was put together. That nothing of the host is left above the new root is looked at, not believed. */
 int op_pivot(struct launch *l, const struct pylxc_op *op)
 {
     (void)op;
     long r = sys(fchdir, l->root_fd);
     if (r >= 0)
         r = sys(pivot_root, ".", ".");
-    if (r >= 0)
+    for (int stacked = l->memory_fd >= 0 ? 2 : 1; r >= 0 && stacked; stacked--)
         r = sys(umount2, ".", 2 /* MNT_DETACH */);
     if (r >= 0)
         r = sys(chdir, "/");
-    return (int)(r < 0 ? r : 0);
+    if (r < 0)
+        return (int)r;
+    fd_close int above = (int)sys(openat, AT_FDCWD, "..", O_PATH | O_DIRECTORY | O_CLOEXEC, 0);
+    return above < 0 ? above : is_root(l, above) ? 0 : -EXDEV;
 }
 
 int op_sysctl(struct launch *l, const struct pylxc_op *op)

@@ -169,14 +169,14 @@ class Executor:
             user=step.user or "0",
             workdir=step.workdir,
         )
-        plan = isolation.container_plan(spec, payload, tree, BUILD_HOSTNAME)
         tail = _Tail()
 
         def on_output(stream: str, data: bytes) -> None:
             tail.add(data)
             self._tell("output", step.number, "", data=data, stream=stream)
 
-        with StreamSet(DEVNULL, PIPE, PIPE) as streams:
+        with StreamSet(DEVNULL, PIPE, PIPE) as streams, isolation.ids_for(spec) as ids:
+            plan = isolation.container_plan(spec, payload, tree, BUILD_HOSTNAME, ids)
             child = launch(plan, streams, owned=True)
         result = complete(child, step.argv, streams, None, None, check=False, on_output=on_output, keep=False)
         if not result.ok:

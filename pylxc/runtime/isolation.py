@@ -9,6 +9,7 @@ from __future__ import annotations
 import errno
 import os
 import stat
+from contextlib import contextmanager
 from functools import lru_cache
 from typing import TYPE_CHECKING
 
@@ -16,20 +17,27 @@ from attrs import frozen
 
 from pylxc.errors import SpecError
 from pylxc.normalise import RLIMITS, sysctl_path
+from pylxc.runtime import idrange
 from pylxc.runtime import plan as p
 from pylxc.runtime.plan import MountAttribute as Attr
 from pylxc.runtime.plan import Plan
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from pylxc.spec import ContainerSpec, Mount
 
 # CLONE_NEW* of clone(2).
 NEWNS, NEWCGROUP, NEWUTS, NEWIPC, NEWPID, NEWNET = 0x20000, 0x2000000, 0x4000000, 0x8000000, 0x20000000, 0x40000000
+NEWUSER = 0x10000000
 
 MASKED = (
     *(f"/proc/{name}" for name in ("acpi", "asound", "interrupts", "kcore", "keys", "latency_stats", "sched_debug")),
     *(f"/proc/{name}" for name in ("scsi", "timer_list", "timer_stats")),
     *("/sys/firmware", "/sys/devices/virtual/powercap"),
+)
+STORE_TREE = (
+    'the store, seen with the ids of the container (its file system must know id-mapped mounts, or userns="host")'
 )
 READ_ONLY = tuple(f"/proc/{name}" for name in ("bus", "fs", "irq", "sys", "sysrq-trigger"))
 # Devices: path, major, minor (Documentation/admin-guide/devices.txt).
@@ -70,6 +78,23 @@ class Tree:
     fleeting: bool = False
     joined: bool = False
 
+    def inside(self, path: str) -> str:
+        """Return a path of the store as it is seen from where the root is put together; others stay what they are."""
+        root = self.scaffold.removesuffix("run")
+        return f"store/{path[len(root) :]}" if path.startswith(root) else path
+
+
+@frozen(kw_only=True)
+class Ids:
+    """The ids of a user namespace: what uid_map and gid_map say of it (user_namespaces(7)).
+
+    ``keeper`` is a descriptor that keeps the range while it is open (-1: none need be kept).
+    """
+
+    uid_map: str
+    gid_map: str
+    keeper: int = -1
+
 
 @frozen(kw_only=True)
 class Payload:
@@ -85,24 +110,29 @@ class Payload:
 def add_tree(plan: Plan, tree: Tree, *, read_only: bool = False) -> None:
     """Add the root file system. With ``read_only``, mount targets can still be made; the caller closes it later."""
     flags = (p.OVERLAY_VOLATILE if tree.volatile else 0) | (p.OVERLAY_JOINED if tree.joined else 0)
-    run = tree.scaffold
-    plan.add(p.MEMORY, f"{run}/memory", subject="the mount point for files in memory")
-    lowers = (*tree.lowers, f"{run}/stubs")
+    add_place(plan, tree.scaffold)
+    lowers = tuple(map(tree.inside, (*tree.lowers, f"{tree.scaffold}/stubs")))
     words = f"the root file system of {len(tree.lowers)} layers"
-    plan.add(p.OVERLAY, f"{run}/root", tree.upper, tree.work, *lowers, flags=flags, subject=words)
+    upper, work = tree.inside(tree.upper), tree.inside(tree.work)
+    plan.add(p.OVERLAY, "root", upper, work, *lowers, flags=flags, subject=words)
     for path in tree.passthrough:
         _add_passthrough(plan, tree, path, flags | p.OVERLAY_INSIDE, read_only=read_only)
+
+
+def add_place(plan: Plan, scaffold: str) -> None:
+    """Add the place where a root is put together, with the store in it."""
+    plan.add(p.MEMORY, scaffold.removesuffix("/run"), subject=STORE_TREE)
 
 
 def _add_passthrough(plan: Plan, tree: Tree, path: str, flags: int, *, read_only: bool) -> None:
     """Add an overlay of its own over a directory of the host: a lower layer never shows what is mounted in it."""
     # The lowest layer is the host image's own: its directory only marks the place.
-    own = (lower + path for lower in tree.lowers[:-1] if os.path.isdir(lower + path))  # noqa: PTH112
+    own = (tree.inside(lower + path) for lower in tree.lowers[:-1] if os.path.isdir(lower + path))  # noqa: PTH112
     below = (*own, path)
-    upper, work = tree.upper + path, f"{tree.work}{path.replace('/', '.')}"
+    upper, work = tree.inside(tree.upper + path), tree.inside(f"{tree.work}{path.replace('/', '.')}")
     if read_only or not tree.upper:
         upper, work = "", ""
-        below = (*below, f"{tree.scaffold}/memory/empty")  # without an upper side there must be two lower ones
+        below = (*below, "empty")  # without an upper side there must be two lower ones
     elif tree.fleeting:
         upper, work, flags = "", "", flags | p.OVERLAY_IN_MEMORY
     plan.add(p.OVERLAY, path, upper, work, *below, flags=flags, subject=f"{path} of the host")
@@ -144,8 +174,11 @@ def settle_upper(tree: Tree) -> None:
 
 
 @lru_cache(maxsize=16)
-def kernel_filesystems(shm_size: int, privileged: bool) -> Plan:  # noqa: FBT001  the key of a cache
-    """Return the operations for /proc, /dev and /sys: the same for most containers, and half of all."""
+def kernel_filesystems(shm_size: int, privileged: bool, foreign_network: bool) -> Plan:  # noqa: FBT001  a cache's key
+    """Return the operations for /proc, /dev and /sys: the same for most containers, and half of all.
+
+    ``foreign_network``: the network is not of the container's user namespace, so a sysfs of it cannot be mounted there.
+    """
     plan = Plan()
     plan.add(p.MOUNT, "proc", "/proc", "", flags=Attr.NOSUID | Attr.NODEV | Attr.NOEXEC, a=p.MAKE_DIRECTORY)
     # nodev: the nodes are mounts of the host's, so one that the container's root makes here opens nothing.
@@ -162,7 +195,12 @@ def kernel_filesystems(shm_size: int, privileged: bool) -> Plan:  # noqa: FBT001
     plan.add(p.MOUNT, "tmpfs", "/dev/shm", shm, flags=all_off, a=p.MAKE_DIRECTORY)  # noqa: S108
     plan.add(p.MOUNT, "mqueue", "/dev/mqueue", "", flags=all_off, a=p.MAKE_DIRECTORY)
     sys_flags = all_off | (0 if privileged else Attr.RDONLY)
-    plan.add(p.MOUNT, "sysfs", "/sys", "", flags=sys_flags, a=p.MAKE_DIRECTORY)
+    if foreign_network:
+        plan.add(
+            p.BIND, "/sys", "/sys", flags=sys_flags, a=p.MAKE_DIRECTORY | p.BIND_RECURSIVE, subject="/sys of the host"
+        )
+    else:
+        plan.add(p.MOUNT, "sysfs", "/sys", "", flags=sys_flags, a=p.MAKE_DIRECTORY)
     return plan
 
 
@@ -259,12 +297,40 @@ def _user_words(payload: Payload) -> str:
     return f"user {payload.user!r}, in the container's /etc/passwd and /etc/group"
 
 
-def container_plan(spec: ContainerSpec, payload: Payload, tree: Tree, hostname: str) -> Plan:
-    """Return the whole plan of a container's main process."""
+@contextmanager
+def ids_for(spec: ContainerSpec) -> Iterator[Ids | None]:
+    """Give ids to a container that is being started; None: it has the host's. The plan passes on what keeps them."""
+    if spec.userns == "host" or spec.privileged:
+        yield None
+        return
+    first, keeper = idrange.take()
+    words = f"0 {first} {idrange.SIZE}"
+    try:
+        yield Ids(uid_map=words, gid_map=words, keeper=keeper)
+    finally:
+        os.close(keeper)
+
+
+def ids_of(pid: int) -> Ids | None:
+    """Return the ids of a container that runs; None: the host's. Raises ProcessLookupError, FileNotFoundError."""
+    if os.stat(f"/proc/{pid}/ns/user").st_ino == os.stat("/proc/self/ns/user").st_ino:  # noqa: PTH116
+        return None
+    maps = []
+    for name in ("uid_map", "gid_map"):
+        with open(f"/proc/{pid}/{name}") as file:  # noqa: PTH123
+            maps.append(file.read())
+    return Ids(uid_map=maps[0].strip(), gid_map=maps[1].strip())
+
+
+def container_plan(spec: ContainerSpec, payload: Payload, tree: Tree, hostname: str, ids: Ids | None = None) -> Plan:
+    """Return the whole plan of a container's main process. ``ids``: of its user namespace, None = it has the host's."""
     namespaces = NEWNS | NEWCGROUP | NEWUTS | NEWIPC | NEWPID | (0 if spec.network == "host" else NEWNET)
     plan = Plan(clone_flags=namespaces)
+    if ids is not None:
+        _add_ids(plan, ids)
     add_tree(plan, tree, read_only=spec.read_only)
-    plan.extend(kernel_filesystems(spec.shm_size, spec.privileged))
+    foreign_network = ids is not None and spec.network == "host"
+    plan.extend(kernel_filesystems(spec.shm_size, spec.privileged, foreign_network))
     add_devices(plan, spec)
     add_mounts(plan, spec)
     add_etc(plan, spec, hostname)
@@ -283,9 +349,18 @@ def container_plan(spec: ContainerSpec, payload: Payload, tree: Tree, hostname: 
     return plan
 
 
-def exec_plan(spec: ContainerSpec, payload: Payload) -> Plan:
+def _add_ids(plan: Plan, ids: Ids) -> None:
+    plan.clone_flags |= NEWUSER
+    plan.add(p.ID_MAP, ids.uid_map, ids.gid_map, subject="the user namespace")
+    if ids.keeper >= 0:
+        plan.descriptor(ids.keeper)
+
+
+def exec_plan(spec: ContainerSpec, payload: Payload, ids: Ids | None = None) -> Plan:
     """Return the plan of a further process in a running container. ``target_fd`` is for the caller to set."""
     plan = Plan(flags=p.PLAN_JOIN, clone_flags=NEWNS | NEWCGROUP | NEWUTS | NEWIPC | NEWPID | NEWNET)
+    if ids is not None:
+        _add_ids(plan, ids)
     add_identity(plan, payload, spec)
     return plan
 
@@ -294,7 +369,8 @@ def transfer_plan(tree: Tree | None, directory: str, scaffold: str) -> Plan:
     """Return the beginning of a plan that unpacks or packs: in a merged tree, or (None) in a bare directory."""
     plan = Plan(clone_flags=NEWNS)
     if tree is None:
-        plan.add(p.BIND_ROOT, f"{scaffold}/root", directory, subject=directory)
+        add_place(plan, scaffold)
+        plan.add(p.BIND_ROOT, "root", directory, subject=directory)
     else:
         add_tree(plan, tree)
     plan.add(p.PIVOT)

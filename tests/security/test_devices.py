@@ -15,6 +15,9 @@ def test_nodes_that_a_containers_root_makes_open_nothing(box, tmp_path):
     places = ("/", "/dev", "/dev/shm", "/tmp", "/bind", "/t")
     script = "for d in $PLACES; do mknod $d/mine c 1 5 || echo no mknod; head -c 1 $d/mine | wc -c; done"
     options = {"volumes": {tmp_path: "/bind"}, "tmpfs": ["/t"], "env": {"PLACES": " ".join(places)}}
+    in_own_users = box.sh(script, **options)
+    assert in_own_users.text == "no mknod\n0\n" * len(places)
+    options["userns"] = "host"  # where it can make them
     result = box.sh(script, **options)
     assert result.text == "0\n" * len(places)
     assert result.stderr.count(b"Permission denied") == len(places)

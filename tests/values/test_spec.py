@@ -80,7 +80,6 @@ LATER = {
     "io_weight": 500,
     "oom_score_adj": -500,
     "seccomp": "unconfined",
-    "userns": "private",
     "pid": "host",
     "ipc": "host",
     "uts": "host",

@@ -1,0 +1,28 @@
+/* The monitor's side of a container's user namespace; see userns.c. */
+#ifndef PYLXC_USERNS_H
+#define PYLXC_USERNS_H
+#include "helper.h"
+
+/* Asked of the monitor by the child (in place of a stage): the tree that operation `index` names in string `errnum`. */
+enum { REQUEST_TREE = -1 };
+
+struct tree_reply {
+    int32_t errnum;
+};
+
+/* Whether the plan's process has a user namespace of its own, made with it. */
+int userns_is_own(const struct plan *plan);
+/* Lets the pipes among the standard streams belong to the root of the user namespace that the plan's first operation
+ * describes: a payload opens them anew through /dev/stdout. */
+void userns_give_streams(const struct plan *plan);
+/* Writes the id maps of a new process and tells it to go on, with the store's tree. 0 or a negative errno. */
+int userns_begin(const struct plan *plan, int32_t pid, int channel, int *ret_userns);
+/* Answers a request for a tree. */
+void userns_serve(const struct plan *plan, int channel, int userns, const struct pylxc_error *request);
+
+/* The child's side: waits for the maps and becomes root there. */
+int userns_enter(struct launch *l);
+/* A detached copy of the tree that string k of an operation names: the monitor's to open where there is a user
+ * namespace of its own, for its root may not go everywhere on the host. A descriptor or a negative errno. */
+int source_tree(struct launch *l, const struct pylxc_op *op, int k);
+#endif
