@@ -22,7 +22,6 @@ struct plan {
 struct launch {
     const struct plan *plan;
     int error_fd;                    /* the socket to the monitor */
-    int store_fd;                    /* the store's tree, from the monitor; -1 or a negative errno = none */
     int root_fd;                     /* the new root, once there is one */
     int memory_fd;                   /* the tmpfs that FILE and MASK take from, once there is one */
     int index;                       /* the operation under way */

@@ -278,7 +278,7 @@ static void enter_target(struct launch *l)
 
 _Noreturn void launch_run(const struct plan *plan, int error_fd)
 {
-    struct launch l = {.plan = plan, .error_fd = error_fd, .store_fd = -1, .root_fd = -1, .memory_fd = -1, .index = -1};
+    struct launch l = {.plan = plan, .error_fd = error_fd, .root_fd = -1, .memory_fd = -1, .index = -1};
     const struct pylxc_plan *head = plan->head;
     /* The monitor's, not the payload's: a process of the container that may trace could take them from here. */
     sys(close, head->owner_fd);

@@ -2,8 +2,9 @@
  *
  * The container's root is nobody on the host: it can neither go to the store nor own what lies there. So the monitor,
  * which stays outside, makes detached copies of the host's trees, maps the ids of each ("what the container calls 0 is
- * stored as 0"), and hands them in. The child asks for them one by one, down the socket on which it would also say what
- * failed: however many mounts there are, none is ever in flight but one.
+ * stored as 0"), and hands them in. Those that make up the root come without being asked for, in the order in which the
+ * child needs them, so that it need not wait. Mounts of the user's own it asks for one by one, down the socket on which
+ * it would also say what failed: however many there are, none is ever in flight but one.
  *
  * Order matters: the map is written before the tree is made, the tree is mapped before it is attached, the overlay is
  * made inside (made outside, its root would have no id there).
@@ -127,14 +128,31 @@ static int copy_tree(const struct pylxc_op *op, int k, int userns)
     return r < 0 ? r : steal_fd(&tree);
 }
 
-/* The store's tree, which nearly every plan needs first, goes along with the word that the maps are there. */
-static int first_tree(const struct plan *plan, int userns)
+static int send_tree(const struct pylxc_op *op, int k, int channel, int userns)
+{
+    fd_close int tree = copy_tree(op, k, userns);
+    struct tree_reply reply = {tree < 0 ? -tree : 0};
+    long n = send_message(channel, &reply, sizeof reply, tree);
+    return (int)(n < 0 ? n : 0);
+}
+
+/* What comes unasked: the store, and the host's directories among the layers. A child that failed does not listen. */
+static int is_layer_of_host(const struct pylxc_op *op, int k)
+{
+    return op->code == PYLXC_OP_OVERLAY && k >= 3 && *op_string(op, (unsigned)k) == '/';
+}
+
+static void send_root(const struct plan *plan, int channel, int userns)
 {
     const struct pylxc_op *op = plan->first;
-    for (uint32_t i = 0; i < plan->head->op_count; i++, op = (const void *)((const char *)op + op->size))
+    int r = 0;
+    for (uint32_t i = 0; i < plan->head->op_count && r >= 0; i++, op = (const void *)((const char *)op + op->size)) {
         if (op->code == PYLXC_OP_MEMORY)
-            return copy_tree(op, 0, userns);
-    return -ENOENT;
+            r = send_tree(op, 0, channel, userns);
+        for (int k = 3; op->code == PYLXC_OP_OVERLAY && k < op->strings && r >= 0; k++)
+            if (is_layer_of_host(op, k))
+                r = send_tree(op, k, channel, userns);
+    }
 }
 
 int userns_begin(const struct plan *plan, int32_t pid, int channel, int *ret_userns)
@@ -150,11 +168,12 @@ int userns_begin(const struct plan *plan, int32_t pid, int channel, int *ret_use
     fd_close int userns = open_userns(pid);
     if (userns < 0)
         return userns;
-    fd_close int tree = first_tree(plan, userns);
-    struct tree_reply reply = {tree < 0 ? -tree : 0};
-    long n = send_message(channel, &reply, sizeof reply, tree);
+    /* The child may go on: its ids are there. */
+    struct tree_reply go = {0};
+    long n = send_message(channel, &go, sizeof go, -1);
     if (n < 0)
         return (int)n;
+    send_root(plan, channel, userns);
     *ret_userns = steal_fd(&userns);
     return 0;
 }
@@ -162,12 +181,13 @@ int userns_begin(const struct plan *plan, int32_t pid, int channel, int *ret_use
 void userns_serve(const struct plan *plan, int channel, int userns, const struct pylxc_error *request)
 {
     const struct pylxc_op *op = operation(plan, request->index);
-    int asked = op && op->strings > request->errnum && request->errnum >= 0;
-    fd_close int tree = asked ? copy_tree(op, request->errnum, userns) : -EINVAL;
-    struct tree_reply reply = {tree < 0 ? -tree : 0};
-    send_message(channel, &reply, sizeof reply, tree);
+    if (op && request->errnum >= 0 && request->errnum < op->strings)
+        send_tree(op, request->errnum, channel, userns);
+    else
+        send_message(channel, &(struct tree_reply){EINVAL}, sizeof(struct tree_reply), -1);
 }
 
+/* The next answer: a descriptor, -1 where none came with it, or a negative errno. */
 static int await_tree(const struct launch *l)
 {
     struct tree_reply reply;
@@ -180,7 +200,7 @@ static int await_tree(const struct launch *l)
 
 int userns_enter(struct launch *l)
 {
-    l->store_fd = await_tree(l);
+    await_tree(l); /* only the word that the maps are there */
     long r = sys(setresgid, 0, 0, 0);
     if (r >= 0)
         r = sys(setresuid, 0, 0, 0);
@@ -195,8 +215,8 @@ int source_tree(struct launch *l, const struct pylxc_op *op, int k)
 {
     if (!userns_is_own(l->plan))
         return copy_tree(op, k, -1);
-    if (op->code == PYLXC_OP_MEMORY)
-        return l->store_fd < 0 ? l->store_fd : steal_fd(&l->store_fd);
+    if (op->code == PYLXC_OP_MEMORY || is_layer_of_host(op, k))
+        return await_tree(l);
     struct pylxc_error request = {.stage = REQUEST_TREE, .errnum = k, .index = l->index};
     int r = write_all(l->error_fd, &request, sizeof request);
     return r < 0 ? r : await_tree(l);

@@ -15,7 +15,7 @@ int userns_is_own(const struct plan *plan);
 /* Lets the pipes among the standard streams belong to the root of the user namespace that the plan's first operation
  * describes: a payload opens them anew through /dev/stdout. */
 void userns_give_streams(const struct plan *plan);
-/* Writes the id maps of a new process and tells it to go on, with the store's tree. 0 or a negative errno. */
+/* Writes the id maps of a new process, tells it to go on, and sends the trees of its root. 0 or a negative errno. */
 int userns_begin(const struct plan *plan, int32_t pid, int channel, int *ret_userns);
 /* Answers a request for a tree. */
 void userns_serve(const struct plan *plan, int channel, int userns, const struct pylxc_error *request);
