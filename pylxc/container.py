@@ -409,6 +409,7 @@ class Container:
             env=environment(self._hostname(), config.env, spec.env),
             user=spec.user or config.user or "0",
             workdir=spec.workdir or config.workdir or "/",
+            program=self._engine.filter_for(spec),
         )
 
     def _spawn(self, streams: StreamSet, *, log: bool, late: bool = False) -> Child:

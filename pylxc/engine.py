@@ -20,6 +20,7 @@ from pylxc.identity import own_identity
 from pylxc.runtime import isolation, native, record, transfer
 from pylxc.runtime.isolation import Tree
 from pylxc.runtime.process import wait_readable
+from pylxc.seccomp import programs
 from pylxc.spec import ContainerSpec
 from pylxc.store.containers import ContainerRow
 from pylxc.store.layout import explain
@@ -201,6 +202,10 @@ class Engine:
         """Make a staged tree a layer, named by the digest of its tar."""
         digest, size = transfer.digest_of(tree, scaffold=self.scaffold)
         return self.store.layers.commit(lease, tree, digest, size, created_by, passthrough)
+
+    def filter_for(self, spec: ContainerSpec) -> bytes:
+        """Return the system call filter of a container, b"" for none."""
+        return programs.program_for(spec, f"{self.root}/seccomp")
 
     # -- containers -------------------------------------------------------------------------------------------------
 

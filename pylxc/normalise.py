@@ -490,6 +490,12 @@ def _signal(option: str, value: Any) -> str:
     return signal_name(signal_number(value, option))
 
 
+def _seccomp(option: str, value: Any) -> str:
+    from pylxc.seccomp.programs import normalise  # noqa: PLC0415  only where there is a profile to read
+
+    return normalise(option, value)
+
+
 def _healthcheck(option: str, value: Any) -> Any:
     if isinstance(value, (int, float, bytes)):
         raise SpecError(option, value, "give a Healthcheck, or a command as a string")
@@ -530,7 +536,7 @@ NORMAL: dict[str, Normalise] = {
     "cap_drop": _capabilities,
     "privileged": _flag,
     "devices": _devices,
-    "seccomp": _text,
+    "seccomp": _seccomp,
     "no_new_privileges": _flag,
     "userns": _choice("private", "host"),
     "pid": _text,

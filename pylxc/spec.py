@@ -61,7 +61,6 @@ _NOT_YET: dict[str, tuple[tuple[object, ...], str]] = {
     "pids_limit": ((), 'give ulimits={"nproc": n}'),
     "io_weight": ((), "leave it out: there are no resource limits so far"),
     "oom_score_adj": ((), "leave it out: there are no resource limits so far"),
-    "seccomp": ((), "leave it out: there are no system call filters so far"),
     "pid": ((), "leave it out: a container has its own"),
     "ipc": ((), "leave it out: a container has its own"),
     "uts": ((), "leave it out: a container has its own"),

@@ -6,6 +6,7 @@
  *   root.c      operations that build the root file system
  *   userns.c    the container's own user namespace: id maps, and the host's trees seen through them
  *   message.c   bytes and descriptors from one process to another
+ *   seccomp.c   the system call filter
  *   identity.c  operations that give up privileges: user, groups, capabilities
  */
 #ifndef PYLXC_HELPER_H
@@ -52,6 +53,7 @@ int op_pivot(struct launch *l, const struct pylxc_op *op);
 int op_sysctl(struct launch *l, const struct pylxc_op *op);
 int op_workdir(struct launch *l, const struct pylxc_op *op);
 int op_user(struct launch *l, const struct pylxc_op *op);
+int op_seccomp(struct launch *l, const struct pylxc_op *op);
 int op_capabilities(struct launch *l, const struct pylxc_op *op);
 
 /* Opens a path in the root (see PYLXC_OP_*); a descriptor or a negative errno. */

@@ -250,6 +250,7 @@ static const struct {
     [PYLXC_OP_USER] = {op_user, PYLXC_STAGE_USER},
     [PYLXC_OP_CAPABILITIES] = {op_capabilities, PYLXC_STAGE_CAPABILITIES},
     [PYLXC_OP_NO_NEW_PRIVILEGES] = {op_no_new_privileges, PYLXC_STAGE_CAPABILITIES},
+    [PYLXC_OP_SECCOMP] = {op_seccomp, PYLXC_STAGE_SECCOMP},
     [PYLXC_OP_WORKDIR] = {op_workdir, PYLXC_STAGE_WORKDIR},
     [PYLXC_OP_UNPACK] = {op_unpack, PYLXC_STAGE_UNPACK},
     [PYLXC_OP_PACK] = {op_pack, PYLXC_STAGE_PACK},

@@ -24,6 +24,9 @@ static int plan_is_sound(const struct pylxc_plan *head, size_t size)
                 return 0;
             s++;
         }
+        if (op->code == PYLXC_OP_SECCOMP &&
+            (op->a < 1 || op->a > UINT16_MAX || (uint64_t)op->a * 8 != op->size - sizeof *op))
+            return 0;
         at += op->size;
     }
     return at == size;

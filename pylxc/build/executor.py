@@ -168,6 +168,7 @@ class Executor:
             env=environment(BUILD_HOSTNAME, {}, step.env),
             user=step.user or "0",
             workdir=step.workdir,
+            program=self._engine.filter_for(spec),
         )
         tail = _Tail()
 

@@ -150,7 +150,7 @@ def _security(options: tuple[str, ...]) -> dict[str, Any]:
 @click.command(context_settings=_COMMAND_SETTINGS)
 @_spec_options
 @click.option("--entrypoint", help="The program to run instead of the image's entrypoint; empty for none.")
-@click.option("--security-opt", "security", multiple=True, help="no-new-privileges[=false].")
+@click.option("--security-opt", "security", multiple=True, help="no-new-privileges[=false], seccomp=PROFILE.")
 @click.option("-d", "--detach", is_flag=True, help="Leave it running and print its id.")
 @click.option("--rm", "remove", is_flag=True, help="Remove it when it has ended.")
 @click.argument("image")

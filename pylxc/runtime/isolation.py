@@ -98,12 +98,16 @@ class Ids:
 
 @frozen(kw_only=True)
 class Payload:
-    """What runs: ``argv``, ``env`` ("NAME=value"), ``user`` and ``workdir``, all decided."""
+    """What runs: ``argv``, ``env`` ("NAME=value"), ``user`` and ``workdir``, all decided.
+
+    ``program`` is its system call filter (an array of ``struct sock_filter``), b"" for none.
+    """
 
     argv: tuple[str, ...]
     env: tuple[str, ...]
     user: str
     workdir: str
+    program: bytes
     groups: tuple[str, ...] = ()
 
 
@@ -281,14 +285,19 @@ def add_identity(plan: Plan, payload: Payload, spec: ContainerSpec) -> None:
     for name, (soft, hard) in spec.ulimits.items():
         plan.add(p.RLIMIT, flags=RLIMITS[name], a=soft, b=hard, subject=f"ulimit {name}={soft}:{hard}")
     kept = spec.capability_mask()
+    no_new_privileges = spec.no_new_privileges and not spec.privileged
+    if payload.program and not no_new_privileges:
+        plan.add_filter(payload.program)  # while it may: without no_new_privs a filter needs CAP_SYS_ADMIN
     plan.add(p.CAPABILITIES, flags=kept, subject="the bounding set")
     plan.add(p.WORKDIR, payload.workdir, subject=f"working directory {payload.workdir}")
     plan.add(p.USER, payload.user, *payload.groups, subject=_user_words(payload))
     plan.add(p.CAPABILITIES, flags=kept, a=1, subject="the capability sets")
-    if spec.no_new_privileges and not spec.privileged:
+    if no_new_privileges:
         plan.add(p.NO_NEW_PRIVILEGES)
     plan.add(p.UMASK, flags=0o022)
     plan.add(p.ENV, *payload.env, subject="the environment")
+    if payload.program and no_new_privileges:
+        plan.add_filter(payload.program)
     plan.add(p.EXEC, *payload.argv, subject=payload.argv[0])
     plan.argv = payload.argv
 

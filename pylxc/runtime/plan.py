@@ -16,6 +16,7 @@ _HEAD = struct.Struct("=IIIIQiiii")
 _OP = struct.Struct("=IHHQqq")
 _MAGIC = 0x70786C31
 STRINGS_LIMIT = 65535
+_INSTRUCTION_SIZE = 8
 FIRST_FREE_FD = 5
 
 
@@ -57,6 +58,12 @@ class Plan:
         body += bytes(-len(body) % 8)
         self._operations.append(_OP.pack(_OP.size + len(body), code, len(parts), flags, a, b) + body)
         self._subjects.append(subject or " ".join(map(str, strings[:4])))
+
+    def add_filter(self, program: bytes) -> None:
+        """Append a system call filter: an array of ``struct sock_filter``."""
+        head = _OP.pack(_OP.size + len(program), SECCOMP, 0, 0, len(program) // _INSTRUCTION_SIZE, 0)
+        self._operations.append(head + program)
+        self._subjects.append("the system call filter (the kernel must know seccomp; see the option seccomp)")
 
     def extend(self, other: Plan) -> None:
         """Append the operations of another plan: what never changes is encoded once."""

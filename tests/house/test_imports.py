@@ -18,7 +18,10 @@ PACKAGE = Path(pylxc.__file__).parent
 LAYERS = (
     "errors",
     # values
-    "capabilities identity imageconfig mounts names normalise options reference result spec status streams units",
+    (
+        "capabilities identity imageconfig mounts names normalise options reference result seccomp spec status "
+        "streams units"
+    ),
     # the kernel
     "runtime linux",
     # the disk
