@@ -46,7 +46,8 @@ enum pylxc_stage {
 enum pylxc_op_code {
     PYLXC_OP_ID_MAP,      /* strings: uid_map, gid_map (user_namespaces(7)), written by the monitor */
     PYLXC_OP_JOIN,        /* flags: CLONE_NEW*; a: fd, the pidfd whose namespaces the monitor enters before the clone */
-    PYLXC_OP_CGROUP,      /* the cgroups that the process lives in */
+    PYLXC_OP_CGROUP,      /* strings: directories of cgroups that exist; flags: PYLXC_CGROUP_*; a: oom_score_adj, or INT64_MIN.
+                             The process lives in them; at its end they are removed */
     PYLXC_OP_OVERLAY,     /* strings: mount point, upper, work, lower (topmost first)...; upper and work "" = read-only;
                              relative to the MEMORY directory; an absolute lower one is the host's;
                              flags: PYLXC_OVERLAY_*. Becomes the root, or with PYLXC_OVERLAY_INSIDE is mounted in it */
@@ -86,6 +87,9 @@ enum pylxc_flags {
     PYLXC_OVERLAY_INSIDE = 2,    /* mounted in the root at the first string, instead of becoming the root */
     PYLXC_OVERLAY_IN_MEMORY = 8, /* upper and work directory are made on the MEMORY file system (Linux >= 6.6) */
     PYLXC_OVERLAY_JOINED = 4,    /* give all layers in one lowerdir= string (Linux < 6.5 has no lowerdir+) */
+
+    PYLXC_CGROUP_V2_FIRST = 1,   /* the first directory is of cgroup v2, the others of v1 */
+    PYLXC_CGROUP_KEEP = 2,       /* they are another process's: not removed at the end */
 
     PYLXC_MAKE_DIRECTORY = 1,    /* make the target, a directory, where it is missing */
     PYLXC_MAKE_LIKE_SOURCE = 2,  /* make the target, of the source's kind, where it is missing */
@@ -135,6 +139,7 @@ struct pylxc_report {
     int32_t kind, pid;               /* pid as the caller's namespace sees it */
     int32_t code, signal;            /* ENDED: exit status, or the signal that ended it (then code = 128 + signal) */
     int64_t time_ns;                 /* CLOCK_REALTIME */
+    int32_t oom_killed, reserved;    /* ENDED: whether the kernel killed one of its processes for want of memory */
     struct pylxc_error error;        /* FAILED, and ENDED of a transfer; stage NONE = no error */
 };
 

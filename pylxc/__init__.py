@@ -44,6 +44,7 @@ if TYPE_CHECKING:
     from pylxc.result import Result
     from pylxc.runtime.logs import LogLine
     from pylxc.spec import ContainerSpec, Device, Port
+    from pylxc.stats import Pressure, Stats, Traffic
     from pylxc.status import Status
     from pylxc.streams import INHERIT
     from pylxc.verbs import create, popen, run, start
@@ -77,15 +78,18 @@ __all__ = [  # noqa: RUF022  in plain order, as sorted() has it
     "NetworkNotFound",
     "NotFound",
     "Port",
+    "Pressure",
     "Process",
     "PylxcError",
     "RegistryError",
     "Result",
     "SpawnError",
     "SpecError",
+    "Stats",
     "Status",
     "StoreError",
     "TimeoutExpired",
+    "Traffic",
     "UnsupportedError",
     "VolumeNotFound",
     "create",
@@ -107,6 +111,7 @@ _HOMES = {
     "result": ("Result",),
     "runtime.logs": ("LogLine",),
     "spec": ("ContainerSpec", "Device", "Port"),
+    "stats": ("Pressure", "Stats", "Traffic"),
     "status": ("Status",),
     "streams": ("INHERIT",),
     "verbs": ("create", "popen", "run", "start"),

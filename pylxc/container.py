@@ -9,14 +9,14 @@ from __future__ import annotations
 
 import os
 from contextlib import suppress
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal, overload
 
 from pylxc.errors import Conflict, ContainerNotFound, SpawnError, SpecError, TimeoutExpired
 from pylxc.execution import complete, environment, launch
 from pylxc.filters import check_filters, passes
 from pylxc.normalise import signal_number
 from pylxc.process import Process
-from pylxc.runtime import isolation, native, record
+from pylxc.runtime import cgroup, isolation, native, record
 from pylxc.runtime import plan as p
 from pylxc.runtime import process as runtime
 from pylxc.runtime.isolation import Payload, Tree
@@ -28,15 +28,20 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
     from types import TracebackType
 
+    from typing_extensions import Unpack
+
     from pylxc.engine import Engine
     from pylxc.image import Image
+    from pylxc.options import Limits
     from pylxc.result import Result
     from pylxc.runtime.logs import LogLine
     from pylxc.runtime.native import Child
     from pylxc.spec import ContainerSpec
+    from pylxc.stats import Stats
     from pylxc.streams import StreamOption
 
 SIGTERM, SIGKILL = 15, 9
+RUNS = frozenset(("running", "paused"))
 PORT_LIMIT = 65535
 LOG_POLL = 0.1  # s between two looks at a log that is followed
 
@@ -102,22 +107,23 @@ class Container:
         Raises SpecError for a filter that does not exist.
         """
         chosen = dict(filters or {})
-        if not all and "status" not in chosen:
-            chosen["status"] = "running"
+        running = not all and "status" not in chosen
         check_filters(chosen)
-        return [container for container in _engine(engine).containers() if passes(container, chosen)]
+        found = (container for container in _engine(engine).containers() if passes(container, chosen))
+        return [container for container in found if not running or container.status() in RUNS]
 
     # -- asking -----------------------------------------------------------------------------------------------------
 
     def status(self) -> Status:
-        """Return what the container is doing: compares equal to "created", "running" or "exited", and knows more.
+        """Return what the container is doing: it equals "created", "running", "paused" or "exited", and knows more.
 
         Raises ContainerNotFound when it was removed.
         """
         directory = self._directory()
         if not os.path.isdir(directory):  # noqa: PTH112
             raise ContainerNotFound(self.name, "it was removed")
-        return Status.of(record.read(directory))
+        found = record.read(directory)
+        return Status.of(found, paused=found.state == "running" and cgroup.is_frozen(self.id))
 
     def inspect(self) -> dict[str, Any]:
         """Return everything about the container as a dict of JSON's types; keys as in ``docker inspect``."""
@@ -135,11 +141,13 @@ class Container:
             "Args": list(payload.argv[1:]),
             "State": {
                 "Status": str(status),
-                "Running": status == "running",
+                "Running": status in RUNS,
                 "Pid": status.pid,
                 "ExitCode": status.exit_code,
                 "StartedAt": status.started_at,
                 "FinishedAt": status.finished_at,
+                "Paused": status == "paused",
+                "OOMKilled": status.oom_killed,
             },
             "Config": {
                 "Env": list(payload.env),
@@ -170,7 +178,7 @@ class Container:
             self.status()
             if not follow:
                 return
-        lines = follow_lines(path, lambda: self.status() == "running", LOG_POLL) if follow else read_lines(path)
+        lines = follow_lines(path, lambda: self.status() in RUNS, LOG_POLL) if follow else read_lines(path)
         chosen = (line for line in lines if since is None or line.time >= since)
         if tail is None:
             yield from chosen
@@ -189,7 +197,7 @@ class Container:
 
         Its output goes to the log. Raises SpawnError naming the step that failed; ContainerNotFound.
         """
-        if self.status() == "running":
+        if self.status() in RUNS:
             return
         directory = self._directory()
         record.forget(directory)
@@ -203,9 +211,85 @@ class Container:
         """
         if not self._signal(signal_number(self._stop_signal())):
             return
+        self._thaw()  # what is paused cannot end
         if not self._await_end(self.spec.stop_timeout if timeout is None else timeout):
             self._signal(SIGKILL)
             self._await_end(None)
+
+    def pause(self) -> None:
+        """Stop everything in the container where it is, until :meth:`unpause`; it is not told (cgroup freezer).
+
+        Raises Conflict when it does not run; UnsupportedError when it has no cgroup.
+        """
+        if self.status() not in RUNS:
+            raise Conflict(self.name, "is not running; there is nothing to pause")
+        cgroup.freeze(self.id, frozen=True)
+
+    def unpause(self) -> None:
+        """Let a paused container go on. Raises Conflict when it is not paused."""
+        if self.status() != "paused":
+            raise Conflict(self.name, "is not paused")
+        cgroup.freeze(self.id, frozen=False)
+
+    def _thaw(self) -> None:
+        if cgroup.is_frozen(self.id):
+            cgroup.freeze(self.id, frozen=False)
+
+    def update(self, **limits: Unpack[Limits]) -> None:
+        """Change limits of the container, at once when it runs, and for every later start.
+
+        ``memory``, ``memory_swap``, ``cpus``, ``cpu_shares``, ``cpuset``, ``pids_limit``, ``io_weight``: as in
+        :class:`~pylxc.ContainerSpec`. Raises SpecError for any other option, and UnsupportedError, with nothing
+        changed, for a limit that this host, or a container started without cgroups, cannot have.
+
+        Example:
+            >>> container.update(memory="512m", cpus=1.5)                           # doctest: +SKIP
+
+        """
+        import attrs  # noqa: PLC0415
+
+        for option, value in limits.items():
+            if option not in cgroup.LIMITS:
+                raise SpecError(option, value, f"cannot be updated; {', '.join(cgroup.LIMITS)} can")
+        spec = attrs.evolve(self.spec, **limits)  # type: ignore[arg-type]  # brought into form there
+        if self.status() in RUNS:
+            cgroup.update(spec, self.id)
+        self._engine.store.containers.change(self.id, spec.to_json())
+        self.spec = spec
+
+    @overload
+    def stats(self, stream: Literal[False] = False) -> Stats: ...  # noqa: FBT002
+    @overload
+    def stats(self, stream: Literal[True]) -> Iterator[Stats]: ...
+    def stats(self, stream: bool = False) -> Stats | Iterator[Stats]:  # noqa: FBT001, FBT002  docker-py's signature
+        """Return what the container uses now; with ``stream`` an iterator of it, once a second, until it ends.
+
+        What the host does not count, or what a container without cgroups cannot tell, is None in it. Raises Conflict
+        when it does not run.
+        """
+        if stream:
+            return self._stats_stream()
+        return self._stats()
+
+    def _stats(self) -> Stats:
+        from pylxc.runtime import usage  # noqa: PLC0415  not on the start path
+
+        status = self.status()
+        if status not in RUNS:
+            raise Conflict(self.name, f"is not running ({status}); it uses nothing")
+        try:
+            return usage.read(self.id, status.pid)
+        except (FileNotFoundError, ProcessLookupError) as error:
+            raise Conflict(self.name, "ended meanwhile; it uses nothing") from error
+
+    def _stats_stream(self) -> Iterator[Stats]:
+        while True:
+            try:
+                yield self._stats()
+            except Conflict:
+                return
+            if self._await_end(1.0):
+                return
 
     def kill(self, signal: int | str = SIGKILL) -> None:
         """Send a signal, by number or name, to the main process. Raises Conflict when it does not run."""
@@ -235,7 +319,7 @@ class Container:
         Raises Conflict when it runs. One that is gone already is no error with ``force``.
         """
         try:
-            running = self.status() == "running"
+            running = self.status() in RUNS
         except ContainerNotFound:
             if force:
                 return
@@ -244,6 +328,7 @@ class Container:
             raise Conflict(self.name, "is running; stop it first, or remove it with force")
         if running:
             self._signal(SIGKILL)
+            self._thaw()
             self._await_end(None)
         if self._child is not None:
             runtime.settle(self._child)
@@ -419,7 +504,8 @@ class Container:
         """
         with streams, isolation.ids_for(self.spec) as ids:
             payload = self._payload(None, {}, None, None)
-            plan = isolation.container_plan(self.spec, payload, self._tree(), self._hostname(), ids)
+            cgroups = cgroup.create(self.spec, self.id, accounted=not late)
+            plan = isolation.container_plan(self.spec, payload, self._tree(), self._hostname(), ids, cgroups=cgroups)
             plan.flags |= p.PLAN_LOG if log else 0
             plan.flags |= p.PLAN_EPHEMERAL if self.spec.remove and not log else 0
             plan.flags |= p.PLAN_RECORD_LATE if late else 0
@@ -427,6 +513,9 @@ class Container:
             try:
                 plan.directory_fd = plan.descriptor(directory)
                 self._child = launch(plan, streams, owned=not self.spec.detach)
+            except BaseException:
+                cgroup.remove(self.id)
+                raise
             finally:
                 os.close(directory)
         return self._child
@@ -435,7 +524,7 @@ class Container:
         with streams:
             pid_fd = self._pid_fd()
             try:
-                plan = isolation.exec_plan(self.spec, payload, self._ids())
+                plan = isolation.exec_plan(self.spec, payload, self._ids(), cgroups=cgroup.directories(self.id))
                 plan.target_fd = plan.descriptor(pid_fd)
                 return launch(plan, streams, owned=True)
             except SpawnError as error:
@@ -455,7 +544,7 @@ class Container:
     def _pid_fd(self) -> int:
         """Return a new pidfd of the main process. Raises Conflict when it does not run."""
         status = self.status()
-        if status == "running":
+        if status in RUNS:
             if self._child is not None and self._child.pid_fd >= 0:
                 return os.dup(self._child.pid_fd)
             try:
@@ -464,7 +553,7 @@ class Container:
                 pass
             else:
                 # The pid may have become another process's between the two looks; then the record has changed too.
-                if self.status() == "running":
+                if self.status() in RUNS:
                     return fd
                 os.close(fd)
         raise Conflict(self.name, f"is not running ({self.status()}); start it first")
@@ -483,7 +572,7 @@ class Container:
 
     def _await_end(self, timeout: float | None) -> bool:
         """Wait until the monitor has written its last word; False when ``timeout`` (s) passed."""
-        if self.status() != "running":
+        if self.status() not in RUNS:
             return True
         if self._child is not None and self._child.monitor_fd >= 0:
             return runtime.wait_readable(self._child.monitor_fd, timeout)
@@ -492,7 +581,7 @@ class Container:
         except ProcessLookupError:
             monitor = self._pid_fd()  # the monitor was killed and the process is on its own
         try:
-            return self.status() != "running" or runtime.wait_readable(monitor, timeout)
+            return self.status() not in RUNS or runtime.wait_readable(monitor, timeout)
         finally:
             os.close(monitor)
 

@@ -17,7 +17,7 @@ from pylxc import names
 from pylxc.container import Container
 from pylxc.errors import Conflict, SpecError, StoreError, UnsupportedError
 from pylxc.identity import own_identity
-from pylxc.runtime import isolation, native, record, transfer
+from pylxc.runtime import cgroup, isolation, native, record, transfer
 from pylxc.runtime.isolation import Tree
 from pylxc.runtime.process import wait_readable
 from pylxc.seccomp import programs
@@ -125,6 +125,7 @@ class Engine:
             directory = store.layout.container(row.id)
             if record.read(directory).state == "running":
                 self._end_orphan(directory)
+            cgroup.remove(row.id)  # with whatever got out of its monitor's hands
             store.containers.remove(row.id)
 
     @staticmethod
@@ -283,6 +284,7 @@ class Engine:
 
     def remove_container(self, id: str, *, forgotten: bool = False) -> None:  # noqa: A002
         """Remove a container that does not run from the store; ``forgotten``: it is out of the index already."""
+        cgroup.remove(id)  # its monitor has; unless it was killed
         if forgotten:
             self.store.containers.remove_directory(id)
         else:

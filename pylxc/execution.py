@@ -75,6 +75,7 @@ def complete(  # noqa: PLR0913  the keywords of run and exec
         stdout=flow.bytes_of("stdout"),
         stderr=flow.bytes_of("stderr"),
         duration=time.monotonic() - begin,
+        oom_killed=ending is not None and ending.oom_killed,
     )
     if check and not result.ok:
         raise ExitError(argv, result)

@@ -81,3 +81,15 @@ class Options(TypedDict, total=False):
     pull: Literal["missing", "always", "never"]
     platform: str | None
     log: str | None
+
+
+class Limits(TypedDict, total=False):
+    """The options that :meth:`pylxc.Container.update` changes."""
+
+    memory: Size | None
+    memory_swap: Size | None
+    cpus: float | None
+    cpu_shares: int | None
+    cpuset: str | None
+    pids_limit: int | None
+    io_weight: int | None

@@ -15,10 +15,11 @@ if TYPE_CHECKING:
 
 
 class Status(str):
-    """A container's state: the word "created", "running" or "exited", with what else is known.
+    """A container's state: the word "created", "running", "paused" or "exited", with what else is known.
 
     ``pid`` (on the host, 0 when it does not run), ``started_at`` and ``finished_at`` (s since the epoch, None where
-    there is none), ``exit_code`` (None until it has ended), ``signal`` (that ended it, 0 = none).
+    there is none), ``exit_code`` (None until it has ended), ``signal`` (that ended it, 0 = none), ``oom_killed``
+    (whether the kernel killed one of its processes for want of memory).
 
     Example:
         >>> status = container.status()                                             # doctest: +SKIP
@@ -27,18 +28,19 @@ class Status(str):
 
     """
 
-    __slots__ = ("exit_code", "finished_at", "pid", "signal", "started_at")
+    __slots__ = ("exit_code", "finished_at", "oom_killed", "pid", "signal", "started_at")
 
     pid: int
     started_at: float | None
     finished_at: float | None
     exit_code: int | None
     signal: int
+    oom_killed: bool
 
     @classmethod
-    def of(cls, record: Record) -> Status:
+    def of(cls, record: Record, *, paused: bool = False) -> Status:
         """Return the status that a monitor's record tells."""
-        status = cls(record.state)
+        status = cls("paused" if paused else record.state)
         for name in cls.__slots__:
             setattr(status, name, getattr(record, name))
         return status
@@ -46,8 +48,9 @@ class Status(str):
     def describe(self) -> str:
         """Return docker's phrase: "Created", "Up 5 minutes", "Exited (0) 2 hours ago"."""
         now = time.time()
-        if self == "running":
-            return f"Up {format_age(max(0.0, now - (self.started_at or now)))}"
+        if self in {"running", "paused"}:
+            up = f"Up {format_age(max(0.0, now - (self.started_at or now)))}"
+            return up if self == "running" else f"{up} (Paused)"
         if self == "exited":
             ago = "" if self.finished_at is None else f" {format_ago(now - self.finished_at)}"
             return f"Exited ({self.exit_code}){ago}"

@@ -4,6 +4,7 @@
  *   monitor.c   the parent of one container or exec: its clone, its log, its exit record
  *   launch.c    the child: carries out the plan's operations, then becomes the payload
  *   root.c      operations that build the root file system
+ *   cgroup.c    the cgroups of a container: entering them, clearing them away
  *   userns.c    the container's own user namespace: id maps, and the host's trees seen through them
  *   message.c   bytes and descriptors from one process to another
  *   seccomp.c   the system call filter

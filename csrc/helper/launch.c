@@ -229,6 +229,7 @@ static const struct {
     enum pylxc_stage stage;
 } operations[] = {
     [PYLXC_OP_ID_MAP] = {op_done_before, PYLXC_STAGE_NAMESPACES},
+    [PYLXC_OP_CGROUP] = {op_done_before, PYLXC_STAGE_CGROUP},
     [PYLXC_OP_OVERLAY] = {op_overlay, PYLXC_STAGE_ROOT},
     [PYLXC_OP_BIND_ROOT] = {op_bind_root, PYLXC_STAGE_ROOT},
     [PYLXC_OP_MEMORY] = {op_memory, PYLXC_STAGE_ROOT},

@@ -5,6 +5,7 @@
  * the container's namespaces. One thread, one poll loop; signals are blocked for good (the caller blocked them around
  * the clone), so only SIGKILL ends it early, and then PR_SET_PDEATHSIG takes the payload along.
  */
+#include "cgroup.h"
 #include "helper.h"
 #include "message.h"
 #include "remove_tree.h"
@@ -145,6 +146,8 @@ static void record_end(const struct monitor *m, const struct pylxc_report *end)
     text_number(&json, end->signal);
     text_add(&json, ",\"finished_ns\":");
     text_number(&json, end->time_ns);
+    text_add(&json, ",\"oom_killed\":");
+    text_number(&json, end->oom_killed);
     text_add(&json, "}\n");
     write_record(m->plan->head->directory_fd, "exit", &json);
 }
@@ -246,6 +249,7 @@ static void await_word(struct monitor *m)
     if (waits[0].revents)
         return;
     end_process(m);
+    cgroups_finish(m->plan);
     if (m->plan->head->directory_fd >= 0)
         empty_tree(m->plan->head->directory_fd);
     sys_exit(1);
@@ -272,6 +276,7 @@ static void await_start(struct monitor *m)
     if (n != sizeof error)
         r.error = (struct pylxc_error){.stage = PYLXC_STAGE_HELPER, .errnum = EPROTO, .index = -1};
     end_process(m);
+    cgroups_finish(m->plan);
     report(&r, -1);
     sys_exit(1);
 }
@@ -289,12 +294,18 @@ static void make_process(struct monitor *m)
     const struct pylxc_plan *head = m->plan->head;
     int ends[2], joining = (head->flags & PYLXC_PLAN_JOIN) != 0;
     userns_give_streams(m->plan);
+    struct cgroups cgroups;
+    int opened = cgroups_open(m->plan, &cgroups);
+    if (opened < 0)
+        give_up(PYLXC_STAGE_CGROUP, opened, -1);
     long r = sys(socketpair, 1 /* AF_UNIX */, 5 /* SOCK_SEQPACKET */ | O_CLOEXEC, 0, ends);
     if (r >= 0 && joining && head->clone_flags & CLONE_NEWPID)
         r = sys(setns, head->target_fd, CLONE_NEWPID);
     if (r < 0)
         give_up(PYLXC_STAGE_NAMESPACES, r, -1);
-    struct clone_args args = {.flags = CLONE_PIDFD | (joining ? 0 : head->clone_flags),
+    struct clone_args args = {.flags = CLONE_PIDFD | (joining ? 0 : head->clone_flags) |
+                                       (cgroups.v2_fd >= 0 ? CLONE_INTO_CGROUP : 0),
+                              .cgroup = (uint64_t)(cgroups.v2_fd >= 0 ? cgroups.v2_fd : 0),
                               .pidfd = (uintptr_t)&m->pid_fd,
                               .exit_signal = 17 /* SIGCHLD */};
     r = sys(clone3, &args, sizeof args);
@@ -303,8 +314,16 @@ static void make_process(struct monitor *m)
     if (r == 0) {
         sys(close, PYLXC_FD_CONTROL);
         sys(close, ends[0]);
+        int entered = cgroups_enter(&cgroups);
+        cgroups_close(&cgroups);
+        if (entered < 0) {
+            struct pylxc_error error = {.stage = PYLXC_STAGE_CGROUP, .errnum = -entered, .index = -1};
+            write_all(ends[1], &error, sizeof error);
+            sys_exit(127);
+        }
         launch_run(m->plan, ends[1]);
     }
+    cgroups_close(&cgroups);
     m->pid = (int32_t)r;
     m->error_fd = ends[0];
     sys(close, ends[1]);
@@ -313,6 +332,7 @@ static void make_process(struct monitor *m)
     int begun = userns_is_own(m->plan) ? userns_begin(m->plan, m->pid, m->error_fd, &m->userns_fd) : 0;
     if (begun < 0) {
         end_process(m);
+        cgroups_finish(m->plan);
         give_up(PYLXC_STAGE_NAMESPACES, begun, 0);
     }
 }
@@ -378,6 +398,7 @@ _Noreturn void monitor_run(const struct plan *plan)
     int r = record_state(&m);
     if (r < 0) {
         end_process(&m);
+        cgroups_finish(plan);
         if (late)
             sys_exit(1); /* the caller sees the end of file, and the process dead */
         give_up(PYLXC_STAGE_RECORD, r, -1);
@@ -393,6 +414,7 @@ _Noreturn void monitor_run(const struct plan *plan)
     ended.code = ended.signal ? 128 + ended.signal : status >> 8 & 0xff;
     read_full(m.error_fd, &ended.error, sizeof ended.error);
     drain_log(&m);
+    ended.oom_killed = cgroups_finish(plan);
     if (!forsaken)
         record_end(&m, &ended);
     report(&ended, -1);

@@ -14,6 +14,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from pylxc.cli.resources import LIMITS
+
 if TYPE_CHECKING:
     from collections.abc import Callable
     from types import FrameType, TracebackType
@@ -105,9 +107,8 @@ _OPTIONS: tuple[tuple[tuple[str, ...], str, dict[str, Any], str], ...] = (
     (("-p", "--publish"), "ports", _MANY, "Publish a port."),
     (("--dns",), "dns", _MANY, "A name server."),
     (("--add-host",), "extra_hosts", _MANY, "Add a line to /etc/hosts: name:address."),
-    (("-m", "--memory"), "memory", {}, "Limit its memory."),
-    (("--cpus",), "cpus", {"type": float}, "Limit its processors."),
-    (("--pids-limit",), "pids_limit", {"type": int}, "Limit its processes."),
+    *LIMITS,
+    (("--oom-score-adj",), "oom_score_adj", {"type": int}, "How readily it is killed when memory runs out."),
     (("--shm-size",), "shm_size", {}, "The size of /dev/shm."),
     (("--ulimit",), "ulimits", _MANY, "Set a limit: name=soft[:hard]."),
     (("--cap-add",), "cap_add", _MANY, "Add a capability."),

@@ -19,6 +19,7 @@ from pylxc.errors import SpecError
 from pylxc.normalise import RLIMITS, sysctl_path
 from pylxc.runtime import idrange
 from pylxc.runtime import plan as p
+from pylxc.runtime.cgroup import hierarchies
 from pylxc.runtime.plan import MountAttribute as Attr
 from pylxc.runtime.plan import Plan
 
@@ -331,12 +332,33 @@ def ids_of(pid: int) -> Ids | None:
     return Ids(uid_map=maps[0].strip(), gid_map=maps[1].strip())
 
 
-def container_plan(spec: ContainerSpec, payload: Payload, tree: Tree, hostname: str, ids: Ids | None = None) -> Plan:
+NO_SCORE = -(1 << 63)
+
+
+def add_cgroups(plan: Plan, cgroups: tuple[str, ...], score: int | None, *, keep: bool = False) -> None:
+    """Add the cgroups that the process lives in; ``keep``: they are another's, not to be removed with it."""
+    if not cgroups and score is None:
+        return
+    unified = p.CGROUP_V2_FIRST if cgroups and cgroups[0].startswith(f"{hierarchies().v2 or ' '}/") else 0
+    flags = unified | (p.CGROUP_KEEP if keep else 0)
+    plan.add(p.CGROUP, *cgroups, flags=flags, a=NO_SCORE if score is None else score, subject="the cgroups")
+
+
+def container_plan(  # noqa: PLR0913  what a container is made of
+    spec: ContainerSpec,
+    payload: Payload,
+    tree: Tree,
+    hostname: str,
+    ids: Ids | None = None,
+    *,
+    cgroups: tuple[str, ...] = (),
+) -> Plan:
     """Return the whole plan of a container's main process. ``ids``: of its user namespace, None = it has the host's."""
     namespaces = NEWNS | NEWCGROUP | NEWUTS | NEWIPC | NEWPID | (0 if spec.network == "host" else NEWNET)
     plan = Plan(clone_flags=namespaces)
     if ids is not None:
         _add_ids(plan, ids)
+    add_cgroups(plan, cgroups, spec.oom_score_adj)
     add_tree(plan, tree, read_only=spec.read_only)
     foreign_network = ids is not None and spec.network == "host"
     plan.extend(kernel_filesystems(spec.shm_size, spec.privileged, foreign_network))
@@ -365,11 +387,12 @@ def _add_ids(plan: Plan, ids: Ids) -> None:
         plan.descriptor(ids.keeper)
 
 
-def exec_plan(spec: ContainerSpec, payload: Payload, ids: Ids | None = None) -> Plan:
+def exec_plan(spec: ContainerSpec, payload: Payload, ids: Ids | None = None, *, cgroups: tuple[str, ...] = ()) -> Plan:
     """Return the plan of a further process in a running container. ``target_fd`` is for the caller to set."""
     plan = Plan(flags=p.PLAN_JOIN, clone_flags=NEWNS | NEWCGROUP | NEWUTS | NEWIPC | NEWPID | NEWNET)
     if ids is not None:
         _add_ids(plan, ids)
+    add_cgroups(plan, cgroups, spec.oom_score_adj, keep=True)
     add_identity(plan, payload, spec)
     return plan
 

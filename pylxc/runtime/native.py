@@ -61,11 +61,15 @@ class Child:
 
 
 class Ending:
-    """How a process ended, as its monitor reports it: ``code`` (128 + n for signal n), ``signal``, ``time`` (s)."""
+    """How a process ended, as its monitor reports it: ``code`` (128 + n for signal n), ``signal``, ``time`` (s).
 
-    __slots__ = ("code", "error", "signal", "time")
+    ``oom_killed``: whether the kernel killed one of the container's processes for want of memory.
+    """
 
-    def __init__(self, code: int, signal: int, time: float, error: SpawnError | None) -> None:
+    __slots__ = ("code", "error", "oom_killed", "signal", "time")
+
+    def __init__(self, code: int, signal: int, time: float, error: SpawnError | None, *, oom_killed: bool) -> None:
+        self.oom_killed = oom_killed
         self.code = code
         self.signal = signal
         self.time = time
@@ -137,7 +141,8 @@ def read_ending(child: Child) -> Ending | None:
         return None
     buffer[:] = data
     error = _error(child.plan, report.error) if report.error.stage else None
-    return Ending(report.code, report.signal, report.time_ns / 1e9, error)
+    killed = bool(report.oom_killed)
+    return Ending(report.code, report.signal, report.time_ns / 1e9, error, oom_killed=killed)
 
 
 def reap(pid_fd: int) -> bool:

@@ -31,6 +31,7 @@ class Record:
     finished_at: float | None = None
     exit_code: int | None = None
     signal: int = 0
+    oom_killed: bool = False
 
 
 STATE = "user.pylxc.state"
@@ -58,7 +59,15 @@ def read(directory: str) -> Record:
             return Record("exited", 0, started, None, KILLED, 9)
     if ended is None:
         return Record("running", state.pid, started)
-    return Record("exited", 0, started, ended["finished_ns"] / 1e9, ended["exit_code"], ended["signal"])
+    return Record(
+        "exited",
+        0,
+        started,
+        ended["finished_ns"] / 1e9,
+        ended["exit_code"],
+        ended["signal"],
+        bool(ended.get("oom_killed")),
+    )
 
 
 def monitor_pid(directory: str) -> int:

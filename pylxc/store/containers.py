@@ -89,6 +89,10 @@ class Containers:
         rows = self._database.rows(f"{_SELECT} WHERE owner_pid != 0")
         return [row for row in map(_to_row, rows) if row.owner is not None and not row.owner.is_alive()]
 
+    def change(self, id: str, spec: str) -> None:  # noqa: A002  docker's name
+        """Replace what a container's row says of its spec. One that is gone is no error: it will not start again."""
+        self._database.write("UPDATE containers SET spec = ? WHERE id = ?", (spec, id))
+
     def remove(self, id: str) -> None:  # noqa: A002  docker's name
         """Remove a container's row, then its directory. One that is gone already is no error."""
         if self._database.row("SELECT 1 FROM containers WHERE id = ?", (id,)) is not None:

@@ -8,7 +8,7 @@ import pytest
 from pylxc.cli.app import _VERBS, printable
 
 ISSUE = tuple(
-    "run exec ps images build tag logs stop rm rmi inspect bootstrap import info version start kill wait".split()  # noqa: SIM905  one line, not eighteen
+    "run exec ps images build tag logs stop rm rmi inspect bootstrap import info version start kill wait pause unpause update stats".split()  # noqa: SIM905  one line, not twenty-two
 )
 
 
@@ -53,7 +53,7 @@ def test_a_wrong_call_is_one_line_and_a_status(cli, words, status):
         (["-it", "host", "true"], "tty"),
         (["--init", "host", "true"], "init"),
         (["-p", "80:80", "host", "true"], "ports"),
-        (["-m", "512m", "host", "true"], "memory"),
+        (["--dns", "192.0.2.1", "host", "true"], "dns"),
         (["--restart", "always", "host", "true"], "restart"),
         (["-v", "data:/data", "host", "true"], "named volumes"),
         (["-p", "80:99999", "host", "true"], "99999"),

@@ -20,7 +20,7 @@ LAYERS = (
     # values
     (
         "capabilities identity imageconfig mounts names normalise options reference result seccomp spec status "
-        "streams units"
+        "stats streams units"
     ),
     # the kernel
     "runtime linux",

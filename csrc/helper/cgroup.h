@@ -1,0 +1,23 @@
+/* The cgroups of a process; see cgroup.c. */
+#ifndef PYLXC_CGROUP_H
+#define PYLXC_CGROUP_H
+#include "helper.h"
+
+enum { CGROUPS_LIMIT = 16 };
+
+/* What is open between the monitor's preparation and the child's entry. */
+struct cgroups {
+    int v2_fd;                /* the directory that clone3 puts the child into, -1 = none */
+    int tasks[CGROUPS_LIMIT]; /* files "tasks" of v1 hierarchies */
+    unsigned count;
+    const struct pylxc_op *op; /* NULL = the process stays where the caller is */
+};
+
+/* Opens the cgroups that the plan names. 0 or a negative errno. */
+int cgroups_open(const struct plan *plan, struct cgroups *ret);
+/* The child moves itself. 0 or a negative errno. */
+int cgroups_enter(const struct cgroups *cgroups);
+void cgroups_close(struct cgroups *cgroups);
+/* The end of a container: kills what is left in its cgroups, removes them, says whether memory ran out in one. */
+int cgroups_finish(const struct plan *plan);
+#endif
