@@ -22,7 +22,10 @@ import pylxc
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from pylxc.options import Options
+
 HERE = Path(__file__).parent
+LIMITS: Options = {"memory": "256m", "cpus": 1.0, "pids_limit": 100}
 TRUE = 'void _start(void) { __asm__ volatile("syscall" : : "a"(231), "D"(0)); }'
 
 
@@ -100,7 +103,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory(prefix="pylxc-bench-", dir="/var/tmp") as directory:  # a disk, not tmpfs
         floor = Floor(Path(directory))
         engine = pylxc.Engine(Path(directory, "store"))
-        rows: dict[str, list[float]] = {"floor n": [], "run": [], "floor v": [], "exec": []}
+        rows: dict[str, list[float]] = {"floor n": [], "run": [], "limits": [], "floor v": [], "exec": []}
         with pylxc.start("host", ["sleep", "infinity"], engine=engine) as container:
             for _ in range(options.rounds):
                 time.sleep(options.idle)
@@ -108,12 +111,15 @@ def main() -> None:
                 time.sleep(options.idle)
                 rows["run"].append(timed(lambda: pylxc.run("host", ["true"], engine=engine)))
                 time.sleep(options.idle)
+                rows["limits"].append(timed(lambda: pylxc.run("host", ["true"], engine=engine, **LIMITS)))
+                time.sleep(options.idle)
                 rows["floor v"].append(floor.start("v"))
                 time.sleep(options.idle)
                 rows["exec"].append(timed(lambda: container.exec(["true"])))
         floor.close()
     row("floor: namespaces+net, overlay", rows["floor n"])
     row("pylxc.run('host', ['true'])", rows["run"], rows["floor n"])
+    row("the same with memory, cpu, pids limits", rows["limits"], rows["floor n"])
     row("floor: vfork, exec, wait", rows["floor v"])
     row("container.exec(['true'])", rows["exec"], rows["floor v"])
     imports(max(5, options.rounds // 10))

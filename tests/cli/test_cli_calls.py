@@ -7,8 +7,9 @@ import pytest
 
 from pylxc.cli.app import _VERBS, printable
 
-ISSUE = tuple(
-    "run exec ps images build tag logs stop rm rmi inspect bootstrap import info version start kill wait pause unpause update stats".split()  # noqa: SIM905  one line, not twenty-two
+ISSUE = (
+    *("run", "exec", "ps", "images", "build", "tag", "logs", "stop", "rm", "rmi", "inspect", "bootstrap", "import"),
+    *("info", "version", "start", "kill", "wait", "pause", "unpause", "update", "stats"),
 )
 
 
