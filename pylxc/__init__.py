@@ -43,6 +43,7 @@ if TYPE_CHECKING:
     from pylxc.process import Process
     from pylxc.result import Result
     from pylxc.runtime.logs import LogLine
+    from pylxc.runtime.processes import ProcessInfo
     from pylxc.spec import ContainerSpec, Device, Port
     from pylxc.stats import Pressure, Stats, Traffic
     from pylxc.status import Status
@@ -80,6 +81,7 @@ __all__ = [  # noqa: RUF022  in plain order, as sorted() has it
     "Port",
     "Pressure",
     "Process",
+    "ProcessInfo",
     "PylxcError",
     "RegistryError",
     "Result",
@@ -110,6 +112,7 @@ _HOMES = {
     "process": ("Process",),
     "result": ("Result",),
     "runtime.logs": ("LogLine",),
+    "runtime.processes": ("ProcessInfo",),
     "spec": ("ContainerSpec", "Device", "Port"),
     "stats": ("Pressure", "Stats", "Traffic"),
     "status": ("Status",),

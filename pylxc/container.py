@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from pylxc.result import Result
     from pylxc.runtime.logs import LogLine
     from pylxc.runtime.native import Child
+    from pylxc.runtime.processes import ProcessInfo
     from pylxc.spec import ContainerSpec
     from pylxc.stats import Stats
     from pylxc.streams import StreamOption
@@ -159,6 +160,22 @@ class Container:
             },
             "Spec": json.loads(self.spec.to_json()),
         }
+
+    def top(self) -> Sequence[ProcessInfo]:
+        """Return the container's processes, by their pid inside. Raises Conflict when it does not run.
+
+        Example:
+            >>> [process.command for process in container.top()]                    # doctest: +SKIP
+            [('redis-server',)]
+
+        """
+        from pylxc.runtime import processes  # noqa: PLC0415  not on the start path
+
+        status = self.status()
+        if status in RUNS:
+            with suppress(FileNotFoundError, ProcessLookupError):
+                return processes.of_container(status.pid)
+        raise Conflict(self.name, f"is not running ({self.status()}); it has no processes")
 
     def logs(
         self,

@@ -8,6 +8,7 @@
  *   userns.c    the container's own user namespace: id maps, and the host's trees seen through them
  *   message.c   bytes and descriptors from one process to another
  *   seccomp.c   the system call filter
+ *   init.c      a small PID 1
  *   identity.c  operations that give up privileges: user, groups, capabilities
  */
 #ifndef PYLXC_HELPER_H
@@ -54,6 +55,8 @@ int op_pivot(struct launch *l, const struct pylxc_op *op);
 int op_sysctl(struct launch *l, const struct pylxc_op *op);
 int op_workdir(struct launch *l, const struct pylxc_op *op);
 int op_user(struct launch *l, const struct pylxc_op *op);
+/* Makes the process a PID 1 that looks after the payload: 0 in the payload, or a negative errno. */
+int become_init(void);
 int op_seccomp(struct launch *l, const struct pylxc_op *op);
 int op_capabilities(struct launch *l, const struct pylxc_op *op);
 

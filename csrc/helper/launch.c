@@ -209,6 +209,9 @@ static int op_exec(struct launch *l, const struct pylxc_op *op)
         argv[i] = (char *)(uintptr_t)s;
     if (!op->strings)
         return -EINVAL;
+    int begun = l->plan->head->flags & PYLXC_PLAN_INIT ? become_init() : 0;
+    if (begun < 0)
+        return begun;
     /* Everything but the standard streams closes with the exec, whatever it is and wherever it came from. */
     long r = sys(close_range, 3, ~0U, CLOSE_RANGE_CLOEXEC);
     if (r < 0)

@@ -42,6 +42,7 @@ _VERBS = {
     "stats": "resources",
     "stop": "containers",
     "tag": "images",
+    "top": "resources",
     "unpause": "resources",
     "update": "resources",
     "version": "about",

@@ -1,4 +1,4 @@
-"""What containers use and may use: ``stats update pause unpause``."""
+"""What containers use and may use: ``stats top update pause unpause``."""
 
 from __future__ import annotations
 
@@ -159,4 +159,25 @@ def _size(value: int | None) -> str:
     return "--" if value is None else format_size(value)
 
 
-VERBS = {"pause": pause, "unpause": unpause, "update": update, "stats": stats}
+@click.command()
+@format_option
+@click.argument("name", metavar="CONTAINER")
+@click.pass_obj
+def top(settings: Settings, /, *, output: str, name: str) -> None:
+    """Show the processes of a container."""
+    rows = [
+        {
+            "PID": str(process.pid),
+            "Inside": str(process.inside),
+            "User": str(process.user) if process.user >= 0 else "?",
+            "State": process.state,
+            "Time": f"{process.cpu:.2f}",
+            "Command": " ".join(process.command),
+        }
+        for process in _container(name, settings.engine()).top()
+    ]
+    headers = {"PID": "PID", "Inside": "INSIDE", "User": "USER", "State": "STATE", "Time": "TIME", "Command": "COMMAND"}
+    print_rows(rows, headers, output)
+
+
+VERBS = {"top": top, "pause": pause, "unpause": unpause, "update": update, "stats": stats}

@@ -119,7 +119,7 @@ _OPTIONS: tuple[tuple[tuple[str, ...], str, dict[str, Any], str], ...] = (
     (("--sysctl",), "sysctls", _MANY, "Set a kernel parameter of its namespaces: name=value."),
     (("-i", "--interactive"), "stdin", _FLAG, "Pass standard input on."),
     (("-t", "--tty"), "tty", _FLAG, "Give it a terminal (not in this version)."),
-    (("--init",), "init", _FLAG, "Run an init in it (not in this version)."),
+    (("--init",), "init", _FLAG, "Run a small init as its first process."),
     (("--stop-signal",), "stop_signal", {}, "The signal that asks it to end."),
     (("--stop-timeout",), "stop_timeout", {}, "Seconds from that signal to SIGKILL."),
     (("--restart",), "restart", {}, 'What to do when it ends: "no".'),

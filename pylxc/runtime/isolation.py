@@ -355,7 +355,7 @@ def container_plan(  # noqa: PLR0913  what a container is made of
 ) -> Plan:
     """Return the whole plan of a container's main process. ``ids``: of its user namespace, None = it has the host's."""
     namespaces = NEWNS | NEWCGROUP | NEWUTS | NEWIPC | NEWPID | (0 if spec.network == "host" else NEWNET)
-    plan = Plan(clone_flags=namespaces)
+    plan = Plan(clone_flags=namespaces, flags=p.PLAN_INIT if spec.init else 0)
     if ids is not None:
         _add_ids(plan, ids)
     add_cgroups(plan, cgroups, spec.oom_score_adj)

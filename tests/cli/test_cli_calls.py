@@ -9,7 +9,7 @@ from pylxc.cli.app import _VERBS, printable
 
 ISSUE = (
     *("run", "exec", "ps", "images", "build", "tag", "logs", "stop", "rm", "rmi", "inspect", "bootstrap", "import"),
-    *("info", "version", "start", "kill", "wait", "pause", "unpause", "update", "stats"),
+    *("info", "version", "start", "kill", "wait", "pause", "unpause", "update", "stats", "top"),
 )
 
 
@@ -52,7 +52,7 @@ def test_a_wrong_call_is_one_line_and_a_status(cli, words, status):
     [
         (["-t", "host", "true"], "tty"),
         (["-it", "host", "true"], "tty"),
-        (["--init", "host", "true"], "init"),
+        (["--pull", "always", "host", "true"], "pull"),
         (["-p", "80:80", "host", "true"], "ports"),
         (["--dns", "192.0.2.1", "host", "true"], "dns"),
         (["--restart", "always", "host", "true"], "restart"),

@@ -33,3 +33,10 @@ def test_wrong_calls(cli, box):
     assert "at least one limit" in cli.error("update", box, status=2)
     assert "cpus" in cli.error("update", "--cpus", "0", box, status=1)
     assert "nobody" in cli.error("pause", "nobody", status=1)
+
+
+def test_top_from_the_command_line(cli, box):
+    head, row = cli.text("top", box).splitlines()
+    assert head.split() == ["PID", "INSIDE", "USER", "STATE", "TIME", "COMMAND"]
+    assert row.split()[1:4] == ["1", "0", "S"]
+    assert row.endswith("sleep 300")

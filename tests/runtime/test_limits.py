@@ -159,6 +159,23 @@ def test_stats(box):
             container.stats()
 
 
+def test_processes(box):
+    script = "sleep 1234 & sleep 5678 & wait"
+    with box.start("sh", "-c", script, user="65534") as container:
+        await_true(lambda: len(container.top()) == 3, "its three processes")
+        first, *others = container.top()
+        assert (first.pid, first.inside, first.user) == (container.status().pid, 1, 65534)
+        assert first.command == ("sh", "-c", script)
+        assert {(one.command, one.parent) for one in others} == {
+            (("sleep", "1234"), first.pid),
+            (("sleep", "5678"), first.pid),
+        }
+        assert abs(first.started - container.status().started_at) < 2
+        container.stop(0)
+        with pytest.raises(Conflict, match="no processes"):
+            container.top()
+
+
 def test_pausing(box):
     with box.start("sh", "-c", BUSY) as container:
         container.pause()

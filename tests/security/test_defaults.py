@@ -79,8 +79,8 @@ def test_release_agent_cannot_be_written(box, tmp_path, userns):
     """The way out of cgroup v1: a program that the kernel would run on the host (attack class 15)."""
     canary = tmp_path / "canary"
     script = (
-        "for f in $(find / -xdev -name release_agent 2>/dev/null) /sys/fs/cgroup/*/release_agent; do echo $1 > $f; done;"
-        "mkdir /c; mount -t cgroup -o memory none /c; echo $1 > /c/release_agent"
+        "for f in $(find / -xdev -name release_agent 2>/dev/null) /sys/fs/cgroup/*/release_agent; do echo $1 > $f; done"
+        ";mkdir /c; mount -t cgroup -o memory none /c; echo $1 > /c/release_agent"
     )
     box.run("sh", "-c", script, "sh", str(canary), userns=userns, check=False)
     agents = [path.read_text() for path in Path("/sys/fs/cgroup").glob("*/release_agent") if os.access(path, os.R_OK)]
