@@ -56,7 +56,8 @@ enum pylxc_op_code {
                              an empty directory "root" to mount the root on, and room for what FILE and MASK mount */
     PYLXC_OP_MOUNT,       /* strings: type, target in the root, options "k=v,k"; flags: MOUNT_ATTR_*; a: PYLXC_MAKE_* */
     PYLXC_OP_BIND,        /* strings: source on the host, target in the root; flags: MOUNT_ATTR_*; a: PYLXC_MAKE_* | PYLXC_BIND_* */
-    PYLXC_OP_DEVICE,      /* strings: node on the host, path in the root; a, b: its major and minor, which are checked */
+    PYLXC_OP_DEVICE,      /* strings: node on the host, path in the root; a, b: its major and minor, which are checked;
+                             flags: PYLXC_DEVICE_COPY */
     PYLXC_OP_SYMLINK,     /* strings: path in the root, its text */
     PYLXC_OP_DIRECTORY,   /* strings: path in the root; flags: mode; parents are made as 0755; a, b: uid, gid */
     PYLXC_OP_FILE,        /* strings: path in the root, content; flags: mode. Mounted from memory over what is there */
@@ -90,6 +91,8 @@ enum pylxc_flags {
 
     PYLXC_CGROUP_V2_FIRST = 1,   /* the first directory is of cgroup v2, the others of v1 */
     PYLXC_CGROUP_KEEP = 2,       /* they are another process's: not removed at the end */
+
+    PYLXC_DEVICE_COPY = 1,       /* in a user namespace: a node with the same mode and owners as the container sees them */
 
     PYLXC_MAKE_DIRECTORY = 1,    /* make the target, a directory, where it is missing */
     PYLXC_MAKE_LIKE_SOURCE = 2,  /* make the target, of the source's kind, where it is missing */

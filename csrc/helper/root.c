@@ -517,11 +517,27 @@ static int host_device(const char *path, uint32_t major, uint32_t minor)
     return steal_fd(&tree);
 }
 
+/* The node that the monitor made for this container: it comes as a file system, for copies of detached mounts can be
+ * made only since Linux 6.15. */
+static int copied_device(struct launch *l, const struct pylxc_op *op)
+{
+    fd_close int tree = source_tree(l, op, 0);
+    if (tree < 0)
+        return tree;
+    TEXT(path, 64);
+    int r = directory_in_memory(l, &path);
+    if (r >= 0)
+        r = (int)sys(move_mount, tree, "", AT_FDCWD, path.data, MOVE_MOUNT_F_EMPTY_PATH);
+    text_add(&path, "/node");
+    return r < 0 ? r : (int)sys(open_tree, AT_FDCWD, path.data, DETACHED_COPY);
+}
+
 /* Nodes are mounted, not made: the container's own file systems are all nodev, so a node that its root makes opens
  * nothing; and in a user namespace mknod(2) is not to be had. */
 int op_device(struct launch *l, const struct pylxc_op *op)
 {
-    fd_close int node = host_device(op_string(op, 0), (uint32_t)op->a, (uint32_t)op->b);
+    int copied = op->flags & PYLXC_DEVICE_COPY && userns_is_own(l->plan);
+    fd_close int node = copied ? copied_device(l, op) : host_device(op_string(op, 0), (uint32_t)op->a, (uint32_t)op->b);
     if (node < 0)
         return node;
     fd_close int target = make_file_in_root(l, op_string(op, 1));

@@ -107,6 +107,36 @@ static int is_recursive(const struct pylxc_op *op)
     return op->code == PYLXC_OP_BIND && (op->a & PYLXC_BIND_RECURSIVE) != 0;
 }
 
+/* A file system of one node, "node", like that of the host: a node of the host's belongs to nobody inside, and may be
+ * for its owner alone. It is of the initial user namespace, so that it opens the device. */
+static int copy_device(const struct plan *plan, const struct pylxc_op *op)
+{
+    struct statx st;
+    uint32_t uid, gid;
+    const struct pylxc_op *map = id_map(plan);
+    long r = sys(statx, AT_FDCWD, op_string(op, 0), 0, STATX_BASIC_STATS, &st);
+    if (r < 0 || !map || first_host_id(op_string(map, 0), &uid) < 0 || first_host_id(op_string(map, 1), &gid) < 0)
+        return r < 0 ? (int)r : -EINVAL;
+    uint32_t kind = st.stx_mode & S_IFMT, major = (uint32_t)op->a, minor = (uint32_t)op->b;
+    if ((kind != S_IFCHR && kind != S_IFBLK) || st.stx_rdev_major != major || st.stx_rdev_minor != minor)
+        return -ENODEV;
+    fd_close int fs = (int)sys(fsopen, "tmpfs", FSOPEN_CLOEXEC);
+    if (fs < 0)
+        return fs;
+    sys(fsconfig, fs, FSCONFIG_SET_STRING, "mode", "0755", 0);
+    r = sys(fsconfig, fs, FSCONFIG_CMD_CREATE, 0, 0, 0);
+    fd_close int tree = (int)(r < 0 ? r : sys(fsmount, fs, FSMOUNT_CLOEXEC, MOUNT_ATTR_NOSUID | MOUNT_ATTR_NOEXEC));
+    if (tree < 0)
+        return tree;
+    uint64_t number = (minor & 0xff) | (uint64_t)(major & 0xfff) << 8 | (uint64_t)(minor & ~0xffu) << 12;
+    r = sys(mknodat, tree, "node", st.stx_mode, number);
+    if (r >= 0)
+        r = sys(fchownat, tree, "node", uid + st.stx_uid % 65536, gid + st.stx_gid % 65536, 0);
+    if (r >= 0)
+        r = sys(fchmodat, tree, "node", st.stx_mode & 0777);
+    return (int)(r < 0 ? r : steal_fd(&tree));
+}
+
 /* A detached copy of a tree of this mount namespace, with the attributes that the operation asks for. `userns` >= 0:
  * its ids are mapped. Not every file system can do that (EINVAL), and a mount is mapped once only (EPERM): where the
  * ids are a convenience the tree is then shown as it is, its owners as nobody; the store must be mapped. */
@@ -128,9 +158,9 @@ static int copy_tree(const struct pylxc_op *op, int k, int userns)
     return r < 0 ? r : steal_fd(&tree);
 }
 
-static int send_tree(const struct pylxc_op *op, int k, int channel, int userns)
+static int send_tree(const struct plan *plan, const struct pylxc_op *op, int k, int channel, int userns)
 {
-    fd_close int tree = copy_tree(op, k, userns);
+    fd_close int tree = op->code == PYLXC_OP_DEVICE ? copy_device(plan, op) : copy_tree(op, k, userns);
     struct tree_reply reply = {tree < 0 ? -tree : 0};
     long n = send_message(channel, &reply, sizeof reply, tree);
     return (int)(n < 0 ? n : 0);
@@ -148,10 +178,10 @@ static void send_root(const struct plan *plan, int channel, int userns)
     int r = 0;
     for (uint32_t i = 0; i < plan->head->op_count && r >= 0; i++, op = (const void *)((const char *)op + op->size)) {
         if (op->code == PYLXC_OP_MEMORY)
-            r = send_tree(op, 0, channel, userns);
+            r = send_tree(plan, op, 0, channel, userns);
         for (int k = 3; op->code == PYLXC_OP_OVERLAY && k < op->strings && r >= 0; k++)
             if (is_layer_of_host(op, k))
-                r = send_tree(op, k, channel, userns);
+                r = send_tree(plan, op, k, channel, userns);
     }
 }
 
@@ -182,7 +212,7 @@ void userns_serve(const struct plan *plan, int channel, int userns, const struct
 {
     const struct pylxc_op *op = operation(plan, request->index);
     if (op && request->errnum >= 0 && request->errnum < op->strings)
-        send_tree(op, request->errnum, channel, userns);
+        send_tree(plan, op, request->errnum, channel, userns);
     else
         send_message(channel, &(struct tree_reply){EINVAL}, sizeof(struct tree_reply), -1);
 }

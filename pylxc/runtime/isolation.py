@@ -247,7 +247,8 @@ def add_devices(plan: Plan, spec: ContainerSpec) -> None:
         except OSError as error:
             raise SpecError("devices", source, f"{error.strerror}; name a device node of this host") from error
         major, minor = os.major(status.st_rdev), os.minor(status.st_rdev)
-        plan.add(p.DEVICE, source, target, a=major, b=minor, subject=f"device {source} as {target}")
+        words = f"device {source} as {target}"
+        plan.add(p.DEVICE, source, target, a=major, b=minor, flags=p.DEVICE_COPY, subject=words)
 
 
 def _host_devices() -> list[tuple[str, str]]:

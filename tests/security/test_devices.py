@@ -61,3 +61,21 @@ def test_a_terminal_of_the_callers_is_not_the_payloads(box):
     """A session of its own, so no controlling terminal: nothing can be pushed into the caller's (TIOCSTI)."""
     result = box.sh("echo x > /dev/tty", check=False)
     assert b"No such device" in result.stderr
+
+
+def test_a_device_for_its_owner_alone_can_be_given(box):
+    """A node of the host belongs to nobody in the container's user namespace; what is given is a node like it."""
+    path = Path("/dev/pylxc-test")
+    os.mknod(path, 0o20660, os.makedev(1, 5))
+    path.chmod(0o660)
+    os.chown(path, 0, 6)
+    try:
+        look = "stat -c '%u %g %a' /dev/given; head -c 1 /dev/given | wc -c"
+        for options in ({}, {"userns": "host"}):
+            assert box.sh(look, devices=[f"{path}:/dev/given"], **options).text == "0 6 660\n1\n"
+        denied = box.sh("head -c 1 /dev/given", devices=[f"{path}:/dev/given"], user="nobody", check=False)
+        assert b"Permission denied" in denied.stderr
+        changed = box.sh("chmod 666 /dev/given", devices=[f"{path}:/dev/given"], check=False)
+        assert b"Read-only file system" in changed.stderr
+    finally:
+        path.unlink()
