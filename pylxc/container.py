@@ -511,6 +511,7 @@ class Container:
             env=environment(self._hostname(), config.env, spec.env),
             user=spec.user or config.user or "0",
             workdir=spec.workdir or config.workdir or "/",
+            groups=spec.groups,
             program=self._engine.filter_for(spec),
         )
 

@@ -273,6 +273,15 @@ def _user(option: str, value: Any) -> str | None:
     return text
 
 
+def _groups(option: str, value: Any) -> tuple[str, ...]:
+    """Return additional groups, by name or gid, each once."""
+    items = [value] if isinstance(value, int) else _items(option, value)
+    found = dict.fromkeys(_user(option, item) for item in items)
+    if any(group is None or ":" in group for group in found):
+        raise SpecError(option, value, "give names or numbers of groups")
+    return tuple(group for group in found if group is not None)
+
+
 def _labels(option: str, value: Any) -> dict[str, str]:
     labels = {name: "" if content is None else content for name, content in _pairs(option, value)}
     for name, content in labels.items():
@@ -511,6 +520,7 @@ NORMAL: dict[str, Normalise] = {
     "env_file": _paths,
     "workdir": lambda option, value: container_path(value, option),
     "user": _user,
+    "groups": _groups,
     "entrypoint": _words,
     "labels": _labels,
     "mounts": lambda _, value: to_mounts(value),

@@ -31,6 +31,7 @@ class Options(TypedDict, total=False):
     env_file: Path | Sequence[Path] | None
     workdir: Path | None
     user: str | int | None
+    groups: Sequence[str | int] | None
     entrypoint: str | Sequence[str] | None
     labels: Mapping[str, str] | Sequence[str] | None
 

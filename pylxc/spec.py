@@ -103,6 +103,7 @@ class ContainerSpec:
     env_file: tuple[str, ...] = ()
     workdir: str | None = None
     user: str | None = None
+    groups: tuple[str, ...] = ()
     entrypoint: tuple[str, ...] | None = None
     labels: dict[str, str] = attrs.field(factory=dict, hash=False)
 
@@ -272,6 +273,7 @@ _OTHER_NAMES = {
     "pid_mode": "pid",
     "ipc_mode": "ipc",
     "add_host": "extra_hosts",
+    "group_add": "groups",
 }
 
 

@@ -98,6 +98,7 @@ _OPTIONS: tuple[tuple[tuple[str, ...], str, dict[str, Any], str], ...] = (
     (("--env-file",), "env_file", _MANY, "Read variables from a file."),
     (("-w", "--workdir"), "workdir", {}, "The directory that the command starts in."),
     (("-u", "--user"), "user", {}, "The user: name or uid, then :group or :gid."),
+    (("--group-add",), "groups", _MANY, "An additional group: name or gid."),
     (("-l", "--label"), "labels", _MANY, "Set a label: name=value."),
     (("-v", "--volume"), "volumes", _MANY, "Mount a path of the host: /host:/in[:ro]."),
     (("--mount",), "mounts", _MANY, "Mount: type=bind,source=/host,target=/in[,readonly]."),

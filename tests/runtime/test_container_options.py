@@ -282,3 +282,17 @@ def test_a_resolver_file_that_is_a_link_into_an_empty_run_directory(box, busybox
     image = pylxc.Image.from_directory(tree, "stub", engine=box.engine)
     seen = box.run("cat", "/run/systemd/resolve/stub-resolv.conf", image=image, network="host").stdout
     assert seen == Path("/etc/resolv.conf").read_bytes()
+
+
+def test_additional_groups(box):
+    look = "id -G"
+    assert box.sh(look, groups=["nogroup", 4321]).text == "0 4321 65534\n"
+    with box.start("sleep", "100", groups=[4321], user="nobody") as container:
+        assert container.exec(["sh", "-c", look]).text == "65534 4321\n"
+        assert container.exec(["sh", "-c", look], user="0").text == "0 4321\n"
+    with pytest.raises(pylxc.SpawnError) as caught:
+        box.run("true", groups=["nosuch"])
+    assert caught.value.stage == "user"
+    for wrong in (["a:b"], [-1], ["a b"], [2**31]):
+        with pytest.raises(pylxc.SpecError, match="groups"):
+            box.run("true", groups=wrong)

@@ -35,6 +35,7 @@ CARRIED_OUT = {
     "env": (["A=b=c", "N="], {"A": "b=c", "N": ""}),
     "workdir": ("//srv/./x/", "/srv/x"),
     "user": (1000, "1000"),
+    "groups": (["audio", 1001, "audio"], ("audio", "1001")),
     "entrypoint": ("sh -c", ("sh", "-c")),
     "labels": (["a=b", "c"], {"a": "b", "c": ""}),
     "mounts": (
