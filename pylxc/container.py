@@ -11,7 +11,7 @@ import os
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Literal, overload
 
-from pylxc.errors import Conflict, ContainerNotFound, SpawnError, SpecError, TimeoutExpired
+from pylxc.errors import Conflict, ContainerNotFound, SpawnError, SpecError, StoreError, TimeoutExpired
 from pylxc.execution import complete, environment, launch
 from pylxc.filters import check_filters, passes
 from pylxc.normalise import signal_number
@@ -21,6 +21,7 @@ from pylxc.runtime import plan as p
 from pylxc.runtime import process as runtime
 from pylxc.runtime.isolation import Payload, Tree
 from pylxc.status import Status
+from pylxc.store.layout import explain
 from pylxc.streams import DEVNULL, PIPE, StreamSet
 
 if TYPE_CHECKING:
@@ -479,13 +480,19 @@ class Container:
     def _stop_signal(self) -> str:
         return self.spec.stop_signal or self.image.config.stop_signal or "SIGTERM"
 
-    def _tree(self) -> Tree:
+    def _tree(self, *, once: bool) -> Tree:
+        """Return the root file system. ``once``: it is mounted for this one run and then thrown away."""
         directory = self._directory()
         layers = [layer.digest for layer in self.image.layers]
-        fleeting = self.spec.remove and not self.spec.detach
-        return self._engine.tree_of(
-            layers, f"{directory}/upper", f"{directory}/work", volatile=self.spec.remove, fleeting=fleeting
-        )
+        return self._engine.tree_of(layers, f"{directory}/upper", f"{directory}/work", volatile=once, fleeting=once)
+
+    def _prepared_tree(self, *, once: bool) -> Tree:
+        tree = self._tree(once=once)
+        try:
+            isolation.prepare_upper(tree)
+        except OSError as error:
+            raise StoreError(self._engine.root, explain(error)) from error
+        return tree
 
     def _payload(
         self,
@@ -522,10 +529,13 @@ class Container:
         """
         with streams, isolation.ids_for(self.spec) as ids:
             payload = self._payload(None, {}, None, None)
+            # One that keeps a log may be started again: what is volatile can be mounted once only.
+            ephemeral = self.spec.remove and not log
+            tree = self._prepared_tree(once=ephemeral)
             cgroups = cgroup.create(self.spec, self.id, accounted=not late)
-            plan = isolation.container_plan(self.spec, payload, self._tree(), self._hostname(), ids, cgroups=cgroups)
+            plan = isolation.container_plan(self.spec, payload, tree, self._hostname(), ids, cgroups=cgroups)
             plan.flags |= p.PLAN_LOG if log else 0
-            plan.flags |= p.PLAN_EPHEMERAL if self.spec.remove and not log else 0
+            plan.flags |= p.PLAN_EPHEMERAL if ephemeral else 0
             plan.flags |= p.PLAN_RECORD_LATE if late else 0
             directory = os.open(self._directory(), os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
             try:

@@ -17,7 +17,7 @@ from pylxc import names
 from pylxc.container import Container
 from pylxc.errors import Conflict, SpecError, StoreError, UnsupportedError
 from pylxc.identity import own_identity
-from pylxc.runtime import cgroup, isolation, native, record, transfer
+from pylxc.runtime import cgroup, native, record, transfer
 from pylxc.runtime.isolation import Tree
 from pylxc.runtime.process import wait_readable
 from pylxc.seccomp import programs
@@ -220,13 +220,7 @@ class Engine:
         if not spec.argv(found.config.entrypoint, found.config.cmd):
             raise SpecError("command", command, f"image {reference} names no command; give one")
         row = self._add_container(found, spec)
-        container = Container(self, row.id, row.name, found, spec, row.created)
-        try:
-            isolation.prepare_upper(container._tree())  # noqa: SLF001  the engine is where its parts are wired
-        except OSError as error:
-            self.remove_container(row.id)
-            raise StoreError(self.root, explain(error)) from error
-        return container
+        return Container(self, row.id, row.name, found, spec, row.created)
 
     def _add_container(self, image: Image, spec: ContainerSpec) -> ContainerRow:
         owner = None if spec.detach else own_identity()

@@ -144,11 +144,17 @@ def _add_passthrough(plan: Plan, tree: Tree, path: str, flags: int, *, read_only
 
 
 def prepare_upper(tree: Tree) -> None:
-    """Make the directories that the tree's upper side needs, with the mode and owner of what they lie on."""
+    """Make the directories that the tree's upper side needs, with the mode and owner of what they lie on.
+
+    Those that an earlier run left are kept as they are. Raises OSError.
+    """
     for path in ("", *(() if tree.fleeting else tree.passthrough)):
         below = _status_below(tree, path)
         upper = tree.upper + path
-        os.mkdir(upper)  # noqa: PTH102
+        try:
+            os.mkdir(upper)  # noqa: PTH102
+        except FileExistsError:
+            continue
         os.chmod(upper, stat.S_IMODE(below.st_mode) if below else 0o755)  # noqa: PTH101  whatever the caller's umask
         if below is not None and (below.st_uid or below.st_gid):
             os.chown(upper, below.st_uid, below.st_gid)

@@ -136,6 +136,17 @@ def test_wait_with_a_limit(box):
         assert container.status() == "running"
 
 
+@pytest.mark.parametrize("image", ["busybox", "host"])
+def test_one_that_is_removed_at_its_end_can_be_restarted(box, image):
+    """Its root is not mounted as volatile, which the kernel does once only."""
+    script = "cat /usr/lib/n; echo x >> /n; echo y >> /usr/lib/n; mkdir -p /usr/lib; sleep 100"
+    with box.start("sh", "-c", script, image=image, remove=True) as container:
+        upper = box.engine.root / "containers" / container.id / "upper"
+        await_true(lambda: (upper / "n").exists() and (upper / "n").read_text() == "x\n", "the first run")
+        container.restart(timeout=0)
+        await_true(lambda: (upper / "n").read_text() == "x\nx\n", "the second run")
+
+
 def test_a_restart_keeps_what_was_written(box):
     with box.start("sh", "-c", "echo run >>/kept; cat /kept; sleep 100") as container:
         container.wait_ready(log="run", timeout=10)

@@ -81,7 +81,7 @@ def test_whole_containers_in_both_ways(box, monkeypatch, joined):
     real = module.kernel_is
     monkeypatch.setattr(module, "kernel_is", lambda *version: real(*version) and not (joined and version >= (6, 5)))
     tree = box.create("true", remove=True)
-    assert tree._tree().joined is joined
+    assert tree._tree(once=True).joined is joined
     tree.remove()
     script = "echo written > /file; echo too > /usr/file && cat /file /usr/file"
     for image in ("busybox", "host"):
