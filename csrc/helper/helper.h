@@ -16,6 +16,17 @@
 #include "../pylxc.h"
 #include "sys.h"
 
+/* Flags that headers of some age do not have. */
+#ifndef AT_EMPTY_PATH
+#define AT_EMPTY_PATH 0x1000
+#endif
+#ifndef AT_RECURSIVE
+#define AT_RECURSIVE 0x8000
+#endif
+#ifndef OPEN_TREE_CLONE
+#define OPEN_TREE_CLONE 1
+#endif
+
 struct plan {
     const struct pylxc_plan *head;
     const struct pylxc_op *first;

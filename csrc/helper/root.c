@@ -16,15 +16,6 @@
 #endif
 #include <asm/statfs.h>
 
-#ifndef AT_EMPTY_PATH
-#define AT_EMPTY_PATH 0x1000
-#endif
-#ifndef AT_RECURSIVE
-#define AT_RECURSIVE 0x8000
-#endif
-#ifndef OPEN_TREE_CLONE
-#define OPEN_TREE_CLONE 1
-#endif
 #define DETACHED_COPY (OPEN_TREE_CLONE | O_CLOEXEC)
 
 /* EAGAIN: something was renamed while ".." was being resolved, and the kernel could not be sure (openat2(2)). */

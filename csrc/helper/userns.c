@@ -19,13 +19,6 @@
 #include <sys/stat.h>
 #endif
 
-#ifndef AT_EMPTY_PATH
-#define AT_EMPTY_PATH 0x1000
-#endif
-#ifndef AT_RECURSIVE
-#define AT_RECURSIVE 0x8000
-#endif
-
 static const struct pylxc_op *operation(const struct plan *plan, int index)
 {
     const struct pylxc_op *op = plan->first;

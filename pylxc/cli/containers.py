@@ -20,7 +20,8 @@ if TYPE_CHECKING:
 _names = click.argument("names", metavar="CONTAINER...", nargs=-1, required=True)
 
 
-def _container(name: str, engine: pylxc.Engine) -> pylxc.Container:
+def find(name: str, engine: pylxc.Engine) -> pylxc.Container:
+    """Return the container that a name or the beginning of an id means."""
     import pylxc  # noqa: PLC0415  heavy modules are imported where they are used
 
     return pylxc.Container.get(name, engine=engine)
@@ -34,7 +35,7 @@ def start(settings: Settings, /, *, names: tuple[str, ...]) -> int:
     engine = settings.engine()
 
     def action(name: str) -> str:
-        _container(name, engine).start()
+        find(name, engine).start()
         return name
 
     return each(names, action)
@@ -50,7 +51,7 @@ def stop(settings: Settings, /, *, timeout: str | None, names: tuple[str, ...]) 
     seconds = None if timeout is None else parse_duration(timeout, "timeout")
 
     def action(name: str) -> str:
-        _container(name, engine).stop(seconds)
+        find(name, engine).stop(seconds)
         return name
 
     return each(names, action)
@@ -65,7 +66,7 @@ def kill(settings: Settings, /, *, signal: str, names: tuple[str, ...]) -> int:
     engine = settings.engine()
 
     def action(name: str) -> str:
-        _container(name, engine).kill(signal)
+        find(name, engine).kill(signal)
         return name
 
     return each(names, action)
@@ -77,7 +78,7 @@ def kill(settings: Settings, /, *, signal: str, names: tuple[str, ...]) -> int:
 def wait(settings: Settings, /, *, names: tuple[str, ...]) -> int:
     """Wait until containers have ended, and print their exit statuses."""
     engine = settings.engine()
-    return each(names, lambda name: str(_container(name, engine).wait()))
+    return each(names, lambda name: str(find(name, engine).wait()))
 
 
 @click.command()
@@ -100,7 +101,7 @@ def rm(
 
     def action(name: str) -> str | None:
         try:
-            _container(name, engine).remove(force=force)
+            find(name, engine).remove(force=force)
         except ContainerNotFound:
             if not force:
                 raise

@@ -8,11 +8,12 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from pylxc.cli.app import each
+from pylxc.cli.containers import find
 from pylxc.cli.tables import SHORT_ID, format_option, print_rows
 from pylxc.units import format_size
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     import pylxc
     from pylxc.cli.app import Settings
@@ -21,10 +22,14 @@ _names = click.argument("names", metavar="CONTAINER...", nargs=-1, required=True
 SAMPLE = 0.2  # s over which the share of a processor is measured
 
 
-def _container(name: str, engine: pylxc.Engine) -> pylxc.Container:
-    import pylxc  # noqa: PLC0415  heavy modules are imported where they are used
+def _apply(settings: Settings, names: Sequence[str], change: Callable[[pylxc.Container], None]) -> int:
+    engine = settings.engine()
 
-    return pylxc.Container.get(name, engine=engine)
+    def action(name: str) -> str:
+        change(find(name, engine))
+        return name
+
+    return each(names, action)
 
 
 @click.command()
@@ -32,13 +37,7 @@ def _container(name: str, engine: pylxc.Engine) -> pylxc.Container:
 @click.pass_obj
 def pause(settings: Settings, /, *, names: tuple[str, ...]) -> int:
     """Stop everything in containers where it is."""
-    engine = settings.engine()
-
-    def action(name: str) -> str:
-        _container(name, engine).pause()
-        return name
-
-    return each(names, action)
+    return _apply(settings, names, lambda container: container.pause())
 
 
 @click.command()
@@ -46,13 +45,7 @@ def pause(settings: Settings, /, *, names: tuple[str, ...]) -> int:
 @click.pass_obj
 def unpause(settings: Settings, /, *, names: tuple[str, ...]) -> int:
     """Let paused containers go on."""
-    engine = settings.engine()
-
-    def action(name: str) -> str:
-        _container(name, engine).unpause()
-        return name
-
-    return each(names, action)
+    return _apply(settings, names, lambda container: container.unpause())
 
 
 # Flag, option of Container.update, type, help: also flags of run.
@@ -79,16 +72,10 @@ def _limits(command: Any) -> Any:
 @click.pass_obj
 def update(settings: Settings, /, *, names: tuple[str, ...], **limits: Any) -> int:
     """Change limits of containers."""
-    engine = settings.engine()
     chosen = {option: value for option, value in limits.items() if value is not None}
     if not chosen:
         raise click.UsageError("give at least one limit to change")
-
-    def action(name: str) -> str:
-        _container(name, engine).update(**chosen)
-        return name
-
-    return each(names, action)
+    return _apply(settings, names, lambda container: container.update(**chosen))
 
 
 @click.command()
@@ -102,7 +89,7 @@ def stats(settings: Settings, /, *, no_stream: bool, output: str, names: tuple[s
 
     engine = settings.engine()
     while True:
-        found = [_container(name, engine) for name in names] or pylxc.Container.list(engine=engine)
+        found = [find(name, engine) for name in names] or pylxc.Container.list(engine=engine)
         print_rows(_rows(found), _HEADERS, output)
         if no_stream or not found:
             return 0
@@ -174,7 +161,7 @@ def top(settings: Settings, /, *, output: str, name: str) -> None:
             "Time": f"{process.cpu:.2f}",
             "Command": " ".join(process.command),
         }
-        for process in _container(name, settings.engine()).top()
+        for process in find(name, settings.engine()).top()
     ]
     headers = {"PID": "PID", "Inside": "INSIDE", "User": "USER", "State": "STATE", "Time": "TIME", "Command": "COMMAND"}
     print_rows(rows, headers, output)

@@ -1,7 +1,7 @@
 """Hides cgroups: version 1, version 2, and hosts that have both at once.
 
-A container's cgroups are directories ``pylxc/<id>`` below the root of each hierarchy that is needed; nothing else is
-ever touched. Invariant: whoever makes them removes them, or hands them to the container's monitor, which does at its
+A container's cgroups are directories ``pylxc-<id>`` in the root of each hierarchy that is needed; nothing else is ever
+touched. Invariant: whoever makes them removes them, or hands them to the container's monitor, which does at its
 end; what neither could do is known by the container's id.
 
 Source: Documentation/admin-guide/cgroup-v2.rst and cgroup-v1/, cgroups(7).
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
     from pylxc.spec import ContainerSpec
 
-PARENT = "pylxc"
+PREFIX = "pylxc-"
 PERIOD = 100_000  # µs, over which a quota of processor time counts
 UNLIMITED = -1
 PATIENCE = 2.0  # s for processes that were killed to leave
@@ -50,7 +50,7 @@ class Hierarchies:
     def directory(self, controller: str, id: str) -> str:  # noqa: A002  docker's name
         """Return a container's cgroup of a controller; "" where the host has none."""
         root = self.v2 if controller in self.v2_controllers else self.v1.get(controller, "")
-        return f"{root}/{PARENT}/{id}" if root else ""
+        return f"{root}/{PREFIX}{id}" if root else ""
 
 
 @lru_cache(maxsize=1)
@@ -208,7 +208,7 @@ def create(spec: ContainerSpec, id: str, *, accounted: bool) -> tuple[str, ...]:
     wanted |= {*ACCOUNTED, *(() if found.v2 else ("freezer",))} if accounted else set()
     roots = [found.v2] if found.v2 else []
     roots += sorted({found.v1[name] for name in wanted - found.v2_controllers if name in found.v1})
-    made = [f"{root}/{PARENT}/{id}" for root in roots]
+    made = [f"{root}/{PREFIX}{id}" for root in roots]
     remove(id)  # what an earlier run left whose monitor was killed
     try:
         for root in roots:
@@ -221,41 +221,26 @@ def create(spec: ContainerSpec, id: str, *, accounted: bool) -> tuple[str, ...]:
 
 
 def _make(root: str, id: str, *, unified: bool, controllers: set[str]) -> None:  # noqa: A002
-    parent = f"{root}/{PARENT}"
-    try:
-        if unified and controllers:
-            _delegate(root, parent, controllers)
-        os.mkdir(f"{parent}/{id}")  # noqa: PTH102
-    except FileNotFoundError:
-        with suppress(FileExistsError):  # somebody else's first container
-            os.mkdir(parent)  # noqa: PTH102
-        os.mkdir(f"{parent}/{id}")  # noqa: PTH102
-    if not unified and os.path.exists(f"{parent}/cpuset.cpus"):  # noqa: PTH110
-        # Of v1: a cgroup without processors and memory nodes takes no process.
-        for place, above in ((parent, root), (f"{parent}/{id}", parent)):
-            for name in ("cpuset.cpus", "cpuset.mems"):
-                if not _read(f"{place}/{name}").strip():
-                    _write(f"{place}/{name}", _read(f"{above}/{name}"))
-
-
-def _delegate(root: str, parent: str, controllers: set[str]) -> None:
-    """Enable controllers for the children of the root and of our own parent (cgroup-v2.rst, "Enabling")."""
-    for place in (root, parent):
-        missing = controllers - set(_words(f"{place}/cgroup.subtree_control"))
-        if place == parent:
-            with suppress(FileExistsError):
-                os.mkdir(parent)  # noqa: PTH102
+    if unified and controllers:
+        # What the root does not pass on, a child does not have (cgroup-v2.rst, "Enabling and Disabling").
+        missing = controllers - set(_words(f"{root}/cgroup.subtree_control"))
         if missing:
-            _write(f"{place}/cgroup.subtree_control", " ".join(f"+{name}" for name in sorted(missing)))
+            _write(f"{root}/cgroup.subtree_control", " ".join(f"+{name}" for name in sorted(missing)))
+    made = f"{root}/{PREFIX}{id}"
+    os.mkdir(made)  # noqa: PTH102
+    if not unified and os.path.exists(f"{made}/cpuset.cpus"):  # noqa: PTH110
+        # Of v1: a cgroup without processors and memory nodes takes no process.
+        for name in ("cpuset.cpus", "cpuset.mems"):
+            _write(f"{made}/{name}", _read(f"{root}/{name}"))
 
 
 def directories(id: str) -> tuple[str, ...]:  # noqa: A002
     """Return the cgroups that a container has, that of v2 first."""
     found = hierarchies()
-    if found.v2 and not os.path.isdir(f"{found.v2}/{PARENT}/{id}"):  # noqa: PTH112  whoever has any has this one
+    if found.v2 and not os.path.isdir(f"{found.v2}/{PREFIX}{id}"):  # noqa: PTH112  whoever has any has this one
         return ()
     roots = dict.fromkeys([*([found.v2] if found.v2 else []), *found.v1.values()])
-    return tuple(path for root in roots if os.path.isdir(path := f"{root}/{PARENT}/{id}"))  # noqa: PTH112
+    return tuple(path for root in roots if os.path.isdir(path := f"{root}/{PREFIX}{id}"))  # noqa: PTH112
 
 
 def remove(id: str) -> None:  # noqa: A002
@@ -264,7 +249,7 @@ def remove(id: str) -> None:  # noqa: A002
     found = hierarchies()
     if found.v2 and places:
         with suppress(FileNotFoundError):
-            _write(f"{found.v2}/{PARENT}/{id}/cgroup.kill", "1")
+            _write(f"{found.v2}/{PREFIX}{id}/cgroup.kill", "1")
     deadline = time.monotonic() + PATIENCE
     for place in places:
         while not _try_to_remove(place) and time.monotonic() < deadline:
@@ -313,7 +298,7 @@ def is_frozen(id: str) -> bool:  # noqa: A002
 def _freezer(id: str) -> tuple[str, tuple[str, str]]:  # noqa: A002
     found = hierarchies()
     if found.v2:
-        path = f"{found.v2}/{PARENT}/{id}/cgroup.freeze"
+        path = f"{found.v2}/{PREFIX}{id}/cgroup.freeze"
         return (path if os.path.exists(path) else "", ("0", "1"))  # noqa: PTH110
     directory = found.directory("freezer", id)
     return (f"{directory}/freezer.state" if os.path.isdir(directory) else "", ("THAWED", "FROZEN"))  # noqa: PTH112

@@ -8,7 +8,7 @@ from __future__ import annotations
 import errno
 import time
 
-from pylxc.runtime.cgroup import PARENT, hierarchies
+from pylxc.runtime.cgroup import PREFIX, hierarchies
 from pylxc.stats import Pressure, Stats, Traffic
 
 NO_LIMIT = 1 << 62  # from here on a v1 limit means none (PAGE_COUNTER_MAX)
@@ -121,7 +121,7 @@ def _pressure(id: str) -> dict[str, Pressure]:  # noqa: A002
     root = hierarchies().v2
     found = {}
     for resource in ("cpu", "memory", "io") if root else ():
-        text = _text(f"{root}/{PARENT}/{id}/{resource}.pressure")
+        text = _text(f"{root}/{PREFIX}{id}/{resource}.pressure")
         if text:
             averages = {line.split()[0]: _averages(line) for line in text.splitlines()}
             found[resource] = Pressure(some=averages["some"], full=averages.get("full"))

@@ -23,14 +23,14 @@ BUSY = "while true; do :; done"
 def left_of(identity: str) -> list[str]:
     found = cgroup.hierarchies()
     roots = {found.v2, *found.v1.values()} - {""}
-    return [path for root in roots if os.path.isdir(path := f"{root}/{cgroup.PARENT}/{identity}")]
+    return [path for root in roots if os.path.isdir(path := f"{root}/{cgroup.PREFIX}{identity}")]
 
 
 def everything() -> set[str]:
     """Return all cgroups of containers on this machine."""
     found = cgroup.hierarchies()
-    parents = [Path(root, cgroup.PARENT) for root in {found.v2, *found.v1.values()} - {""}]
-    return {str(path) for parent in parents if parent.is_dir() for path in parent.iterdir() if path.is_dir()}
+    roots = [Path(root) for root in {found.v2, *found.v1.values()} - {""}]
+    return {str(path) for root in roots for path in root.glob("pylxc*")}
 
 
 @pytest.fixture(autouse=True)
@@ -252,7 +252,7 @@ def test_mounts_of_cgroups_as_they_are_read():
 """
     found = cgroup.parse_mounts(hybrid)
     assert found.kind() == "hybrid"
-    assert found.directory("cpuacct", "x") == "/sys/fs/cgroup/cpu,cpuacct/pylxc/x"
+    assert found.directory("cpuacct", "x") == "/sys/fs/cgroup/cpu,cpuacct/pylxc-x"
     assert found.directory("memory", "x") == ""
     assert (found.v2, found.v2_controllers) == ("/nowhere/unified", frozenset())
     assert cgroup.parse_mounts("").kind() == "none"
