@@ -103,6 +103,7 @@ enum pylxc_flags {
     PYLXC_UNPACK_OWNER_ROOT = 2, /* everything belongs to 0:0, whatever the archive says */
     PYLXC_UNPACK_CREATE = 4,     /* make the destination (0755) where it is missing */
     PYLXC_UNPACK_KEEP_DIRECTORIES = 8, /* directories that exist keep their owner, mode and time */
+    PYLXC_UNPACK_NO_DEVICES = 16,      /* pass over device nodes: in a user namespace they cannot be made */
 
     PYLXC_PACK_LAYER = 1,        /* overlay whiteouts and opaque marks are written as .wh. names */
 
@@ -111,7 +112,10 @@ enum pylxc_flags {
     PYLXC_PLAN_KILL_WITH_OWNER = 4, /* and empty the record directory then: nobody is left who would */
     PYLXC_PLAN_EPHEMERAL = 8,       /* empty the record directory at the end, in place of an exit record */
     PYLXC_PLAN_INIT = 32,           /* the payload is the child of a PID 1 that reaps and passes signals on */
-    PYLXC_PLAN_RECORD_LATE = 16     /* tell the caller first: it will not look at the record itself */
+    PYLXC_PLAN_RECORD_LATE = 16,    /* tell the caller first: it will not look at the record itself */
+    PYLXC_PLAN_UNPRIVILEGED = 64,   /* the caller has no privilege on the host: the process opens the host's trees itself,
+                                       with the ids that they have; with JOIN the monitor enters the user namespace too */
+    PYLXC_PLAN_HOLD = 128           /* no process: make a user namespace, and keep it until the control socket closes */
 };
 
 /* The head of a plan. Descriptors are numbers in the helper's own table (see pylxc_spec.fds); -1 = none.
@@ -119,7 +123,8 @@ enum pylxc_flags {
 struct pylxc_plan {
     uint32_t magic, size, op_count, flags;
     uint64_t clone_flags;        /* CLONE_NEW*; with PYLXC_PLAN_JOIN, the namespaces to enter */
-    int32_t owner_fd, target_fd, directory_fd, reserved;
+    int32_t owner_fd, target_fd, directory_fd;
+    int32_t userns_fd;           /* a user namespace that the monitor enters first */
 };
 
 /* The head of an operation, followed by `strings` strings that each end in NUL, padded to 8 bytes. */

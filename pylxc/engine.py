@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from pylxc import names
 from pylxc.container import Container
-from pylxc.errors import Conflict, SpecError, StoreError, UnsupportedError
+from pylxc.errors import Conflict, SpecError, StoreError
 from pylxc.identity import own_identity
 from pylxc.runtime import cgroup, native, record, transfer
 from pylxc.runtime.isolation import Tree
@@ -95,8 +95,6 @@ class Engine:
     def _open(self) -> Store:
         from pylxc.store import Store  # noqa: PLC0415  SQLite is loaded with the first use
 
-        if os.geteuid() != 0:
-            raise UnsupportedError("containers of an ordinary user", "not in this version; run it as root (sudo)")
         store = Store(self.root)
         try:
             self._make_scaffold()

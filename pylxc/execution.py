@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from pylxc.errors import ExitError, TimeoutExpired
 from pylxc.imageconfig import DEFAULT_PATH
 from pylxc.result import Result
-from pylxc.runtime import native, record
+from pylxc.runtime import native, record, rootless
 from pylxc.runtime import process as runtime
 
 if TYPE_CHECKING:
@@ -87,4 +87,5 @@ def launch(plan: p.Plan, streams: StreamSet, *, owned: bool) -> Child:
     runtime.collect()
     if owned:
         native.tie_to_caller(plan)
-    return native.spawn(plan, [*streams.childs, -1, -1, *plan.extra_fds])
+    rootless.apply(plan)
+    return native.spawn(plan, streams.childs)

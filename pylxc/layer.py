@@ -74,6 +74,14 @@ class Layer:
 
         Raises OSError when the tree cannot be read.
         """
+        from pylxc.runtime import rootless  # noqa: PLC0415  not on the start path
+
+        if rootless.is_privileged():
+            yield from self._entries()
+        else:
+            yield from rootless.as_owner(lambda: [*self._entries()])
+
+    def _entries(self) -> Iterator[LayerEntry]:
         import os  # noqa: PLC0415  not on the start path
 
         top = self._engine.layer_directory(self.digest)

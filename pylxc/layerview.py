@@ -13,9 +13,13 @@ import stat
 from typing import TYPE_CHECKING
 
 from pylxc.errors import StoreError
+from pylxc.runtime import rootless
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
+    from typing import TypeVar
+
+    T = TypeVar("T")
 
 LINKS_LIMIT = 40  # as the kernel (path_resolution(7))
 READ_LIMIT = 8 << 20
@@ -31,6 +35,9 @@ class LayerView:
 
     def is_directory(self, path: str) -> bool:
         """Say whether an absolute path of the image is a directory, links followed."""
+        return _as_owner(self._is_directory, path)
+
+    def _is_directory(self, path: str) -> bool:
         found = self._resolve(path)
         return found is not None and stat.S_ISDIR(os.lstat(found[0]).st_mode)
 
@@ -40,6 +47,9 @@ class LayerView:
         Raises:
             StoreError: it is larger than 8 MiB.
         """
+        return _as_owner(self._read, path)
+
+    def _read(self, path: str) -> bytes | None:
         found = self._resolve(path)
         if found is None or not stat.S_ISREG(os.lstat(found[0]).st_mode):
             return None
@@ -101,6 +111,14 @@ class LayerView:
             if _is_opaque(candidate):
                 break
         return tuple(found)
+
+
+def _as_owner(look: Callable[[str], T], path: str) -> T:
+    """Look at a path; one that the caller may not go to belongs to an id of its user namespace."""
+    try:
+        return look(path)
+    except PermissionError:
+        return rootless.as_owner(look, path)
 
 
 def _backwards(path: str) -> list[str]:

@@ -67,7 +67,7 @@ int op_sysctl(struct launch *l, const struct pylxc_op *op);
 int op_workdir(struct launch *l, const struct pylxc_op *op);
 int op_user(struct launch *l, const struct pylxc_op *op);
 /* Makes the process a PID 1 that looks after the payload: 0 in the payload, or a negative errno. */
-int become_init(void);
+int become_init(int unprivileged);
 int op_seccomp(struct launch *l, const struct pylxc_op *op);
 int op_capabilities(struct launch *l, const struct pylxc_op *op);
 

@@ -229,6 +229,9 @@ int op_user(struct launch *l, const struct pylxc_op *op)
         return r;
     give_streams(who.uid);
     long k = sys(setgroups, who.group_count, who.groups);
+    /* In a user namespace of a single id groups cannot be changed (user_namespaces(7)); no other group exists there. */
+    if (k == -EPERM && l->plan->head->flags & PYLXC_PLAN_UNPRIVILEGED)
+        k = 0;
     if (k >= 0)
         k = sys(setresgid, who.gid, who.gid, who.gid);
     if (k >= 0)

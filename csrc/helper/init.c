@@ -6,6 +6,7 @@
  * blocks.
  */
 #include "helper.h"
+#include <linux/prctl.h>
 #include <linux/signal.h>
 #include <linux/wait.h>
 
@@ -21,10 +22,14 @@ static void reap(int32_t payload)
             sys_exit(status & 0x7f ? 128 + (status & 0x7f) : status >> 8 & 0xff);
 }
 
-_Noreturn static void attend(int32_t payload)
+_Noreturn static void attend(int32_t payload, int unprivileged)
 {
     uint64_t all = ~0ULL;
     sys(close_range, 0, ~0U, 0);
+    /* What is not dumpable is the host's root's, in whose user namespace this program was executed: a caller without
+     * privileges could not enter the container (ptrace(2), "Ptrace access mode checking"). It holds nothing, and has no
+     * right that the payload has not. */
+    sys(prctl, PR_SET_DUMPABLE, unprivileged, 0, 0, 0);
     for (;;) {
         long signal = sys(rt_sigtimedwait, &all, 0, 0, sizeof all);
         if (signal == SIGCHLD_)
@@ -34,12 +39,12 @@ _Noreturn static void attend(int32_t payload)
     }
 }
 
-int become_init(void)
+int become_init(int unprivileged)
 {
     uint64_t all = ~0ULL, before = 0;
     sys(rt_sigprocmask, 2 /* SIG_SETMASK */, &all, &before, sizeof all);
     long pid = sys(clone, SIGCHLD_, 0, 0, 0, 0);
     if (pid > 0)
-        attend((int32_t)pid);
+        attend((int32_t)pid, unprivileged);
     return (int)pid;
 }

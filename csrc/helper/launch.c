@@ -209,7 +209,8 @@ static int op_exec(struct launch *l, const struct pylxc_op *op)
         argv[i] = (char *)(uintptr_t)s;
     if (!op->strings)
         return -EINVAL;
-    int begun = l->plan->head->flags & PYLXC_PLAN_INIT ? become_init() : 0;
+    uint32_t flags = l->plan->head->flags;
+    int begun = flags & PYLXC_PLAN_INIT ? become_init((flags & PYLXC_PLAN_UNPRIVILEGED) != 0) : 0;
     if (begun < 0)
         return begun;
     /* Everything but the standard streams closes with the exec, whatever it is and wherever it came from. */
@@ -262,11 +263,13 @@ static const struct {
     [PYLXC_OP_EXEC] = {op_exec, PYLXC_STAGE_EXEC},
 };
 
-/* Enters the namespaces of the target. Its pid namespace was entered by the monitor, before the clone. */
+/* Enters the namespaces of the target. Its pid namespace was entered by the monitor, before the clone; its user
+ * namespace, too, where only its owner may (setns(2)). */
 static void enter_target(struct launch *l)
 {
     const struct pylxc_plan *head = l->plan->head;
-    long r = sys(setns, head->target_fd, head->clone_flags & ~(uint64_t)CLONE_NEWPID);
+    uint64_t entered = CLONE_NEWPID | (head->flags & PYLXC_PLAN_UNPRIVILEGED ? CLONE_NEWUSER : 0);
+    long r = sys(setns, head->target_fd, head->clone_flags & ~entered);
     if (r < 0)
         fail(l, PYLXC_STAGE_NAMESPACES, (int)-r);
     if (head->clone_flags & CLONE_NEWUSER) {
@@ -288,6 +291,7 @@ _Noreturn void launch_run(const struct plan *plan, int error_fd)
     /* The monitor's, not the payload's: a process of the container that may trace could take them from here. */
     sys(close, head->owner_fd);
     sys(close, head->directory_fd);
+    sys(prctl, PR_SET_DUMPABLE, head->flags & PYLXC_PLAN_UNPRIVILEGED && userns_is_own(plan), 0, 0, 0);
     sys(setsid);
     if (head->flags & PYLXC_PLAN_JOIN)
         enter_target(&l);

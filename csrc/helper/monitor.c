@@ -289,6 +289,11 @@ static void fill_streams(void)
             sys(openat, AT_FDCWD, "/dev/null", O_RDWR, 0);
 }
 
+static int is_unprivileged(const struct monitor *m)
+{
+    return (m->plan->head->flags & PYLXC_PLAN_UNPRIVILEGED) != 0;
+}
+
 static void make_process(struct monitor *m)
 {
     const struct pylxc_plan *head = m->plan->head;
@@ -300,9 +305,12 @@ static void make_process(struct monitor *m)
         give_up(PYLXC_STAGE_CGROUP, opened, -1);
     long r = sys(socketpair, 1 /* AF_UNIX */, 5 /* SOCK_SEQPACKET */ | O_CLOEXEC, 0, ends);
     if (r >= 0 && joining && head->clone_flags & CLONE_NEWPID)
-        r = sys(setns, head->target_fd, CLONE_NEWPID);
+        r = sys(setns, head->target_fd, CLONE_NEWPID | (is_unprivileged(m) ? head->clone_flags & CLONE_NEWUSER : 0));
     if (r < 0)
         give_up(PYLXC_STAGE_NAMESPACES, r, -1);
+    /* The id maps of a child that is not dumpable belong to the host's root: it becomes so when they are written. */
+    if (is_unprivileged(m) && userns_is_own(m->plan))
+        sys(prctl, PR_SET_DUMPABLE, 1, 0, 0, 0);
     struct clone_args args = {.flags = CLONE_PIDFD | (joining ? 0 : head->clone_flags) |
                                        (cgroups.v2_fd >= 0 ? CLONE_INTO_CGROUP : 0),
                               .cgroup = (uint64_t)(cgroups.v2_fd >= 0 ? cgroups.v2_fd : 0),
@@ -330,6 +338,7 @@ static void make_process(struct monitor *m)
     for (int fd = 0; fd <= 2; fd++) /* the payload's now: held here, their other ends would never see an end of file */
         sys(close, fd);
     int begun = userns_is_own(m->plan) ? userns_begin(m->plan, m->pid, m->error_fd, &m->userns_fd) : 0;
+    sys(prctl, PR_SET_DUMPABLE, 0, 0, 0, 0);
     if (begun < 0) {
         end_process(m);
         cgroups_finish(m->plan);
@@ -384,18 +393,21 @@ _Noreturn void monitor_run(const struct plan *plan)
     sys(chdir, "/");
     sys(umask, 0);
     fill_streams();
-    if (plan->head->flags & PYLXC_PLAN_LOG) {
-        int r = open_log(&m);
-        if (r < 0)
-            give_up(PYLXC_STAGE_RECORD, r, -1);
-    }
+    if (plan->head->flags & PYLXC_PLAN_HOLD)
+        userns_hold();
+    int r = userns_enter_given(plan);
+    if (r < 0)
+        give_up(PYLXC_STAGE_NAMESPACES, r, -1);
+    r = plan->head->flags & PYLXC_PLAN_LOG ? open_log(&m) : 0;
+    if (r < 0)
+        give_up(PYLXC_STAGE_RECORD, r, -1);
     make_process(&m);
     await_start(&m);
     struct pylxc_report started = {.kind = PYLXC_REPORT_STARTED, .pid = m.pid, .time_ns = now_ns()};
     int late = (plan->head->flags & PYLXC_PLAN_RECORD_LATE) != 0;
     if (late)
         report(&started, m.pid_fd);
-    int r = record_state(&m);
+    r = record_state(&m);
     if (r < 0) {
         end_process(&m);
         cgroups_finish(plan);

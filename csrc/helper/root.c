@@ -527,7 +527,7 @@ static int copied_device(struct launch *l, const struct pylxc_op *op)
  * nothing; and in a user namespace mknod(2) is not to be had. */
 int op_device(struct launch *l, const struct pylxc_op *op)
 {
-    int copied = op->flags & PYLXC_DEVICE_COPY && userns_is_own(l->plan);
+    int copied = op->flags & PYLXC_DEVICE_COPY && userns_maps_trees(l->plan);
     fd_close int node = copied ? copied_device(l, op) : host_device(op_string(op, 0), (uint32_t)op->a, (uint32_t)op->b);
     if (node < 0)
         return node;

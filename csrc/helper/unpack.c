@@ -514,6 +514,8 @@ static int unpack_entry(struct unpacking *u)
     int mark = NOT_A_MARK, r = check_entry(u);
     if (r < 0 || (is_layer(u) && (r = read_mark(e->path, &mark)) < 0) || mark == NO_ENTRY)
         return r;
+    if (u->flags & PYLXC_UNPACK_NO_DEVICES && (e->type == TAR_CHARACTER || e->type == TAR_BLOCK_DEVICE))
+        return 0;
     if (mark == NOT_A_MARK && e->type == TAR_DIRECTORY)
         return unpack_directory(u);
     if (mark == NOT_A_MARK && e->type == TAR_HARD_LINK)

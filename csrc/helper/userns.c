@@ -6,6 +6,10 @@
  * child needs them, so that it need not wait. Mounts of the user's own it asks for one by one, down the socket on which
  * it would also say what failed: however many there are, none is ever in flight but one.
  *
+ * Where the caller has no privilege on the host (PYLXC_PLAN_UNPRIVILEGED) nobody may make id-mapped mounts. Then the
+ * monitor itself enters a user namespace first, the caller's own ("what is called 0 is the caller"), that of the
+ * container lies in it and has the same ids, and the child opens the trees itself: they have these ids on disk.
+ *
  * Order matters: the map is written before the tree is made, the tree is mapped before it is attached, the overlay is
  * made inside (made outside, its root would have no id there).
  */
@@ -37,6 +41,36 @@ static const struct pylxc_op *id_map(const struct plan *plan)
 int userns_is_own(const struct plan *plan)
 {
     return (plan->head->clone_flags & CLONE_NEWUSER) != 0 && !(plan->head->flags & PYLXC_PLAN_JOIN);
+}
+
+int userns_maps_trees(const struct plan *plan)
+{
+    return userns_is_own(plan) && !(plan->head->flags & PYLXC_PLAN_UNPRIVILEGED);
+}
+
+int userns_enter_given(const struct plan *plan)
+{
+    int fd = plan->head->userns_fd;
+    long r = fd < 0 ? 0 : sys(setns, fd, CLONE_NEWUSER);
+    sys(close, fd);
+    return (int)r;
+}
+
+_Noreturn void userns_hold(void)
+{
+    struct pylxc_report report = {.kind = PYLXC_REPORT_STARTED, .pid = (int32_t)sys(getpid)};
+    long r = sys(unshare, CLONE_NEWUSER);
+    fd_close int self = (int)(r < 0 ? r : sys(pidfd_open, report.pid, 0));
+    if (self < 0)
+        report = (struct pylxc_report){
+            .kind = PYLXC_REPORT_FAILED,
+            .error = {.stage = PYLXC_STAGE_NAMESPACES, .errnum = -self, .index = -1},
+        };
+    sys(prctl, PR_SET_DUMPABLE, 1, 0, 0, 0); /* else the id maps are not the caller's to write (proc_pid_uid_map(5)) */
+    send_message(PYLXC_FD_CONTROL, &report, sizeof report, self);
+    char byte;
+    read_full(PYLXC_FD_CONTROL, &byte, sizeof byte);
+    sys_exit(0);
 }
 
 /* The host's id of the container's 0: the second number of a map's first line. */
@@ -188,15 +222,16 @@ int userns_begin(const struct plan *plan, int32_t pid, int channel, int *ret_use
         r = write_process_file(pid, "/gid_map", op_string(map, 1));
     if (r < 0)
         return r;
-    fd_close int userns = open_userns(pid);
-    if (userns < 0)
+    fd_close int userns = userns_maps_trees(plan) ? open_userns(pid) : -1;
+    if (userns < 0 && userns_maps_trees(plan))
         return userns;
     /* The child may go on: its ids are there. */
     struct tree_reply go = {0};
     long n = send_message(channel, &go, sizeof go, -1);
     if (n < 0)
         return (int)n;
-    send_root(plan, channel, userns);
+    if (userns >= 0)
+        send_root(plan, channel, userns);
     *ret_userns = steal_fd(&userns);
     return 0;
 }
@@ -236,7 +271,7 @@ int userns_enter(struct launch *l)
 
 int source_tree(struct launch *l, const struct pylxc_op *op, int k)
 {
-    if (!userns_is_own(l->plan))
+    if (!userns_maps_trees(l->plan))
         return copy_tree(op, k, -1);
     if (op->code == PYLXC_OP_MEMORY || is_layer_of_host(op, k))
         return await_tree(l);

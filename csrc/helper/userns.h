@@ -12,6 +12,12 @@ struct tree_reply {
 
 /* Whether the plan's process has a user namespace of its own, made with it. */
 int userns_is_own(const struct plan *plan);
+/* Whether it is shown the host's trees through id-mapped mounts, which the monitor makes. */
+int userns_maps_trees(const struct plan *plan);
+/* Enters the user namespace that the plan gives, if it gives one: 0 or a negative errno. */
+int userns_enter_given(const struct plan *plan);
+/* PYLXC_PLAN_HOLD: makes a user namespace without id maps and keeps it until the control socket is closed. */
+_Noreturn void userns_hold(void);
 /* Lets the pipes among the standard streams belong to the root of the user namespace that the plan's first operation
  * describes: a payload opens them anew through /dev/stdout. */
 void userns_give_streams(const struct plan *plan);

@@ -48,7 +48,9 @@ struct socket_request {
 static void make_socket(void *operand)
 {
     struct socket_request *request = operand;
-    if (syscall(SYS_setns, request->pid_fd, CLONE_NEWNET) < 0 ||
+    /* Who is no root on the host may enter it only with the user namespace that it belongs to. */
+    if ((syscall(SYS_setns, request->pid_fd, CLONE_NEWNET) < 0 &&
+         syscall(SYS_setns, request->pid_fd, CLONE_NEWUSER | CLONE_NEWNET) < 0) ||
         (request->fd = (int)syscall(SYS_socket, request->domain, request->type, request->protocol)) < 0)
         request->errnum = errno;
     for (;;)

@@ -12,6 +12,8 @@ import stat
 import time
 from typing import TYPE_CHECKING
 
+from pylxc.runtime import rootless
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
@@ -39,12 +41,12 @@ def settle(tree: Tree, since: int) -> None:
 
     Nothing may write to the tree meanwhile.
     """
-    _settle(tree.upper, since, lambda path: _time_below(tree, path))
+    rootless.as_owner(_settle, tree.upper, since, lambda path: _time_below(tree, path))
 
 
 def settle_alone(top: str, since: int) -> None:
     """Do the same for a tree that lies on nothing."""
-    _settle(top, since, lambda _path: 0)
+    rootless.as_owner(_settle, top, since, lambda _path: 0)
 
 
 def _settle(top: str, since: int, before: Callable[[str], int]) -> None:

@@ -17,7 +17,7 @@ from attrs import frozen
 
 from pylxc.errors import SpecError
 from pylxc.normalise import RLIMITS, sysctl_path
-from pylxc.runtime import idrange
+from pylxc.runtime import idrange, rootless
 from pylxc.runtime import plan as p
 from pylxc.runtime.cgroup import hierarchies
 from pylxc.runtime.plan import MountAttribute as Attr
@@ -156,9 +156,24 @@ def prepare_upper(tree: Tree) -> None:
         except FileExistsError:
             continue
         os.chmod(upper, stat.S_IMODE(below.st_mode) if below else 0o755)  # noqa: PTH101  whatever the caller's umask
-        if below is not None and (below.st_uid or below.st_gid):
-            os.chown(upper, below.st_uid, below.st_gid)
+        if below is not None:
+            _own(upper, below, f"{tree.lowers[0]}{path}")
         os.mkdir(f"{tree.work}{path.replace('/', '.')}", 0o700)  # noqa: PTH102
+
+
+def _own(upper: str, below: os.stat_result, lower: str) -> None:
+    """Give a new directory the owner of what it lies on, as far as that has an id for the caller."""
+    if (below.st_uid, below.st_gid) == (os.geteuid(), os.getegid()):
+        return
+    if rootless.is_privileged():
+        os.chown(upper, below.st_uid, below.st_gid)
+    elif os.path.lexists(lower):  # what is the host's own belongs to nobody there
+        rootless.as_owner(_own_as_seen_there, upper, lower)
+
+
+def _own_as_seen_there(upper: str, lower: str) -> None:
+    status = os.stat(lower)  # noqa: PTH116
+    os.chown(upper, status.st_uid, status.st_gid)
 
 
 def _status_below(tree: Tree, path: str) -> os.stat_result | None:
@@ -174,6 +189,10 @@ def settle_upper(tree: Tree) -> None:
 
     The time of the root directory is the lower one's again: it changed because the layer was being made.
     """
+    rootless.as_owner(_settle, tree)
+
+
+def _settle(tree: Tree) -> None:
     for path in tree.passthrough:
         try:
             os.rmdir(tree.upper + path)  # noqa: PTH106
@@ -185,10 +204,11 @@ def settle_upper(tree: Tree) -> None:
 
 
 @lru_cache(maxsize=16)
-def kernel_filesystems(shm_size: int, privileged: bool, foreign_network: bool) -> Plan:  # noqa: FBT001  a cache's key
+def kernel_filesystems(shm_size: int, privileged: bool, foreign_network: bool, tty_group: bool) -> Plan:  # noqa: FBT001  a cache's key
     """Return the operations for /proc, /dev and /sys: the same for most containers, and half of all.
 
     ``foreign_network``: the network is not of the container's user namespace, so a sysfs of it cannot be mounted there.
+    ``tty_group``: there is a group 5, whose the terminals are.
     """
     plan = Plan()
     plan.add(p.MOUNT, "proc", "/proc", "", flags=Attr.NOSUID | Attr.NODEV | Attr.NOEXEC, a=p.MAKE_DIRECTORY)
@@ -199,7 +219,7 @@ def kernel_filesystems(shm_size: int, privileged: bool, foreign_network: bool) -
         plan.add(p.DEVICE, path, path, a=major, b=minor)
     for path, target in LINKS:
         plan.add(p.SYMLINK, path, target)
-    pts = "newinstance,ptmxmode=0666,mode=0620,gid=5"
+    pts = "newinstance,ptmxmode=0666,mode=0620" + (",gid=5" if tty_group else "")
     plan.add(p.MOUNT, "devpts", "/dev/pts", pts, flags=Attr.NOSUID | Attr.NOEXEC, a=p.MAKE_DIRECTORY)
     shm = f"mode=1777,size={shm_size}"
     all_off = Attr.NOSUID | Attr.NODEV | Attr.NOEXEC
@@ -320,6 +340,10 @@ def ids_for(spec: ContainerSpec) -> Iterator[Ids | None]:
     if spec.userns == "host" or spec.privileged:
         yield None
         return
+    if not rootless.is_privileged():
+        own = rootless.namespace()
+        yield Ids(uid_map=own.uid_map(), gid_map=own.gid_map())
+        return
     first, keeper = idrange.take()
     words = f"0 {first} {idrange.SIZE}"
     try:
@@ -329,7 +353,7 @@ def ids_for(spec: ContainerSpec) -> Iterator[Ids | None]:
 
 
 def ids_of(pid: int) -> Ids | None:
-    """Return the ids of a container that runs; None: the host's. Raises ProcessLookupError, FileNotFoundError."""
+    """Return the ids of a container that runs; None: the caller's. Raises ProcessLookupError, FileNotFoundError."""
     if os.stat(f"/proc/{pid}/ns/user").st_ino == os.stat("/proc/self/ns/user").st_ino:  # noqa: PTH116
         return None
     maps = []
@@ -367,8 +391,10 @@ def container_plan(  # noqa: PLR0913  what a container is made of
         _add_ids(plan, ids)
     add_cgroups(plan, cgroups, spec.oom_score_adj)
     add_tree(plan, tree, read_only=spec.read_only)
-    foreign_network = ids is not None and spec.network == "host"
-    plan.extend(kernel_filesystems(spec.shm_size, spec.privileged, foreign_network))
+    privileged = rootless.is_privileged()
+    foreign_network = spec.network == "host" and (ids is not None or not privileged)
+    tty_group = privileged or not rootless.namespace().is_single()
+    plan.extend(kernel_filesystems(spec.shm_size, spec.privileged, foreign_network, tty_group))
     add_devices(plan, spec)
     add_mounts(plan, spec)
     add_etc(plan, spec, hostname)

@@ -7,6 +7,7 @@ Invariant: descriptors that come out of here are close-on-exec and belong to the
 from __future__ import annotations
 
 import os
+import select
 import threading
 from typing import TYPE_CHECKING, Any
 
@@ -110,14 +111,15 @@ def _error(plan: Plan, error: Any) -> SpawnError:
     return SpawnError(STAGES.get(stage, str(stage)), errnum, f"{subject}: {detail}" if detail else subject)
 
 
-def spawn(plan: Plan, fds: Sequence[int]) -> Child:
-    """Start the helper on a plan. ``fds[i]`` becomes its descriptor i (-1 = closed; 3 and 4 are filled in).
+def spawn(plan: Plan, streams: Sequence[int]) -> Child:
+    """Start the helper on a plan. ``streams`` become its descriptors 0 to 2 (-1 = closed).
 
     Returns when the process runs, or when a transfer has begun.
 
     Raises:
         SpawnError: a step failed; nothing is left of the process.
     """
+    fds = [*streams, -1, -1, *plan.extra_fds]  # 3 and 4 are filled in there
     encoded = plan.encode()
     c_plan = ffi.from_buffer(encoded)
     c_fds = ffi.new("int[]", fds)
@@ -151,6 +153,12 @@ def reap(pid_fd: int) -> bool:
     if lib.pylxc_reap(pid_fd, ended) < 0:
         raise _os_error("waitid")
     return bool(ended[0])
+
+
+def await_end(pid_fd: int) -> None:
+    """Wait for the child behind a pidfd to end, and reap it."""
+    while not reap(pid_fd):
+        select.select([pid_fd], [], [])
 
 
 def tie_to_caller(plan: Plan) -> None:

@@ -42,6 +42,7 @@ class Plan:
         self.owner_fd = -1
         self.target_fd = -1
         self.directory_fd = -1
+        self.userns_fd = -1
         self.extra_fds: list[int] = []
         self.argv: tuple[str, ...] = ()
         self._operations: list[bytes] = []
@@ -75,6 +76,10 @@ class Plan:
         self.extra_fds.append(fd)
         return FIRST_FREE_FD + len(self.extra_fds) - 1
 
+    def is_joining(self) -> bool:
+        """Say whether the process enters the namespaces of another."""
+        return bool(self.flags & PLAN_JOIN)
+
     def subject(self, index: int) -> str:
         """Return the words for the operation at an index (-1: the process as a whole)."""
         return self._subjects[index] if 0 <= index < len(self._subjects) else "the process"
@@ -91,7 +96,7 @@ class Plan:
             self.owner_fd,
             self.target_fd,
             self.directory_fd,
-            0,
+            self.userns_fd,
         )
         return head + body
 
@@ -143,9 +148,12 @@ UNPACK_LAYER = lib.PYLXC_UNPACK_LAYER
 UNPACK_OWNER_ROOT = lib.PYLXC_UNPACK_OWNER_ROOT
 UNPACK_CREATE = lib.PYLXC_UNPACK_CREATE
 UNPACK_KEEP_DIRECTORIES = lib.PYLXC_UNPACK_KEEP_DIRECTORIES
+UNPACK_NO_DEVICES = lib.PYLXC_UNPACK_NO_DEVICES
 PACK_LAYER = lib.PYLXC_PACK_LAYER
 PLAN_INIT = lib.PYLXC_PLAN_INIT
 PLAN_JOIN = lib.PYLXC_PLAN_JOIN
 PLAN_LOG = lib.PYLXC_PLAN_LOG
 PLAN_RECORD_LATE = lib.PYLXC_PLAN_RECORD_LATE
 PLAN_EPHEMERAL = lib.PYLXC_PLAN_EPHEMERAL
+PLAN_UNPRIVILEGED = lib.PYLXC_PLAN_UNPRIVILEGED
+PLAN_HOLD = lib.PYLXC_PLAN_HOLD

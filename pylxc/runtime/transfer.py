@@ -11,7 +11,7 @@ import os
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-from pylxc.runtime import isolation, native, process
+from pylxc.runtime import isolation, native, process, rootless
 from pylxc.runtime import plan as p
 
 if TYPE_CHECKING:
@@ -43,6 +43,7 @@ def unpack(  # noqa: PLR0913  the operands of one operation
     """
     plan = isolation.transfer_plan(tree, directory, scaffold)
     theirs, ours = os.pipe()
+    flags |= _what_a_user_may()
     plan.add(p.UNPACK, destination, flags=flags, a=plan.descriptor(theirs), b=limit, subject=subject)
     with _ending(_spawn(plan, ours, theirs)):
         try:
@@ -51,6 +52,14 @@ def unpack(  # noqa: PLR0913  the operands of one operation
         except BrokenPipeError:
             # The helper stopped reading: its own report says why.
             pass
+
+
+def _what_a_user_may() -> int:
+    """Return the flags that leave out what the caller cannot make: devices, and with a single id owners."""
+    if rootless.is_privileged():
+        return 0
+    flags: int = p.UNPACK_NO_DEVICES
+    return flags | (p.UNPACK_OWNER_ROOT if rootless.namespace().is_single() else 0)
 
 
 @contextmanager
@@ -95,7 +104,8 @@ def _spawn(plan: p.Plan, ours: int = -1, theirs: int = -1) -> Child:
     """Start a transfer. ``theirs`` is closed here once the helper has it; ``ours`` too, when there is no helper."""
     try:
         native.tie_to_caller(plan)
-        return native.spawn(plan, [-1, -1, -1, -1, -1, *plan.extra_fds])
+        rootless.apply(plan)
+        return native.spawn(plan, (-1, -1, -1))
     except BaseException:
         _close(ours)
         raise

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from attrs import frozen
 
 from pylxc.errors import StoreError
-from pylxc.store.layout import explained, sync_directory, sync_filesystem
+from pylxc.store.layout import explained, rename_as_owner, sync_directory, sync_filesystem
 
 if TYPE_CHECKING:
     import sqlite3
@@ -64,7 +64,7 @@ class Layers:
         buried: list[str] = []
         try:
             with explained(self._layout.root):
-                sync_filesystem(tree)
+                sync_filesystem(os.path.dirname(tree))  # noqa: PTH120  the tree itself may be closed to its maker
                 with self._database.writing(durable=True) as connection:
                     found = connection.execute(f"{SELECT} WHERE digest = ?", (digest,)).fetchone()
                     if found is None:
@@ -83,7 +83,7 @@ class Layers:
         """Give a tree its name. What lies there without a row is of a removal that did not come to its end."""
         target = self._layout.layer(digest)
         buried = self._layout.bury([target])
-        os.rename(tree, target)  # noqa: PTH104
+        rename_as_owner(tree, target)
         sync_directory(os.path.dirname(target))  # noqa: PTH120
         return buried
 

@@ -14,7 +14,7 @@ from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING
 
 from pylxc.errors import StoreError
-from pylxc.runtime import native
+from pylxc.runtime import native, rootless
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -117,7 +117,7 @@ class Layout:
             name = f"{os.path.basename(path)[:64]}.{os.urandom(6).hex()}"  # noqa: PTH119
             with explained(path):
                 try:
-                    os.rename(path, f"{self.root}/trash/{name}")  # noqa: PTH104
+                    rename_as_owner(path, f"{self.root}/trash/{name}")
                 except FileNotFoundError:
                     continue
             moved.append(name)
@@ -232,7 +232,7 @@ def _remove_with_others(parent: int, name: str) -> None:
 
 def _try_to_remove(parent: int, name: str, *, is_last: bool) -> bool:
     try:
-        native.remove_tree(parent, name)
+        _remove_as_owner(parent, name)
     except OSError as error:
         if is_last or error.errno not in (errno.ENOENT, errno.ENOTEMPTY):
             raise
@@ -242,6 +242,22 @@ def _try_to_remove(parent: int, name: str, *, is_last: bool) -> bool:
             return True
         return False
     return True
+
+
+def _remove_as_owner(parent: int, name: str) -> None:
+    """Remove a tree, some of which may belong to ids that an ordinary user only has in its user namespace."""
+    try:
+        native.remove_tree(parent, name)
+    except PermissionError:
+        rootless.as_owner(native.remove_tree, parent, name)
+
+
+def rename_as_owner(path: str, target: str) -> None:
+    """Rename a tree: a directory that changes its parent must be its owner's to write (rename(2), EACCES)."""
+    try:
+        os.rename(path, target)  # noqa: PTH104
+    except PermissionError:
+        rootless.as_owner(os.rename, path, target)
 
 
 @contextmanager
