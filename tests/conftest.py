@@ -28,6 +28,15 @@ def pytest_report_header() -> list[str]:
     return [f"kernel {kernel}, uid {os.geteuid()}, user namespaces {namespaces}, cgroups {cgroups}"]
 
 
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Leave out what is for another user: tests/rootless runs those of an ordinary user as one."""
+    other = "ordinary_user" if os.geteuid() == 0 else "root"
+    left_out = [item for item in items if item.get_closest_marker(other)]
+    if left_out:
+        config.hook.pytest_deselected(left_out)
+        items[:] = [item for item in items if not item.get_closest_marker(other)]
+
+
 def monitors() -> set[int]:
     """Return the pids of all monitors on this machine (zombies too)."""
     found = set()

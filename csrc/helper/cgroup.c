@@ -50,6 +50,16 @@ int cgroups_open(const struct plan *plan, struct cgroups *ret)
     return 0;
 }
 
+static int write_score(const struct pylxc_op *op)
+{
+    if (op->a == INT64_MIN)
+        return 0;
+    TEXT(score, 16);
+    text_number(&score, op->a);
+    fd_close int fd = open_file("/proc/self", "oom_score_adj", O_WRONLY);
+    return fd < 0 ? fd : write_all(fd, score.data, score.length);
+}
+
 int cgroups_enter(const struct cgroups *cgroups)
 {
     for (unsigned i = 0; i < cgroups->count; i++) {
@@ -57,12 +67,13 @@ int cgroups_enter(const struct cgroups *cgroups)
         if (r < 0)
             return r;
     }
-    if (!cgroups->op || cgroups->op->a == INT64_MIN)
-        return 0;
-    TEXT(score, 16);
-    text_number(&score, cgroups->op->a);
-    fd_close int fd = open_file("/proc/self", "oom_score_adj", O_WRONLY);
-    return fd < 0 ? fd : write_all(fd, score.data, score.length);
+    return cgroups->op && !cgroups->scored ? write_score(cgroups->op) : 0;
+}
+
+int cgroups_score(struct cgroups *cgroups)
+{
+    cgroups->scored = 1;
+    return cgroups->op ? write_score(cgroups->op) : 0;
 }
 
 void cgroups_close(struct cgroups *cgroups)

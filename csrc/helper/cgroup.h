@@ -10,6 +10,7 @@ struct cgroups {
     int v2_fd;                /* the directory that clone3 puts the child into, -1 = none */
     int tasks[CGROUPS_LIMIT]; /* files "tasks" of v1 hierarchies */
     unsigned count;
+    int scored;                /* oom_score_adj is written already */
     const struct pylxc_op *op; /* NULL = the process stays where the caller is */
 };
 
@@ -17,6 +18,8 @@ struct cgroups {
 int cgroups_open(const struct plan *plan, struct cgroups *ret);
 /* The child moves itself. 0 or a negative errno. */
 int cgroups_enter(const struct cgroups *cgroups);
+/* Gives this process the oom_score_adj of the child, which inherits it: for a child that could not write its own. */
+int cgroups_score(struct cgroups *cgroups);
 void cgroups_close(struct cgroups *cgroups);
 /* The end of a container: kills what is left in its cgroups, removes them, says whether memory ran out in one. */
 int cgroups_finish(const struct plan *plan);

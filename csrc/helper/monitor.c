@@ -294,6 +294,16 @@ static int is_unprivileged(const struct monitor *m)
     return (m->plan->head->flags & PYLXC_PLAN_UNPRIVILEGED) != 0;
 }
 
+/* What is not dumpable may not write its own score, and a child that is born in a container must never be dumpable:
+ * without privileges the monitor takes the score first, here on the host, and the child inherits it. */
+static int score_first(struct cgroups *cgroups)
+{
+    sys(prctl, PR_SET_DUMPABLE, 1, 0, 0, 0);
+    int r = cgroups_score(cgroups);
+    sys(prctl, PR_SET_DUMPABLE, 0, 0, 0, 0);
+    return r;
+}
+
 static void make_process(struct monitor *m)
 {
     const struct pylxc_plan *head = m->plan->head;
@@ -301,6 +311,9 @@ static void make_process(struct monitor *m)
     userns_give_streams(m->plan);
     struct cgroups cgroups;
     int opened = cgroups_open(m->plan, &cgroups);
+    if (opened < 0)
+        give_up(PYLXC_STAGE_CGROUP, opened, -1);
+    opened = is_unprivileged(m) && joining ? score_first(&cgroups) : 0;
     if (opened < 0)
         give_up(PYLXC_STAGE_CGROUP, opened, -1);
     long r = sys(socketpair, 1 /* AF_UNIX */, 5 /* SOCK_SEQPACKET */ | O_CLOEXEC, 0, ends);

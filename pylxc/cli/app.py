@@ -138,9 +138,11 @@ def _flush() -> None:
         return
     try:
         sys.stdout.flush()
-    except BrokenPipeError:
-        # As click does: the reader has gone, and the interpreter must not try again at its end.
+    except OSError as error:
+        # As click does: the interpreter must not try again at its end. A reader that has gone is no failure.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        if not isinstance(error, BrokenPipeError):
+            raise
 
 
 def _explain(error: Exception, settings: Settings) -> int:

@@ -49,7 +49,8 @@ class _Forwarding:
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
         for number, previous in self._previous.items():
-            signal.signal(number, previous)
+            # Who had to interrupt so often may do it once more while this process ends: its status counts.
+            signal.signal(number, signal.SIG_IGN if self._interrupts >= _PATIENCE else previous)
 
     def attach(self, process: pylxc.Process) -> None:
         """Forward to this process, first what came while it was being started."""

@@ -331,7 +331,9 @@ def add_identity(plan: Plan, payload: Payload, spec: ContainerSpec) -> None:
 
 
 def _user_words(payload: Payload) -> str:
-    return f"user {payload.user!r}, in the container's /etc/passwd and /etc/group"
+    words = f"user {payload.user!r}, in the container's /etc/passwd and /etc/group"
+    note = "" if rootless.is_privileged() else rootless.namespace().note
+    return f"{words} (there is one id only: {note})" if note else words
 
 
 @contextmanager

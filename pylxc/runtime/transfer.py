@@ -6,11 +6,13 @@ into it), so no name in it can mean anything outside. Nothing is read into memor
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import os
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
+from pylxc.errors import SpawnError
 from pylxc.runtime import isolation, native, process, rootless
 from pylxc.runtime import plan as p
 
@@ -45,7 +47,7 @@ def unpack(  # noqa: PLR0913  the operands of one operation
     theirs, ours = os.pipe()
     flags |= _what_a_user_may()
     plan.add(p.UNPACK, destination, flags=flags, a=plan.descriptor(theirs), b=limit, subject=subject)
-    with _ending(_spawn(plan, ours, theirs)):
+    with _owners_explained(), _ending(_spawn(plan, ours, theirs)):
         try:
             with open(ours, "wb", buffering=CHUNK) as out:  # noqa: PTH123  a descriptor
                 feed(out)
@@ -60,6 +62,18 @@ def _what_a_user_may() -> int:
         return 0
     flags: int = p.UNPACK_NO_DEVICES
     return flags | (p.UNPACK_OWNER_ROOT if rootless.namespace().is_single() else 0)
+
+
+@contextmanager
+def _owners_explained() -> Iterator[None]:
+    """Say what an owner without an id means: the kernel's word for it is "invalid argument" (chown(2))."""
+    try:
+        yield
+    except SpawnError as error:
+        if error.errno != errno.EINVAL or rootless.is_privileged():
+            raise
+        words = f"{error.subject}: its owner is beyond your ids; /etc/subuid and /etc/subgid must grant more"
+        raise SpawnError(error.stage, error.errno, words) from error
 
 
 @contextmanager

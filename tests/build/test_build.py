@@ -252,7 +252,8 @@ def test_a_removal_in_the_hosts_usr(build):
 
 
 def test_copy_and_workdir_layers_are_the_same_in_every_store(build, tmp_path, busybox_root):
-    build.write({"a/b": "content", "bb": (busybox_root / "bin/busybox").read_bytes()})
+    files = {"a/b": "content", "bb": (busybox_root / "bin/busybox").read_bytes(), ".dockerignore": "Dockerfile"}
+    build.write(files)
     copies = "COPY . /x/y/\nCOPY a/b /made/\nADD bb /bin/busybox\nCOPY a/b /etc/new/deep/"
     text = f"FROM scratch\nWORKDIR /made/here\n{copies}"
     first = build(text)

@@ -10,7 +10,7 @@ from boxes import NOTHING, entries
 
 import pylxc
 from pylxc import engine as module
-from pylxc.runtime import isolation, native, process
+from pylxc.runtime import isolation, native, process, rootless
 from pylxc.runtime import plan as p
 
 
@@ -22,7 +22,8 @@ def output(tree: isolation.Tree, script: str) -> bytes:
     plan.add(p.EXEC, "/bin/sh", "-c", script)
     reading, writing = os.pipe()
     try:
-        child = native.spawn(plan, [-1, writing, -1, -1, -1])
+        rootless.apply(plan)
+        child = native.spawn(plan, [-1, writing, -1])
     except BaseException:
         os.close(reading)
         raise
