@@ -71,7 +71,7 @@ def test_options_that_cannot_be_are_named(cli, words, named):
 
 def test_debug_shows_where_an_error_comes_from(cli):
     done = subprocess.run(
-        cli.argv("--debug", "run", "-t", "host", "true"),
+        cli.argv("--debug", "run", "--pull", "always", "host", "true"),
         capture_output=True,
         env=cli.environment,
         check=False,
