@@ -50,8 +50,7 @@ def test_a_wrong_call_is_one_line_and_a_status(cli, words, status):
 @pytest.mark.parametrize(
     ("words", "named"),
     [
-        (["-t", "host", "true"], "tty"),
-        (["-it", "host", "true"], "tty"),
+        (["-it", "host", "true"], "the input device is not a TTY"),
         (["--pull", "always", "host", "true"], "pull"),
         (["-p", "80:80", "host", "true"], "ports"),
         (["--dns", "192.0.2.1", "host", "true"], "dns"),
