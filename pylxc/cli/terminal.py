@@ -1,7 +1,7 @@
 """The user's terminal while a container's own is shown on it: raw mode, bytes both ways, the window's size.
 
-Invariant: however this is left (the end of the process, an exception, a signal that does not kill at once), the user's
-terminal has the settings that it had before.
+Invariant: however this is left (the end of the process, an exception, a signal that is passed on), and while it is
+stopped, the user's terminal has the settings that it had before.
 """
 
 from __future__ import annotations
@@ -65,11 +65,26 @@ def show(process: pylxc.Process, *, interactive: bool) -> int:
 @contextmanager
 def _raw(fd: int) -> Iterator[None]:
     """Pass every key on as it is, ^C too, and show every byte as it comes."""
-    before = termios.tcgetattr(fd)
+    try:
+        before = termios.tcgetattr(fd)
+    except termios.error as error:
+        raise GoneError from error
+
+    def pause(*_: object) -> None:
+        _restore(fd, before)
+        signal.signal(signal.SIGTSTP, signal.SIG_DFL)
+        os.kill(os.getpid(), signal.SIGTSTP)  # comes back when it is continued
+        signal.signal(signal.SIGTSTP, pause)
+        tty.setraw(fd, termios.TCSADRAIN)
+
+    previous = signal.getsignal(signal.SIGTSTP)
     try:
         tty.setraw(fd, termios.TCSADRAIN)
+        if previous is not signal.SIG_IGN:
+            signal.signal(signal.SIGTSTP, pause)
         yield
     finally:
+        signal.signal(signal.SIGTSTP, previous or signal.SIG_DFL)
         _restore(fd, before)
 
 

@@ -206,6 +206,32 @@ def test_an_error_on_the_way_leaves_the_terminal_as_before(cli, screen):
     assert screen.is_as_before()
 
 
+def test_while_it_is_stopped_the_terminal_is_the_users(cli, screen, tmp_path):
+    """Under a shell with job control: stopped from elsewhere, and continued in the foreground."""
+    program = "echo ready; read x; echo got $x"
+    words = " ".join(cli.argv("run", "--rm", "-it", "host", "sh", "-c", f"'{program}'"))
+    (tmp_path / "command").write_text(f"echo $$ > {tmp_path}/pid\nexec {words}\n")
+    argv = ["setsid", "--ctty", "sh", "-i"]
+    streams = {"stdin": screen.inside, "stdout": screen.inside, "stderr": screen.inside}
+    with subprocess.Popen(argv, env={**cli.environment, "PS1": "> ", "ENV": ""}, **streams) as shell:
+        screen.read_until(b"> ")
+        screen.type(f"sh {tmp_path}/command\r".encode())
+        screen.read_until(b"ready\r\n")
+        assert screen.is_raw()
+        os.kill(int((tmp_path / "pid").read_text()), signal.SIGTSTP)
+        screen.read_until(b"> ")
+        assert screen.is_as_before()
+        screen.type(b"fg\r")
+        while not screen.is_raw():
+            time.sleep(0.01)
+        screen.type(b"text\r")
+        screen.read_until(b"got text\r\n")
+        screen.read_until(b"> ")
+        assert screen.is_as_before()
+        screen.type(b"exit 0\r")
+        assert shell.wait(LIMIT) == 0
+
+
 @pytest.mark.parametrize("verb", ["run", "exec"])
 def test_a_terminal_that_goes_takes_the_command_along(cli, screen, verb):
     cli("run", "-d", "--name", "box", "host", "sleep", "300")
