@@ -74,7 +74,9 @@ enum pylxc_op_code {
     PYLXC_OP_CAPABILITIES,/* flags: the capabilities kept; a: 0 = of the bounding set (before USER), 1 = of the others (after) */
     PYLXC_OP_NO_NEW_PRIVILEGES,
     PYLXC_OP_SECCOMP,     /* a: number of struct sock_filter, which follow in place of strings */
-    PYLXC_OP_TERMINAL,    /* the controlling terminal */
+    PYLXC_OP_TERMINAL,    /* a new pseudo-terminal of the root's /dev/pts becomes descriptors 0 to 2 and the controlling
+                             terminal; flags: PYLXC_TERMINAL_*; a, b: its rows and columns. Its other end goes to the
+                             caller, or with PYLXC_PLAN_LOG the monitor keeps it and logs what comes as standard output */
     PYLXC_OP_WORKDIR,     /* strings: directory in the root; a: PYLXC_MAKE_DIRECTORY */
     PYLXC_OP_UNPACK,      /* strings: destination directory in the root; flags: PYLXC_UNPACK_*; a: fd of the tar stream;
                              b: limit of unpacked bytes */
@@ -93,6 +95,8 @@ enum pylxc_flags {
     PYLXC_CGROUP_KEEP = 2,       /* they are another process's: not removed at the end */
 
     PYLXC_DEVICE_COPY = 1,       /* in a user namespace: a node with the same mode and owners as the container sees them */
+
+    PYLXC_TERMINAL_CONSOLE = 1,  /* /dev/console is this terminal too */
 
     PYLXC_MAKE_DIRECTORY = 1,    /* make the target, a directory, where it is missing */
     PYLXC_MAKE_LIKE_SOURCE = 2,  /* make the target, of the source's kind, where it is missing */
@@ -140,10 +144,11 @@ struct pylxc_error {
     char subject[244];               /* more about it, for example the archive entry; may be empty; NUL-terminated */
 };
 
-enum pylxc_report_kind { PYLXC_REPORT_STARTED = 1, PYLXC_REPORT_FAILED, PYLXC_REPORT_ENDED };
+enum pylxc_report_kind { PYLXC_REPORT_STARTED = 1, PYLXC_REPORT_FAILED, PYLXC_REPORT_ENDED, PYLXC_REPORT_TERMINAL };
 
-/* One message on the control socket (SOCK_SEQPACKET). STARTED carries the process's pidfd as SCM_RIGHTS. A plan that
- * unpacks or packs is STARTED when the transfer begins; what fails during it comes with ENDED, as its error. */
+/* One message on the control socket (SOCK_SEQPACKET). STARTED carries the process's pidfd as SCM_RIGHTS; before it
+ * TERMINAL may come, with the other end of the process's terminal. A plan that unpacks or packs is STARTED when the
+ * transfer begins; what fails during it comes with ENDED, as its error. */
 struct pylxc_report {
     int32_t kind, pid;               /* pid as the caller's namespace sees it */
     int32_t code, signal;            /* ENDED: exit status, or the signal that ended it (then code = 128 + signal) */
@@ -165,6 +170,7 @@ struct pylxc_spec {
 struct pylxc_child {
     int32_t monitor_pid, pid;
     int monitor_fd, pid_fd, control_fd;   /* pidfds of the monitor and of the process; the control socket */
+    int terminal_fd;                      /* the other end of the process's terminal; -1 = none, or the monitor has it */
 };
 
 /* All return 0, or -1 with *reterr or errno set. Descriptors given back are O_CLOEXEC and the caller's to close. */

@@ -22,7 +22,7 @@ from pylxc.runtime import process as runtime
 from pylxc.runtime.isolation import Payload, Tree
 from pylxc.status import Status
 from pylxc.store.layout import explain
-from pylxc.streams import DEVNULL, PIPE, StreamSet
+from pylxc.streams import DEVNULL, PIPE, open_streams
 
 if TYPE_CHECKING:
     import socket
@@ -40,7 +40,7 @@ if TYPE_CHECKING:
     from pylxc.runtime.processes import ProcessInfo
     from pylxc.spec import ContainerSpec
     from pylxc.stats import Stats
-    from pylxc.streams import StreamOption
+    from pylxc.streams import StreamOption, StreamSet
 
 SIGTERM, SIGKILL = 15, 9
 RUNS = frozenset(("running", "paused"))
@@ -132,7 +132,7 @@ class Container:
         import json  # noqa: PLC0415  not on the start path
 
         status = self.status()
-        payload = self._payload(None, {}, None, None)
+        payload = self._payload(None, {}, None, None, tty=self.spec.tty)
         return {
             "Id": self.id,
             "Name": self.name,
@@ -158,6 +158,7 @@ class Container:
                 "Hostname": self._hostname(),
                 "Labels": {**self.image.config.labels, **self.spec.labels},
                 "StopSignal": self._stop_signal(),
+                "Tty": self.spec.tty,
             },
             "Spec": json.loads(self.spec.to_json()),
         }
@@ -213,13 +214,14 @@ class Container:
     def start(self) -> None:
         """Start the main process. A container that runs is left alone.
 
-        Its output goes to the log. Raises SpawnError naming the step that failed; ContainerNotFound.
+        Its output goes to the log; with ``tty=True`` all that its terminal shows, as standard output. Raises SpawnError
+        naming the step that failed; ContainerNotFound.
         """
         if self.status() in RUNS:
             return
         directory = self._directory()
         record.forget(directory)
-        runtime.keep(self._spawn(StreamSet(None, None, None), log=True))
+        runtime.keep(self._spawn(open_streams(None, None, None, tty=self.spec.tty), log=True))
 
     def stop(self, timeout: float | None = None) -> None:
         """Ask the main process to end (the stop signal, SIGTERM by default); kill it when ``timeout`` (s) has passed.
@@ -368,15 +370,18 @@ class Container:
         env: Mapping[str, str] | None = None,
         user: str | int | None = None,
         workdir: str | None = None,
+        tty: bool = False,
     ) -> Result:
         """Run a command in the running container, to its end.
 
         The keywords are those of :func:`pylxc.run`; environment, user and directory are the container's unless given.
+        ``tty`` gives the command a terminal of its own, whatever the container's main process has.
         Raises ExitError for a non-zero status unless ``check`` is false; TimeoutExpired (the command is killed);
         SpawnError; Conflict when the container does not run.
         """
-        payload = self._payload(command, env or {}, user, workdir)
-        streams = StreamSet(PIPE if input is not None else DEVNULL, stdout, stderr)
+        payload = self._payload(command, env or {}, user, workdir, tty=tty)
+        stdin = PIPE if input is not None else DEVNULL
+        streams = open_streams(stdin, stdout, stderr, tty=tty, seen_through=True)
         child = self._spawn_exec(payload, streams)
         return complete(child, payload.argv, streams, input, timeout, check=check, on_output=on_output)
 
@@ -390,10 +395,21 @@ class Container:
         env: Mapping[str, str] | None = None,
         user: str | int | None = None,
         workdir: str | None = None,
+        tty: bool = False,
+        terminal_size: tuple[int, int] | None = None,
     ) -> Process:
-        """Start a command in the running container and return at once, with its streams in the caller's hands."""
-        payload = self._payload(command, env or {}, user, workdir)
-        streams = StreamSet(stdin, stdout, stderr)
+        r"""Start a command in the running container and return at once, with its streams in the caller's hands.
+
+        ``tty`` gives it a terminal of its own, of ``terminal_size`` (rows, columns); see :func:`pylxc.popen`.
+
+        Example:
+            >>> with container.popen(["sh"], tty=True) as shell:                    # doctest: +SKIP
+            ...     shell.stdin.write(b"exit 3\n"); shell.stdin.flush(); shell.wait()
+            3
+
+        """
+        payload = self._payload(command, env or {}, user, workdir, tty=tty)
+        streams = open_streams(stdin, stdout, stderr, tty=tty, size=terminal_size)
         child = self._spawn_exec(payload, streams)
         return Process(child, payload.argv, self, pipes=streams.pipes)
 
@@ -500,6 +516,8 @@ class Container:
         env: Mapping[str, str],
         user: str | int | None,
         workdir: str | None,
+        *,
+        tty: bool,
     ) -> Payload:
         """Return what runs: the main process, or with ``command`` a further one."""
         import attrs  # noqa: PLC0415  cheap once the spec is there
@@ -515,7 +533,7 @@ class Container:
             spec = attrs.evolve(spec, **changes, env={**spec.env, **env})
         return Payload(
             argv=argv,
-            env=environment(self._hostname(), config.env, spec.env),
+            env=environment(self._hostname(), config.env, spec.env, tty=tty),
             user=spec.user or config.user or "0",
             workdir=spec.workdir or config.workdir or "/",
             groups=spec.groups,
@@ -528,12 +546,14 @@ class Container:
         ``late``: the record may come a moment after the start, for the caller will not look at it.
         """
         with streams, isolation.ids_for(self.spec) as ids:
-            payload = self._payload(None, {}, None, None)
+            payload = self._payload(None, {}, None, None, tty=self.spec.tty)
             # One that keeps a log may be started again: what is volatile can be mounted once only.
             ephemeral = self.spec.remove and not log
             tree = self._prepared_tree(once=ephemeral)
             cgroups = cgroup.create(self.spec, self.id, accounted=not late)
-            plan = isolation.container_plan(self.spec, payload, tree, self._hostname(), ids, cgroups=cgroups)
+            plan = isolation.container_plan(
+                self.spec, payload, tree, self._hostname(), ids, cgroups=cgroups, terminal=streams.size
+            )
             plan.flags |= p.PLAN_LOG if log else 0
             plan.flags |= p.PLAN_EPHEMERAL if ephemeral else 0
             plan.flags |= p.PLAN_RECORD_LATE if late else 0
@@ -552,7 +572,9 @@ class Container:
         with streams:
             pid_fd = self._pid_fd()
             try:
-                plan = isolation.exec_plan(self.spec, payload, self._ids(), cgroups=cgroup.directories(self.id))
+                plan = isolation.exec_plan(
+                    self.spec, payload, self._ids(), cgroups=cgroup.directories(self.id), terminal=streams.size
+                )
                 plan.target_fd = plan.descriptor(pid_fd)
                 return launch(plan, streams, owned=True)
             except SpawnError as error:

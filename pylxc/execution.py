@@ -25,9 +25,12 @@ if TYPE_CHECKING:
 SIGKILL = 9
 
 
-def environment(hostname: str, image: Mapping[str, str], given: Mapping[str, str]) -> tuple[str, ...]:
+def environment(
+    hostname: str, image: Mapping[str, str], given: Mapping[str, str], *, tty: bool = False
+) -> tuple[str, ...]:
     """Return a payload's environment as docker composes it; HOME is added by the helper, from the user database."""
-    env = {"PATH": DEFAULT_PATH, "HOSTNAME": hostname, **image, **given}
+    terminal = {"TERM": "xterm"} if tty else {}
+    env = {"PATH": DEFAULT_PATH, "HOSTNAME": hostname, **terminal, **image, **given}
     return tuple(f"{name}={value}" for name, value in env.items())
 
 
@@ -55,8 +58,9 @@ def complete(  # noqa: PLR0913  the keywords of run and exec
         data=input or b"",
         stdout=pipes.get("stdout", -1),
         stderr=pipes.get("stderr", -1),
-        on_output=on_output,
-        keep=keep,
+        on_output=streams.copy or on_output,
+        keep=keep and streams.copy is None,
+        terminal=streams.size is not None,
     )
     try:
         ending = runtime.pump(child, flow, None if timeout is None else begin + timeout)
@@ -88,4 +92,10 @@ def launch(plan: p.Plan, streams: StreamSet, *, owned: bool) -> Child:
     if owned:
         native.tie_to_caller(plan)
     rootless.apply(plan)
-    return native.spawn(plan, streams.childs)
+    child = native.spawn(plan, streams.childs)
+    try:
+        streams.connect(child.terminal_fd)
+    except BaseException:
+        runtime.finish(child)
+        raise
+    return child

@@ -5,18 +5,21 @@ Invariant: shaped like ``subprocess.Popen``; once ``returncode`` is set nothing 
 
 from __future__ import annotations
 
+import errno
+import io
 import os
 import time
 from typing import TYPE_CHECKING
 
-from pylxc.errors import TimeoutExpired
+from pylxc.errors import Conflict, TimeoutExpired
 from pylxc.runtime import native, record
 from pylxc.runtime import process as runtime
+from pylxc.streams import check_size
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from types import TracebackType
-    from typing import IO, Literal
+    from typing import IO, Any, Literal
 
     from pylxc.container import Container
     from pylxc.runtime.native import Child
@@ -25,15 +28,22 @@ SIGKILL, SIGTERM = 9, 15
 
 
 class Process:
-    """A running process, like ``subprocess.Popen``.
+    r"""A running process, like ``subprocess.Popen``.
 
     ``args`` (tuple of str), ``pid`` (on the host), ``returncode`` (int, 128 + n for signal n, None while it runs),
     ``stdin``/``stdout``/``stderr`` (binary files, or None where they were not pipes), ``container``.
     As a context manager it ends with the block: what still runs then is killed.
 
+    With ``tty=True``, ``stdin`` and ``stdout`` are the other end of its terminal and ``stderr`` is None. A program sees
+    the end of its input when ``b"\x04"`` is written at the beginning of a line; closing ``stdin`` says nothing. Lines
+    that come back end in ``b"\r\n"``, as on any terminal, and what is written to it is echoed.
+
     Example:
         >>> with pylxc.popen("host", ["cat"], stdin=subprocess.PIPE) as process:    # doctest: +SKIP
         ...     out, err = process.communicate(b"hello")
+        >>> with pylxc.popen("host", ["stty", "size"], tty=True, terminal_size=(50, 132)) as process:  # doctest: +SKIP
+        ...     process.stdout.read()
+        b'50 132\r\n'
     """
 
     def __init__(
@@ -52,8 +62,9 @@ class Process:
         self._child = child
         self._on_end = on_end
         self._flow: runtime.Streams | None = None  # what communicate is in the middle of
+        self._has_terminal = child.terminal_fd >= 0
         self.stdin: IO[bytes] | None = _file(pipes.get("stdin", -1), "wb")
-        self.stdout: IO[bytes] | None = _file(pipes.get("stdout", -1), "rb")
+        self.stdout: IO[bytes] | None = (_terminal_file if self._has_terminal else _reader)(pipes.get("stdout", -1))
         self.stderr: IO[bytes] | None = _file(pipes.get("stderr", -1), "rb")
 
     def poll(self) -> int | None:
@@ -71,7 +82,8 @@ class Process:
         if self.returncode is None:
             if not runtime.wait_readable(self._child.control_fd, timeout):
                 raise TimeoutExpired(" ".join(self.args), timeout or 0.0)
-            self._end(native.read_ending(self._child))
+            if self.returncode is None:  # a handler of a signal that came meanwhile may have asked too
+                self._end(native.read_ending(self._child))
         assert self.returncode is not None  # noqa: S101  set by _end
         return self.returncode
 
@@ -97,12 +109,49 @@ class Process:
     def _begin_flow(self, data: bytes | None) -> runtime.Streams:
         """Take the streams over from the files: ``communicate`` moves them from here on, called once or again."""
         flow = runtime.Streams(
-            stdin=_take(self, "stdin"), data=data or b"", stdout=_take(self, "stdout"), stderr=_take(self, "stderr")
+            stdin=_take(self, "stdin"),
+            data=data or b"",
+            stdout=_take(self, "stdout"),
+            stderr=_take(self, "stderr"),
+            terminal=self._has_terminal,
         )
         if not data and flow.stdin >= 0:
             os.close(flow.stdin)
             flow.stdin = -1
         return flow
+
+    def fileno(self) -> int:
+        """Return a descriptor that is readable once the process has ended, for ``select``, ``poll`` and event loops.
+
+        It is the process's own, not to be read or closed. Raises ValueError when the end was already learnt of.
+
+        Example:
+            >>> select.select([process, process.stdout], [], [])                    # doctest: +SKIP
+
+        """
+        if self._child.control_fd < 0:
+            raise ValueError("the process has ended; returncode says how")
+        return self._child.control_fd
+
+    def resize(self, rows: int, columns: int) -> None:
+        """Change the size of the process's terminal; what runs in its foreground gets SIGWINCH.
+
+        One that has ended is no error. Raises Conflict when it has no terminal; SpecError for a size that is none.
+
+        Example:
+            >>> process = pylxc.popen("host", ["top"], tty=True)                    # doctest: +SKIP
+            >>> process.resize(50, 132)                                             # doctest: +SKIP
+
+        """
+        check_size((rows, columns))
+        if not self._has_terminal:
+            raise Conflict(" ".join(self.args), "has no terminal; start it with tty=True")
+        if self._child.terminal_fd >= 0:
+            import fcntl  # noqa: PLC0415  not on the start path
+            import struct  # noqa: PLC0415
+            import termios  # noqa: PLC0415
+
+            fcntl.ioctl(self._child.terminal_fd, termios.TIOCSWINSZ, struct.pack("4H", rows, columns, 0, 0))
 
     def send_signal(self, signal: int) -> None:
         """Send a signal; one that has ended is no error."""
@@ -127,7 +176,9 @@ class Process:
             if file is not None:
                 try:
                     file.close()
-                except BrokenPipeError:
+                except OSError as failure:
+                    if failure.errno not in (errno.EPIPE, errno.EIO):
+                        raise
                     continue  # what was buffered for a process that no longer reads
         if self._flow is not None:
             self._flow.close()
@@ -147,6 +198,44 @@ class Process:
 
 def _file(fd: int, mode: Literal["rb", "wb"]) -> IO[bytes] | None:
     return None if fd < 0 else open(fd, mode)
+
+
+def _reader(fd: int) -> IO[bytes] | None:
+    return _file(fd, "rb")
+
+
+class _TerminalReader(io.RawIOBase):
+    """Reads a terminal's other end like a pipe: its EIO, when nobody has the terminal open any more, is the end."""
+
+    def __init__(self, fd: int) -> None:
+        super().__init__()
+        self._fd = fd
+
+    def fileno(self) -> int:
+        if self._fd < 0:
+            raise ValueError("I/O operation on closed file")
+        return self._fd
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int | None:
+        try:
+            data = runtime.read_or_end(self.fileno(), len(buffer))
+        except BlockingIOError:
+            return None
+        buffer[: len(data)] = data
+        return len(data)
+
+    def close(self) -> None:
+        if self._fd >= 0:
+            fd, self._fd = self._fd, -1
+            os.close(fd)
+        super().close()
+
+
+def _terminal_file(fd: int) -> IO[bytes] | None:
+    return None if fd < 0 else io.BufferedReader(_TerminalReader(fd))
 
 
 def _take(process: Process, name: str) -> int:

@@ -57,7 +57,6 @@ _NOT_YET: dict[str, tuple[tuple[object, ...], str]] = {
     "ipc": ((), "leave it out: a container has its own"),
     "uts": ((), "leave it out: a container has its own"),
     "cgroup": ((), "leave it out: a container has its own"),
-    "tty": ((), "run it without a terminal (-i alone keeps standard input open)"),
     "restart": (("no",), "start it again yourself"),
     "healthcheck": ((), "use exec"),
     "pull": (("never",), 'make the image with Image.build, Image.bootstrap or Image.from_tar, and give "missing"'),

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from pylxc.execution import complete
 from pylxc.process import Process
-from pylxc.streams import DEVNULL, PIPE, StreamSet
+from pylxc.streams import DEVNULL, PIPE, open_streams
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -54,6 +54,10 @@ def run(  # noqa: PLR0913  the public contract
         engine: the store to use (default: ``Engine.default()``).
         options: the fields of :class:`~pylxc.ContainerSpec`.
 
+    With ``tty=True`` the command has a terminal of 24 rows and 80 columns: all its output is standard output, with
+    lines that end in ``\r\n``; ``input`` is typed on it, and echoed. A program that waits for the end of its input
+    needs ``input`` to end with ``b"\x04"`` (^D) at the beginning of a line.
+
     Raises:
         ExitError: the status was not zero; it carries the Result.
         TimeoutExpired: it was killed; it carries what was captured.
@@ -67,7 +71,8 @@ def run(  # noqa: PLR0913  the public contract
     """
     container = _make(engine, image, command, {**options, "remove": True})
     try:
-        streams = StreamSet(PIPE if input is not None else DEVNULL, _captured(stdout), _captured(stderr))
+        stdin, tty = PIPE if input is not None else DEVNULL, container.spec.tty
+        streams = open_streams(stdin, _captured(stdout), _captured(stderr), tty=tty, seen_through=True)
         child = container._spawn(streams, log=False, late=True)  # noqa: SLF001  the verbs are its other half
         argv = child.plan.argv
         forget = container._forget  # noqa: SLF001
@@ -118,24 +123,30 @@ def popen(  # type: ignore[misc]  # noqa: PLR0913  the public contract; its stdi
     stdin: StreamOption = PIPE,
     stdout: StreamOption = PIPE,
     stderr: StreamOption = PIPE,
+    terminal_size: tuple[int, int] | None = None,
     engine: Engine | None = None,
     **options: Unpack[Options],
 ) -> Process:
-    """Start a container whose main process has its streams in the caller's hands, like ``subprocess.Popen``.
+    r"""Start a container whose main process has its streams in the caller's hands, like ``subprocess.Popen``.
 
     ``stdin``, ``stdout`` and ``stderr`` take what ``subprocess`` takes, and ``pylxc.INHERIT``; by default all are
     pipes. The container is removed when the process has ended, unless ``remove=False``. Errors are those of
     :func:`run`.
 
+    With ``tty=True`` it has a terminal, of ``terminal_size`` (rows, columns; 24 and 80 by default): ``process.stdin``
+    and ``process.stdout`` are its other end, ``process.stderr`` is None, and :meth:`Process.resize` changes its size.
+
     Example:
         >>> with pylxc.popen("host", ["tr", "a-z", "A-Z"]) as process:              # doctest: +SKIP
         ...     process.communicate(b"hello")
         (b'HELLO', b'')
+        >>> with pylxc.popen("host", ["sh"], tty=True) as shell:                    # doctest: +SKIP
+        ...     shell.communicate(b"tty; exit\n")
 
     """
     container = _make(engine, image, command, {"remove": True, **options})
     try:
-        streams = StreamSet(stdin, stdout, stderr)
+        streams = open_streams(stdin, stdout, stderr, tty=container.spec.tty, size=terminal_size)
         child = container._spawn(streams, log=False)  # noqa: SLF001
     except BaseException:
         container._discard()  # noqa: SLF001

@@ -5,6 +5,7 @@
  *   launch.c    the child: carries out the plan's operations, then becomes the payload
  *   root.c      operations that build the root file system
  *   cgroup.c    the cgroups of a container: entering them, clearing them away
+ *   terminal.c  the payload's terminal
  *   userns.c    the container's own user namespace: id maps, and the host's trees seen through them
  *   message.c   bytes and descriptors from one process to another
  *   seccomp.c   the system call filter
@@ -41,6 +42,7 @@ struct launch {
     int index;                       /* the operation under way */
     uint64_t root_inode, root_mount; /* the root's identity, once it was asked for */
     int memory_names;                /* how many entries were made on it */
+    int has_terminal;                /* descriptors 0 to 2 are a terminal of the container's own */
     const struct pylxc_op *env;
     char home[4104]; /* "HOME=...", from the user database */
     char subject[sizeof((struct pylxc_error *)0)->subject];
@@ -65,14 +67,20 @@ int op_root_read_only(struct launch *l, const struct pylxc_op *op);
 int op_pivot(struct launch *l, const struct pylxc_op *op);
 int op_sysctl(struct launch *l, const struct pylxc_op *op);
 int op_workdir(struct launch *l, const struct pylxc_op *op);
+int op_terminal(struct launch *l, const struct pylxc_op *op);
 int op_user(struct launch *l, const struct pylxc_op *op);
 /* Makes the process a PID 1 that looks after the payload: 0 in the payload, or a negative errno. */
-int become_init(int unprivileged);
+int become_init(const struct launch *l);
 int op_seccomp(struct launch *l, const struct pylxc_op *op);
 int op_capabilities(struct launch *l, const struct pylxc_op *op);
 
 /* Opens a path in the root (see PYLXC_OP_*); a descriptor or a negative errno. */
 int open_in_root(struct launch *l, const char *path, uint64_t flags);
+/* Likewise, and refuses a path in which there is any symbolic link. */
+int open_in_root_without_links(struct launch *l, const char *path, uint64_t flags);
+/* Mounts what an open descriptor is over a file in a directory of the root; it is made where it is missing. No link is
+ * followed. */
+int bind_over_file(struct launch *l, int fd, const char *directory, const char *name);
 /* A directory of the root that exists or is made (0755), with its parents. */
 int make_directory_in_root(struct launch *l, const char *path);
 

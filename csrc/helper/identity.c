@@ -205,13 +205,15 @@ static int find_groups(struct launch *l, const struct pylxc_op *op, const char *
     return r;
 }
 
-/* Pipes that are standard streams belong to the user, so that opening /dev/stdout works. Files and terminals stay their
- * owner's: they are the caller's. */
-static void give_streams(uint32_t uid)
+/* Pipes that are standard streams, and a terminal of the container's own, belong to the user, so that opening
+ * /dev/stdout works. Files and other terminals stay their owner's: they are the caller's. A terminal's group is what
+ * devpts gave it (tty, where the container has such an id). Where there is one id only, it is the user's already. */
+static void give_streams(const struct launch *l, uint32_t uid)
 {
     for (int fd = 0; fd <= 2; fd++) {
         struct statx st;
-        if (sys(statx, fd, "", 0x1000 /* AT_EMPTY_PATH */, STATX_TYPE, &st) == 0 && (st.stx_mode & S_IFMT) == S_IFIFO)
+        if (l->has_terminal ||
+            (sys(statx, fd, "", 0x1000 /* AT_EMPTY_PATH */, STATX_TYPE, &st) == 0 && (st.stx_mode & S_IFMT) == S_IFIFO))
             sys(fchown, fd, uid, -1);
     }
 }
@@ -227,7 +229,7 @@ int op_user(struct launch *l, const struct pylxc_op *op)
         r = find_groups(l, op, colon ? colon + 1 : NULL, &who);
     if (r < 0)
         return r;
-    give_streams(who.uid);
+    give_streams(l, who.uid);
     long k = sys(setgroups, who.group_count, who.groups);
     /* In a user namespace of a single id groups cannot be changed (user_namespaces(7)); no other group exists there. */
     if (k == -EPERM && l->plan->head->flags & PYLXC_PLAN_UNPRIVILEGED)

@@ -6,6 +6,7 @@
  * blocks.
  */
 #include "helper.h"
+#include <asm/ioctls.h>
 #include <linux/prctl.h>
 #include <linux/signal.h>
 #include <linux/wait.h>
@@ -39,12 +40,21 @@ _Noreturn static void attend(int32_t payload, int unprivileged)
     }
 }
 
-int become_init(int unprivileged)
+/* The payload's own process group, in the foreground: what is typed (^C) is for it alone, for this PID 1 would pass it
+ * on once more. SIGTTOU is blocked here, or it would stop a process of the background that says so (ioctl_tty(2)). */
+static int take_foreground(void)
+{
+    long r = sys(setpgid, 0, 0);
+    int32_t group = (int32_t)sys(getpid);
+    return (int)(r < 0 ? r : sys(ioctl, 0, TIOCSPGRP, &group));
+}
+
+int become_init(const struct launch *l)
 {
     uint64_t all = ~0ULL, before = 0;
     sys(rt_sigprocmask, 2 /* SIG_SETMASK */, &all, &before, sizeof all);
     long pid = sys(clone, SIGCHLD_, 0, 0, 0, 0);
     if (pid > 0)
-        attend((int32_t)pid, unprivileged);
-    return (int)pid;
+        attend((int32_t)pid, (l->plan->head->flags & PYLXC_PLAN_UNPRIVILEGED) != 0);
+    return pid == 0 && l->has_terminal ? take_foreground() : (int)pid;
 }

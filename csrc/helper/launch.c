@@ -209,8 +209,7 @@ static int op_exec(struct launch *l, const struct pylxc_op *op)
         argv[i] = (char *)(uintptr_t)s;
     if (!op->strings)
         return -EINVAL;
-    uint32_t flags = l->plan->head->flags;
-    int begun = flags & PYLXC_PLAN_INIT ? become_init((flags & PYLXC_PLAN_UNPRIVILEGED) != 0) : 0;
+    int begun = l->plan->head->flags & PYLXC_PLAN_INIT ? become_init(l) : 0;
     if (begun < 0)
         return begun;
     /* Everything but the standard streams closes with the exec, whatever it is and wherever it came from. */
@@ -256,6 +255,7 @@ static const struct {
     [PYLXC_OP_CAPABILITIES] = {op_capabilities, PYLXC_STAGE_CAPABILITIES},
     [PYLXC_OP_NO_NEW_PRIVILEGES] = {op_no_new_privileges, PYLXC_STAGE_CAPABILITIES},
     [PYLXC_OP_SECCOMP] = {op_seccomp, PYLXC_STAGE_SECCOMP},
+    [PYLXC_OP_TERMINAL] = {op_terminal, PYLXC_STAGE_TERMINAL},
     [PYLXC_OP_WORKDIR] = {op_workdir, PYLXC_STAGE_WORKDIR},
     [PYLXC_OP_UNPACK] = {op_unpack, PYLXC_STAGE_UNPACK},
     [PYLXC_OP_PACK] = {op_pack, PYLXC_STAGE_PACK},

@@ -9,6 +9,7 @@
 #include "helper.h"
 #include "message.h"
 #include "remove_tree.h"
+#include "terminal.h"
 #include "userns.h"
 #include <asm/poll.h>
 #include <linux/prctl.h>
@@ -17,7 +18,7 @@
 #include <linux/time_types.h>
 #include <linux/wait.h>
 
-enum { STREAM_BUFFER = 65536 };
+enum { STREAM_BUFFER = 65536, TERMINAL_HOLDS = 4 * STREAM_BUFFER /* more than the kernel keeps for a reader */ };
 
 struct stream {
     int fd;
@@ -27,6 +28,7 @@ struct stream {
 struct monitor {
     const struct plan *plan;
     int error_fd, pid_fd, log_fd, userns_fd;
+    int terminal[2]; /* the ends of the payload's, by enum terminal_end; -1 = none */
     int32_t pid;
     struct stream streams[2];
 };
@@ -200,14 +202,14 @@ static void add_line(const struct monitor *m, struct lines *to, const struct tex
     to->length += prefix->length + n + 3;
 }
 
-/* Moves what a stream has to the log. 1, or 0 at its end. */
-static int pump(struct monitor *m, struct stream *s)
+/* Moves what a stream has to the log: how many bytes, 0 where it has none or has come to its end. */
+static long pump(struct monitor *m, struct stream *s)
 {
     static char buffer[STREAM_BUFFER];
     long n = sys(read, s->fd, buffer, sizeof buffer);
     if (n == -EINTR || n == -EAGAIN)
-        return 1;
-    if (n <= 0) {
+        return 0;
+    if (n <= 0) { /* of a terminal whose slave nobody has open: EIO */
         sys(close, s->fd);
         s->fd = -1;
         return 0;
@@ -225,7 +227,7 @@ static int pump(struct monitor *m, struct stream *s)
         at = newline ? newline + 1 : end;
     }
     flush_lines(m, &lines);
-    return 1;
+    return n;
 }
 
 static void end_process(const struct monitor *m)
@@ -255,25 +257,39 @@ static void await_word(struct monitor *m)
     sys_exit(1);
 }
 
-/* What the child says before the exec: nothing (it worked), that a transfer begins, what failed, or that it needs one
- * of the host's trees. */
+/* Whether a word of the child brought an end of its terminal. The slave is held open for as long as the process lives:
+ * a payload may close its terminal and open it anew, as init systems do with /dev/console, and meanwhile the master
+ * would report its end. */
+static int takes_terminal(struct monitor *m, const struct pylxc_error *word, int fd)
+{
+    if (fd < 0 || word->stage != SENT_TERMINAL)
+        return 0;
+    m->terminal[word->errnum == MASTER ? MASTER : SLAVE] = fd;
+    return 1;
+}
+
+/* What the child says before the exec: nothing (it worked), that a transfer begins, what failed, that it needs one of
+ * the host's trees, or what its terminal is. */
 static void await_start(struct monitor *m)
 {
     struct pylxc_error error;
     long n;
-    for (;;) {
+    for (int fd;;) {
         await_word(m);
-        n = read_full(m->error_fd, &error, sizeof error);
-        if (n != sizeof error || error.stage != REQUEST_TREE)
+        n = receive_message(m->error_fd, &error, sizeof error, &fd);
+        if (n != sizeof error)
             break;
-        userns_serve(m->plan, m->error_fd, m->userns_fd, &error);
+        if (error.stage == REQUEST_TREE)
+            userns_serve(m->plan, m->error_fd, m->userns_fd, &error);
+        else if (!takes_terminal(m, &error, fd))
+            break;
     }
     if (m->userns_fd >= 0)
         sys(close, m->userns_fd);
     if (n == 0 || (n == sizeof error && error.stage == PYLXC_STAGE_NONE))
         return;
     struct pylxc_report r = {.kind = PYLXC_REPORT_FAILED, .error = error};
-    if (n != sizeof error)
+    if (n != sizeof error || error.stage < 0)
         r.error = (struct pylxc_error){.stage = PYLXC_STAGE_HELPER, .errnum = EPROTO, .index = -1};
     end_process(m);
     cgroups_finish(m->plan);
@@ -359,6 +375,23 @@ static void make_process(struct monitor *m)
     }
 }
 
+/* The master goes to the caller, or takes the place of the pipes to the log, which the payload no longer has. */
+static void give_terminal(struct monitor *m)
+{
+    if (m->terminal[MASTER] < 0)
+        return;
+    if (m->plan->head->flags & PYLXC_PLAN_LOG) {
+        for (int i = 0; i < 2; i++)
+            sys(close, m->streams[i].fd);
+        m->streams[0].fd = m->terminal[MASTER];
+        m->streams[1].fd = -1;
+        return;
+    }
+    struct pylxc_report terminal = {.kind = PYLXC_REPORT_TERMINAL, .pid = m->pid};
+    report(&terminal, m->terminal[MASTER]);
+    sys(close, m->terminal[MASTER]);
+}
+
 /* Waits for the process, meanwhile serving the log and watching the owner. Says whether the owner went first. */
 static int watch(struct monitor *m)
 {
@@ -398,9 +431,34 @@ static void drain_log(struct monitor *m)
     }
 }
 
+/* Likewise. A terminal's bytes reach its reader by way of a kernel thread: FIONREAD does not wait for it, a read does.
+ */
+static void drain_terminal(struct monitor *m)
+{
+    long n = 1;
+    sys(fcntl, m->streams[0].fd, F_SETFL, O_RDWR | O_NONBLOCK);
+    for (long left = TERMINAL_HOLDS; n > 0 && left > 0; left -= n)
+        n = pump(m, &m->streams[0]);
+}
+
+static void drain(struct monitor *m)
+{
+    if (m->terminal[SLAVE] < 0) {
+        drain_log(m);
+        return;
+    }
+    sys(close, m->terminal[SLAVE]);
+    if (m->streams[0].fd >= 0)
+        drain_terminal(m);
+}
+
+static const struct monitor nothing_open = {
+    .error_fd = -1, .pid_fd = -1, .log_fd = -1, .userns_fd = -1, .terminal = {-1, -1}, .streams = {{-1, ""}, {-1, ""}}};
+
 _Noreturn void monitor_run(const struct plan *plan)
 {
-    struct monitor m = {.plan = plan, .pid_fd = -1, .log_fd = -1, .userns_fd = -1, .streams = {{-1, ""}, {-1, ""}}};
+    struct monitor m = nothing_open;
+    m.plan = plan;
     sys(prctl, PR_SET_NAME, "pylxc-monitor", 0, 0, 0);
     sys(setsid);
     sys(chdir, "/");
@@ -416,6 +474,7 @@ _Noreturn void monitor_run(const struct plan *plan)
         give_up(PYLXC_STAGE_RECORD, r, -1);
     make_process(&m);
     await_start(&m);
+    give_terminal(&m);
     struct pylxc_report started = {.kind = PYLXC_REPORT_STARTED, .pid = m.pid, .time_ns = now_ns()};
     int late = (plan->head->flags & PYLXC_PLAN_RECORD_LATE) != 0;
     if (late)
@@ -438,7 +497,7 @@ _Noreturn void monitor_run(const struct plan *plan)
         .kind = PYLXC_REPORT_ENDED, .pid = m.pid, .time_ns = now_ns(), .signal = status & 0x7f};
     ended.code = ended.signal ? 128 + ended.signal : status >> 8 & 0xff;
     read_full(m.error_fd, &ended.error, sizeof ended.error);
-    drain_log(&m);
+    drain(&m);
     ended.oom_killed = cgroups_finish(plan);
     if (!forsaken)
         record_end(&m, &ended);

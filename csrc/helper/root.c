@@ -34,6 +34,11 @@ int open_in_root(struct launch *l, const char *path, uint64_t flags)
     return open_resolved(l, path, flags, RESOLVE_IN_ROOT | RESOLVE_NO_MAGICLINKS);
 }
 
+int open_in_root_without_links(struct launch *l, const char *path, uint64_t flags)
+{
+    return open_resolved(l, path, flags, RESOLVE_IN_ROOT | RESOLVE_NO_MAGICLINKS | RESOLVE_NO_SYMLINKS);
+}
+
 static int is_directory(int fd)
 {
     struct statx st;
@@ -451,6 +456,21 @@ int op_bind(struct launch *l, const struct pylxc_op *op)
     return r < 0 ? r : attach(l, tree, target);
 }
 
+int bind_over_file(struct launch *l, int fd, const char *directory, const char *name)
+{
+    fd_close int parent = open_in_root_without_links(l, directory, O_PATH | O_DIRECTORY);
+    if (parent < 0)
+        return parent;
+    fd_close int made = (int)sys(openat, parent, name, O_CREAT | O_EXCL | O_NOFOLLOW | O_WRONLY | O_CLOEXEC, 0600);
+    if (made < 0 && made != -EEXIST)
+        return made;
+    struct open_how how = {.flags = O_PATH | O_CLOEXEC, .resolve = RESOLVE_BENEATH | RESOLVE_NO_SYMLINKS};
+    fd_close int target = (int)sys(openat2, parent, name, &how, sizeof how);
+    int r = target < 0 ? target : refuse_procfs(target);
+    fd_close int mount = r < 0 ? r : (int)sys(open_tree, fd, "", DETACHED_COPY | AT_EMPTY_PATH);
+    return mount < 0 ? mount : attach(l, mount, target);
+}
+
 int op_symlink(struct launch *l, const struct pylxc_op *op)
 {
     const char *last;
@@ -617,8 +637,7 @@ int op_sysctl(struct launch *l, const struct pylxc_op *op)
     text_add(&path, op_string(op, 0));
     if (path.overflow)
         return -ENAMETOOLONG;
-    fd_close int fd =
-        open_resolved(l, path.data, O_WRONLY, RESOLVE_IN_ROOT | RESOLVE_NO_MAGICLINKS | RESOLVE_NO_SYMLINKS);
+    fd_close int fd = open_in_root_without_links(l, path.data, O_WRONLY);
     if (fd < 0)
         return fd;
     if (refuse_procfs(fd) != -EPERM)

@@ -162,6 +162,16 @@ static ssize_t receive_report(int control, struct pylxc_report *ret_report, int 
     return n;
 }
 
+/* The report that says what became of the start, with the descriptors that came with it and before it. */
+static ssize_t receive_start(int control, struct pylxc_report *ret_report, int *ret_fd, int *ret_terminal)
+{
+    ssize_t n = receive_report(control, ret_report, ret_fd);
+    if (n != sizeof *ret_report || ret_report->kind != PYLXC_REPORT_TERMINAL)
+        return n;
+    *ret_terminal = *ret_fd;
+    return receive_report(control, ret_report, ret_fd);
+}
+
 static int fail(struct pylxc_error *reterr, int stage, int errnum)
 {
     *reterr = (struct pylxc_error){.stage = stage, .errnum = errnum, .index = -1};
@@ -201,7 +211,8 @@ int pylxc_spawn(const struct pylxc_spec *spec, struct pylxc_child *ret_child, st
 
     struct pylxc_report report;
     lib_fd_close int process = -1;
-    ssize_t n = launch.errnum ? 0 : receive_report(ours, &report, &process);
+    lib_fd_close int terminal = -1;
+    ssize_t n = launch.errnum ? 0 : receive_start(ours, &report, &process, &terminal);
     if (n != sizeof report || (report.kind == PYLXC_REPORT_STARTED && process < 0)) {
         int errnum = launch.errnum ? launch.errnum : n < 0 ? errno : EPROTO;
         bury(monitor);
@@ -212,7 +223,11 @@ int pylxc_spawn(const struct pylxc_spec *spec, struct pylxc_child *ret_child, st
         *reterr = report.error;
         return -1;
     }
-    *ret_child = (struct pylxc_child){monitor_pid, report.pid, lib_steal_fd(&monitor), lib_steal_fd(&process),
-                                      lib_steal_fd(&ours)};
+    *ret_child = (struct pylxc_child){monitor_pid,
+                                      report.pid,
+                                      lib_steal_fd(&monitor),
+                                      lib_steal_fd(&process),
+                                      lib_steal_fd(&ours),
+                                      lib_steal_fd(&terminal)};
     return 0;
 }

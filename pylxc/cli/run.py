@@ -1,8 +1,8 @@
 """``run`` and ``exec``: commands in containers, in the foreground or not.
 
 Invariant: in the foreground, the container reads and writes the very descriptors of this process (nothing is copied or
-buffered on the way), the signals that would end this process go to the container instead, and the exit status is the
-command's.
+buffered on the way; with -t it has a terminal of its own, and terminal.py copies), the signals that would end this
+process go to the container instead, and the exit status is the command's.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     import pylxc
     from pylxc.cli.app import Settings
 
-_FORWARDED = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT)
+_FORWARDED = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT, signal.SIGUSR1, signal.SIGUSR2)
 _PATIENCE = 3  # so many interrupts, and a container that does not mind them is killed
 
 # Words after the image (or the container) belong to the command, whatever they look like.
@@ -80,10 +80,30 @@ def _foreground(start: Callable[[], pylxc.Process]) -> int:
     return status if status >= 0 else 128 - status
 
 
-def _stdin(*, wanted: bool) -> int:
+def _on_terminal(start: Callable[[tuple[int, int] | None], pylxc.Process], *, interactive: bool, tied: bool) -> int:
+    """Likewise, with the process's terminal shown on this one's. ``tied``: it is not to outlive the user's terminal."""
+    from pylxc.cli import terminal  # noqa: PLC0415  termios is not everywhere wanted
+
+    if interactive:
+        terminal.check_input()
+    with _Forwarding() as forwarding:
+        process = start(terminal.size())
+        forwarding.attach(process)
+        try:
+            return terminal.show(process, interactive=interactive)
+        except terminal.GoneError:
+            if tied:
+                process.kill()
+                process.wait()
+            return terminal.HUNG_UP
+
+
+def _stdin(*, wanted: bool, tty: bool = False) -> int:
     import pylxc  # noqa: PLC0415  heavy modules are imported where they are used
 
-    return pylxc.INHERIT if wanted else subprocess.DEVNULL
+    if not wanted:
+        return subprocess.DEVNULL
+    return subprocess.PIPE if tty else pylxc.INHERIT
 
 
 # -- run ---------------------------------------------------------------------------------------------------------------
@@ -120,7 +140,7 @@ _OPTIONS: tuple[tuple[tuple[str, ...], str, dict[str, Any], str], ...] = (
     (("--userns",), "userns", {}, '"host".'),
     (("--sysctl",), "sysctls", _MANY, "Set a kernel parameter of its namespaces: name=value."),
     (("-i", "--interactive"), "stdin", _FLAG, "Pass standard input on."),
-    (("-t", "--tty"), "tty", _FLAG, "Give it a terminal (not in this version)."),
+    (("-t", "--tty"), "tty", _FLAG, "Give it a terminal."),
     (("--init",), "init", _FLAG, "Run a small init as its first process."),
     (("--stop-signal",), "stop_signal", {}, "The signal that asks it to end."),
     (("--stop-timeout",), "stop_timeout", {}, "Seconds from that signal to SIGKILL."),
@@ -184,17 +204,18 @@ def run(  # noqa: PLR0913  one for each flag that is not an option of ContainerS
         container = pylxc.start(image, words, engine=engine, detach=True, remove=remove, **options)
         click.echo(container.id)
         return 0
+    interactive = bool(options.pop("stdin", False))
+    options.update(engine=engine, remove=remove, detach=not remove)  # what stays for `start` outlives this process
+    if options.get("tty"):
+        keys = _stdin(wanted=interactive, tty=True)
+        return _on_terminal(
+            lambda size: pylxc.popen(image, words, terminal_size=size, stdin=keys, **options),
+            interactive=interactive,
+            tied=remove,
+        )
     return _foreground(
         lambda: pylxc.popen(
-            image,
-            words,
-            engine=engine,
-            stdin=_stdin(wanted=bool(options.get("stdin"))),
-            stdout=pylxc.INHERIT,
-            stderr=pylxc.INHERIT,
-            remove=remove,
-            detach=not remove,  # what stays for `logs` and `start` outlives this process
-            **{name: value for name, value in options.items() if name != "stdin"},
+            image, words, stdin=_stdin(wanted=interactive), stdout=pylxc.INHERIT, stderr=pylxc.INHERIT, **options
         )
     )
 
@@ -208,7 +229,7 @@ def run(  # noqa: PLR0913  one for each flag that is not an option of ContainerS
 @click.option("-w", "--workdir", help="The directory that the command starts in.")
 @click.option("-u", "--user", help="The user: name or uid, then :group or :gid.")
 @click.option("-i", "--interactive", is_flag=True, help="Pass standard input on.")
-@click.option("-t", "--tty", is_flag=True, help="Give it a terminal (not in this version).")
+@click.option("-t", "--tty", is_flag=True, help="Give it a terminal.")
 @click.argument("container")
 @click.argument("command", nargs=-1, required=True, type=click.UNPROCESSED)
 @click.pass_obj
@@ -228,22 +249,22 @@ def exec_(  # noqa: PLR0913  one for each flag
     import pylxc  # noqa: PLC0415  heavy modules are imported where they are used
     from pylxc.normalise import NORMAL, read_env_file  # noqa: PLC0415
 
-    if tty:
-        raise pylxc.UnsupportedError("a terminal (-t)", "not in this version of pylxc; -i alone passes input on")
     variables: dict[str, str] = {}
     for path in env_file:
         variables.update(read_env_file(path))
     variables.update(NORMAL["env"]("env", env))
-    options = {name: value for name, value in given.items() if value}
-    target = pylxc.Container.get(container, engine=settings.engine())
+    options = {"env": variables, **{name: value for name, value in given.items() if value}}
+    target, words = pylxc.Container.get(container, engine=settings.engine()), list(command)
+    if tty:
+        keys = _stdin(wanted=interactive, tty=True)
+        return _on_terminal(
+            lambda size: target.popen(words, tty=True, terminal_size=size, stdin=keys, **options),
+            interactive=interactive,
+            tied=True,
+        )
     return _foreground(
         lambda: target.popen(
-            list(command),
-            stdin=_stdin(wanted=interactive),
-            stdout=pylxc.INHERIT,
-            stderr=pylxc.INHERIT,
-            env=variables,
-            **options,
+            words, stdin=_stdin(wanted=interactive), stdout=pylxc.INHERIT, stderr=pylxc.INHERIT, **options
         )
     )
 

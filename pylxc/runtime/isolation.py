@@ -365,6 +365,17 @@ def ids_of(pid: int) -> Ids | None:
     return Ids(uid_map=maps[0].strip(), gid_map=maps[1].strip())
 
 
+def add_terminal(plan: Plan, size: tuple[int, int] | None, *, console: bool = False) -> None:
+    """Add a terminal of (rows, columns), None: no terminal. ``console``: it is the container's ``/dev/console`` too.
+
+    It comes before anything that takes privileges away: it mounts, and a filter would forbid it.
+    """
+    if size is not None:
+        rows, columns = size
+        words = "the terminal (/dev/pts in the container must be the devpts that it was started with)"
+        plan.add(p.TERMINAL, flags=p.TERMINAL_CONSOLE if console else 0, a=rows, b=columns, subject=words)
+
+
 NO_SCORE = -(1 << 63)
 
 
@@ -385,8 +396,12 @@ def container_plan(  # noqa: PLR0913  what a container is made of
     ids: Ids | None = None,
     *,
     cgroups: tuple[str, ...] = (),
+    terminal: tuple[int, int] | None = None,
 ) -> Plan:
-    """Return the whole plan of a container's main process. ``ids``: of its user namespace, None = it has the host's."""
+    """Return the whole plan of a container's main process. ``ids``: of its user namespace, None = it has the host's.
+
+    ``terminal``: the (rows, columns) of its terminal, None = it has none.
+    """
     namespaces = NEWNS | NEWCGROUP | NEWUTS | NEWIPC | NEWPID | (0 if spec.network == "host" else NEWNET)
     plan = Plan(clone_flags=namespaces, flags=p.PLAN_INIT if spec.init else 0)
     if ids is not None:
@@ -411,6 +426,7 @@ def container_plan(  # noqa: PLR0913  what a container is made of
     plan.add(p.HOSTNAME, hostname, subject=f"hostname {hostname}")
     if spec.network != "host":
         plan.add(p.LOOPBACK, subject="the loopback interface")
+    add_terminal(plan, terminal, console=True)
     add_identity(plan, payload, spec)
     return plan
 
@@ -422,12 +438,20 @@ def _add_ids(plan: Plan, ids: Ids) -> None:
         plan.descriptor(ids.keeper)
 
 
-def exec_plan(spec: ContainerSpec, payload: Payload, ids: Ids | None = None, *, cgroups: tuple[str, ...] = ()) -> Plan:
+def exec_plan(
+    spec: ContainerSpec,
+    payload: Payload,
+    ids: Ids | None = None,
+    *,
+    cgroups: tuple[str, ...] = (),
+    terminal: tuple[int, int] | None = None,
+) -> Plan:
     """Return the plan of a further process in a running container. ``target_fd`` is for the caller to set."""
     plan = Plan(flags=p.PLAN_JOIN, clone_flags=NEWNS | NEWCGROUP | NEWUTS | NEWIPC | NEWPID | NEWNET)
     if ids is not None:
         _add_ids(plan, ids)
     add_cgroups(plan, cgroups, spec.oom_score_adj, keep=True)
+    add_terminal(plan, terminal)
     add_identity(plan, payload, spec)
     return plan
 

@@ -35,10 +35,11 @@ class Child:
     """A process started by the helper, and its monitor.
 
     ``pid`` and ``monitor_pid`` as this process sees them; ``pid_fd`` and ``monitor_fd`` are pidfds, ``control_fd`` is
-    the socket on which the monitor reports the end. ``close()`` closes what is still open; it neither waits nor kills.
+    the socket on which the monitor reports the end, ``terminal_fd`` the other end of its terminal (-1: it has none, or
+    the monitor keeps it for the log). ``close()`` closes what is still open; it neither waits nor kills.
     """
 
-    __slots__ = ("control_fd", "monitor_fd", "monitor_pid", "pid", "pid_fd", "plan")
+    __slots__ = ("control_fd", "monitor_fd", "monitor_pid", "pid", "pid_fd", "plan", "terminal_fd")
 
     def __init__(self, plan: Plan, child: Any) -> None:
         self.plan = plan
@@ -47,10 +48,11 @@ class Child:
         self.pid_fd: int = child.pid_fd
         self.monitor_fd: int = child.monitor_fd
         self.control_fd: int = child.control_fd
+        self.terminal_fd: int = child.terminal_fd
 
     def close(self) -> None:
         """Close the descriptors that are still open."""
-        for name in ("pid_fd", "monitor_fd", "control_fd"):
+        for name in ("pid_fd", "monitor_fd", "control_fd", "terminal_fd"):
             fd = getattr(self, name)
             if fd >= 0:
                 setattr(self, name, -1)

@@ -7,6 +7,7 @@ Invariant: no threads; one poll loop over pipes, the control socket and a deadli
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import select
 import sys
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from pylxc.runtime.native import Child, Ending
 
 CHUNK = 1 << 16
+TERMINAL_HOLDS = 4 * CHUNK  # more than the kernel keeps for a reader
 SIGKILL = 9
 
 _kept: set[Child] = set()
@@ -35,7 +37,8 @@ class DeadlineError(Exception):
 class Streams:
     """The caller's ends of a process's pipes, and what was read from them.
 
-    ``stdout`` and ``stderr`` are descriptors or -1; ``stdin`` likewise, fed from ``data``.
+    ``stdout`` and ``stderr`` are descriptors or -1; ``stdin`` likewise, fed from ``data``. ``terminal``: they are the
+    other end of its terminal in place of pipes.
     """
 
     def __init__(  # noqa: PLR0913  three streams and what becomes of them
@@ -47,8 +50,10 @@ class Streams:
         stderr: int = -1,
         on_output: Callable[[str, bytes], object] | None = None,
         keep: bool = True,
+        terminal: bool = False,
     ) -> None:
         self.keep = keep
+        self.terminal = terminal
         self.stdin = stdin
         self.data = memoryview(data)
         self.sources = {fd: name for fd, name in ((stdout, "stdout"), (stderr, "stderr")) if fd >= 0}
@@ -68,8 +73,11 @@ class Streams:
         self.sources = {}
 
     def read_from(self, fd: int) -> int:
-        """Take what a pipe holds, at most a chunk; closes it at its end. Returns the number of bytes."""
-        chunk = os.read(fd, CHUNK)
+        """Take what a pipe holds, at most a chunk; closes it at its end. Returns the number of bytes.
+
+        Raises BlockingIOError when a terminal, which does not block, holds nothing.
+        """
+        chunk = read_or_end(fd, CHUNK)
         if not chunk:
             del self.sources[fd]
             os.close(fd)
@@ -87,7 +95,9 @@ class Streams:
             self.data = self.data[os.write(self.stdin, self.data[:CHUNK]) :]
         except BlockingIOError:
             return
-        except BrokenPipeError:
+        except OSError as error:
+            if error.errno not in (errno.EPIPE, errno.EIO):
+                raise
             self.data = memoryview(b"")
         if not self.data:
             os.close(self.stdin)
@@ -118,7 +128,8 @@ def pump(child: Child, streams: Streams, deadline: float | None = None) -> Endin
                 if streams.stdin < 0:
                     poll.unregister(fd)
             elif fd in streams.sources:
-                streams.read_from(fd)
+                with contextlib.suppress(BlockingIOError):
+                    streams.read_from(fd)
                 if fd not in streams.sources:
                     poll.unregister(fd)
     drain(streams)
@@ -141,10 +152,33 @@ def drain(streams: Streams) -> None:
 
     A background child of an exec may hold a pipe, and write to it, for as long as it lives.
     """
+    if streams.terminal:
+        _drain_terminal(streams)
+        return
     for fd in tuple(streams.sources):
         left = _bytes_in(fd)
         while left > 0:
             left -= streams.read_from(fd)
+
+
+def _drain_terminal(streams: Streams) -> None:
+    """Read the rest of a terminal. It comes by way of a kernel thread: a read waits for that, FIONREAD does not."""
+    for fd in tuple(streams.sources):
+        os.set_blocking(fd, False)
+        left = TERMINAL_HOLDS
+        with contextlib.suppress(BlockingIOError):
+            while left > 0 and (count := streams.read_from(fd)):
+                left -= count
+
+
+def read_or_end(fd: int, size: int) -> bytes:
+    """Read from a pipe, or from a terminal's other end, which says EIO where a pipe comes to its end: then b""."""
+    try:
+        return os.read(fd, size)
+    except OSError as error:
+        if error.errno != errno.EIO:
+            raise
+        return b""
 
 
 def _bytes_in(fd: int) -> int:

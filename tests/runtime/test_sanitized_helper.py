@@ -87,6 +87,21 @@ def test_the_life_of_a_container(helper):
         assert (lines[0], lines[19999], len(lines[20000]), lines[-1]) == (b"1\n", b"20000\n", 200001, b"bye\n")
 
 
+def test_terminals(helper):
+    script = "tty; head -c 200000 /dev/zero | tr '\\0' x; echo; cat; echo end"
+    shown = b"/dev/pts/0\r\n" + b"x" * 200_000 + b"\r\nend\r\n"
+    for options in ({}, {"init": True, "user": "nobody"}, {"userns": "host"}):
+        assert helper.sh(script, tty=True, input=b"\x04", **options).stdout == shown
+    with helper.start("sh", "-c", "echo ready; sleep 100", tty=True) as container:
+        container.wait_ready(log="ready", timeout=20)
+        assert container.exec(["sh", "-c", script], tty=True, input=b"\x04").stdout == shown.replace(b"/0", b"/1")
+        with container.popen(["cat"], tty=True) as process:
+            process.resize(1, 2)
+    with pytest.raises(pylxc.SpawnError) as caught:
+        helper.run("true", tty=True, tmpfs=["/dev/pts"])
+    assert caught.value.stage == "terminal"
+
+
 def test_layers_go_in_and_out(helper, busybox_root):
     image = pylxc.Image.from_directory(busybox_root, "sanitized", engine=helper.engine)
     assert [layer.digest for layer in image.layers] == [layer.digest for layer in helper.engine.image("busybox").layers]
