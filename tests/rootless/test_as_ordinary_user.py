@@ -1,0 +1,143 @@
+"""The tests of containers, run once more as an ordinary user whom nobody prepared anything for but useradd(8).
+
+The user has a Python and a copy of pylxc of its own (the machine's root's may be closed to it). What needs the
+machine's root is marked ``root`` and left out there; nothing may be skipped.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from xml.etree import ElementTree
+
+import pytest
+
+pytestmark = pytest.mark.root
+
+TREE = Path(__file__).parents[2]
+USER = "pylxc-tests"
+COPIED = ("csrc", "pylxc", "tests", "examples", "README.md", "pyproject.toml", "setup.py", "LICENSE")
+PACKAGES = ("setuptools>=68", "wheel", "cffi", "attrs", "click", "rich", "pytest", "pytest-cov")
+PATIENCE = 900
+PARTS = {
+    "runtime": (
+        "tests/rootless",
+        "tests/runtime",
+        "tests/cli/test_cli_run.py",
+        "tests/cli/test_cli_containers.py",
+        "tests/build/test_build.py",
+        "tests/build/test_build_copy.py",
+        "tests/build/test_build_layers.py",
+    ),
+    "security": ("tests/security",),
+}
+
+
+class User:
+    """An ordinary user of this machine, with a home, a Python and a copy of this checkout."""
+
+    def __init__(self, home: Path) -> None:
+        self.home = home
+        self.python = home / "venv/bin/python"
+
+    def run(self, *words: object, timeout: float = PATIENCE) -> subprocess.CompletedProcess[str]:
+        """Run a command as the user, in the copy, with an environment of the user's own."""
+        become = ["setpriv", "--reuid", USER, "--regid", USER, "--init-groups", "--inh-caps=-all"]
+        clean = ["env", "-i", f"HOME={self.home}", "PATH=/usr/local/bin:/usr/bin:/bin:/usr/sbin:/sbin"]
+        command = [*become, *clean, *map(str, words)]
+        return subprocess.run(
+            command,
+            cwd=self.home / "src",
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            errors="replace",
+            timeout=timeout,
+            check=False,
+        )
+
+
+def make_home(home: Path) -> None:
+    source = home / "src"
+    source.mkdir()
+    for name in COPIED:
+        path = TREE / name
+        if path.is_dir():
+            shutil.copytree(path, source / name, ignore=shutil.ignore_patterns("__pycache__", "*.so", "pylxc-helper"))
+        else:
+            shutil.copy(path, source / name)
+    subprocess.run(["/usr/bin/python3", "-m", "venv", home / "venv"], check=True)
+    pip = [home / "venv/bin/python", "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
+    subprocess.run([*pip, *PACKAGES], check=True, stdin=subprocess.DEVNULL)
+    subprocess.run([*pip, "--no-build-isolation", "--no-deps", "."], check=True, cwd=source, stdin=subprocess.DEVNULL)
+    shutil.rmtree(source / "pylxc")  # what is tested is what was installed
+
+
+@pytest.fixture(scope="module")
+def user():
+    home = Path("/home", USER)
+    subprocess.run(["userdel", "--remove", USER], check=False, capture_output=True)
+    subprocess.run(["useradd", "--create-home", "--shell", "/bin/sh", USER], check=True)
+    try:
+        make_home(home)
+        subprocess.run(["chown", "-R", f"{USER}:", home], check=True)
+        yield User(home)
+    finally:
+        subprocess.run(["userdel", USER], check=True, capture_output=True)
+        shutil.rmtree(home)
+
+
+@pytest.mark.parametrize("part", PARTS)
+def test_containers(user, part):
+    report = user.home / f"{part}.xml"
+    pytest_options = ["-p", "no:cacheprovider", "-q", "--junit-xml", report, "--basetemp", user.home / part]
+    done = user.run(user.python, "-m", "pytest", *pytest_options, *PARTS[part])
+    cases = list(ElementTree.parse(report).iter("testcase"))
+    bad = {f"{case.get('classname')}::{case.get('name')}": one.tag for case in cases for one in case}
+    assert not bad, f"{bad}\n{done.stdout[-6000:]}"
+    assert done.returncode == 0
+    assert len(cases) > 100
+    print(f"as an ordinary user: {len(cases)} tests of {part}", file=sys.stderr)
+
+
+def test_the_quickstart(user):
+    done = user.run(user.python, "examples/quickstart.py", timeout=120)
+    assert done.returncode == 0, done.stdout
+    assert "Hello world" in done.stdout
+    assert not list((user.home / ".local").rglob("containers/*")), "the default store was left alone"
+
+
+REDIS = """
+import pylxc
+pylxc.Image.bootstrap("debian", "bookworm")
+image = pylxc.Image.build("examples/redis", tag="redis:seed")
+with pylxc.start("redis:seed") as redis:
+    redis.wait_ready(port=6379, timeout=30)
+    with redis.connect(6379) as connection:
+        connection.sendall(b"PING\\r\\n")
+        print(connection.recv(16))
+    redis.exec(["redis-cli", "set", "colour", "blue"])
+    print(redis.exec(["redis-cli", "get", "colour"]).text)
+    redis.stop(timeout=20)
+    print(redis.wait())
+print(pylxc.run("redis:seed", ["stat", "-c", "%U:%G %a", "/var/lib/redis"], entrypoint="").text)
+print(pylxc.Container.list(all=True))
+"""
+
+
+@pytest.mark.network
+def test_redis(user):
+    """The base image comes from the distribution's mirror through mmdebstrap, which is rootless as well."""
+    done = user.run(user.python, "-c", REDIS)
+    assert done.stdout.split() == ["b'+PONG\\r\\n'", "blue", "0", "redis:redis", "750", "[]"], done.stdout
+
+
+def test_it_is_not_the_machines_root(user):
+    """The tests above mean nothing when they are run with rights."""
+    done = user.run("cat", "/proc/self/status")
+    assert f"Uid:\t{os.stat(user.home).st_uid}" in done.stdout
+    assert "CapEff:\t0000000000000000" in done.stdout
