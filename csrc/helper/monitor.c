@@ -311,7 +311,8 @@ static void make_process(struct monitor *m)
     /* The id maps of a child that is not dumpable belong to the host's root: it becomes so when they are written. */
     if (is_unprivileged(m) && userns_is_own(m->plan))
         sys(prctl, PR_SET_DUMPABLE, 1, 0, 0, 0);
-    struct clone_args args = {.flags = CLONE_PIDFD | (joining ? 0 : head->clone_flags) |
+    /* Not CLONE_NEWCGROUP: its root would be the monitor's own cgroup, for clone3 makes namespaces before it moves. */
+    struct clone_args args = {.flags = CLONE_PIDFD | (joining ? 0 : head->clone_flags & ~(uint64_t)CLONE_NEWCGROUP) |
                                        (cgroups.v2_fd >= 0 ? CLONE_INTO_CGROUP : 0),
                               .cgroup = (uint64_t)(cgroups.v2_fd >= 0 ? cgroups.v2_fd : 0),
                               .pidfd = (uintptr_t)&m->pid_fd,
