@@ -284,9 +284,9 @@ static void enter_target(struct launch *l)
     l->root_fd = (int)sys(openat, AT_FDCWD, "/", O_PATH | O_DIRECTORY | O_CLOEXEC, 0);
 }
 
-/* Namespaces that can only be made now. A cgroup namespace takes the maker's cgroups for its roots, and this process has
- * just entered its own (cgroup_namespaces(7)); made after the user namespace, it belongs to it, so that the container's
- * root may mount its part of the tree. */
+/* Namespaces that can only be made now. A cgroup namespace takes the maker's cgroups for its roots, and this process
+ * has just entered its own (cgroup_namespaces(7)); made after the user namespace, it belongs to it, so that the
+ * container's root may mount its part of the tree. */
 static int make_late_namespaces(struct launch *l)
 {
     const struct pylxc_plan *head = l->plan->head;

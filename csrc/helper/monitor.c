@@ -386,6 +386,18 @@ static void drain_log(struct monitor *m)
     }
 }
 
+/* reboot(2) in a pid namespace ends its PID 1: as if by SIGINT for a halt, by SIGHUP for a restart. Neither signal
+ * could end it otherwise, for a PID 1 gets none that it leaves at its default (pid_namespaces(7)). */
+static void tell_ending(const struct plan *plan, int status, struct pylxc_report *ret)
+{
+    enum { HALTED = 2 /* SIGINT */ };
+    int signal = status & 0x7f;
+    if (plan->head->flags & PYLXC_PLAN_SYSTEM && signal == HALTED)
+        return;
+    ret->signal = signal;
+    ret->code = signal ? 128 + signal : status >> 8 & 0xff;
+}
+
 _Noreturn void monitor_run(const struct plan *plan)
 {
     struct monitor m = {.plan = plan, .pid_fd = -1, .log_fd = -1, .userns_fd = -1, .streams = {{-1, ""}, {-1, ""}}};
@@ -422,9 +434,8 @@ _Noreturn void monitor_run(const struct plan *plan)
 
     int status = 0;
     sys(wait4, m.pid, &status, __WALL, 0);
-    struct pylxc_report ended = {
-        .kind = PYLXC_REPORT_ENDED, .pid = m.pid, .time_ns = now_ns(), .signal = status & 0x7f};
-    ended.code = ended.signal ? 128 + ended.signal : status >> 8 & 0xff;
+    struct pylxc_report ended = {.kind = PYLXC_REPORT_ENDED, .pid = m.pid, .time_ns = now_ns()};
+    tell_ending(plan, status, &ended);
     read_full(m.error_fd, &ended.error, sizeof ended.error);
     drain_log(&m);
     ended.oom_killed = cgroups_finish(plan);
