@@ -96,6 +96,12 @@ class ContainerSpec:
     Raises SpecError, naming the option, the value and what would do; UnsupportedError for what this version does not
     carry out. ``env_file`` is read when the spec is made: its variables join ``env``, which has precedence.
 
+    ``init``: True puts a small PID 1 before the command. ``"system"`` boots the operating system in the image (systemd,
+    sysvinit, busybox's init): without a command of one's own, what the image names, or ``/sbin/init`` where that is
+    nothing or only a shell. Its init has the container's part of the cgroup tree for its own, memory on ``/run``,
+    ``/run/lock`` and ``/tmp``, and may halt (the container then ends with 0) and reboot (with 129, for who watches to
+    start it again). All other defaults hold.
+
     Example::
 
         spec = ContainerSpec.from_options("debian:bookworm", ["env"], {"volumes": {"/srv": "/srv:ro"}})

@@ -6,8 +6,8 @@ kind may be made (``mknod``), for they open nothing.
 A container with ids of its own has other walls: its file systems are all ``nodev``, and a node of the host's belongs to
 nobody there. So a plain ``run`` with such ids and without limits, which has no cgroups, gets none for the filter's sake
 either: they would cost it 0.4 ms, and the filter 0.1 ms (v1) or 0.3 ms (v2) more, of a start of 3 to 5. All that have
-cgroups anyway are filtered, and all with the ids of the host, for which ``nodev`` is the only other wall. ``privileged``
-ones are not.
+cgroups anyway are filtered, and all with the ids of the host, for which ``nodev`` is the only other wall;
+``privileged`` ones are not.
 
 Source: Documentation/admin-guide/cgroup-v1/devices.rst, cgroup-v2.rst ("Device controller"), linux/bpf.h, bpf(2).
 """

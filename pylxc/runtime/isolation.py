@@ -41,6 +41,7 @@ STORE_TREE = (
     'the store, seen with the ids of the container (its file system must know id-mapped mounts, or userns="host")'
 )
 READ_ONLY = tuple(f"/proc/{name}" for name in ("bus", "fs", "irq", "sys", "sysrq-trigger"))
+CGROUP_ROOT = "/sys/fs/cgroup"
 LINKS = (
     ("/dev/ptmx", "pts/ptmx"),
     ("/dev/fd", "/proc/self/fd"),
@@ -225,6 +226,7 @@ def kernel_filesystems(shm_size: int, privileged: bool, foreign_network: bool, t
         plan.add(
             p.BIND, "/sys", "/sys", flags=sys_flags, a=p.MAKE_DIRECTORY | p.BIND_RECURSIVE, subject="/sys of the host"
         )
+        plan.add(p.MASK, CGROUP_ROOT, subject="the host's cgroups")  # they came along
     else:
         plan.add(p.MOUNT, "sysfs", "/sys", "", flags=sys_flags, a=p.MAKE_DIRECTORY)
     return plan
@@ -275,11 +277,11 @@ def add_system(plan: Plan, spec: ContainerSpec) -> None:
     words = "the container's own cgroups"
     flags = modest | Attr.NOEXEC
     if hierarchies().v2:
-        plan.add(p.MOUNT, "cgroup2", "/sys/fs/cgroup", "", flags=flags, subject=words)
+        plan.add(p.MOUNT, "cgroup2", CGROUP_ROOT, "", flags=flags, subject=words)
         return
-    plan.add(p.MOUNT, "tmpfs", "/sys/fs/cgroup", "mode=755", flags=flags)
+    plan.add(p.MOUNT, "tmpfs", CGROUP_ROOT, "mode=755", flags=flags)
     plan.add(
-        p.MOUNT, "cgroup", "/sys/fs/cgroup/systemd", f"none,{SYSTEMD}", flags=flags, a=p.MAKE_DIRECTORY, subject=words
+        p.MOUNT, "cgroup", f"{CGROUP_ROOT}/systemd", f"none,{SYSTEMD}", flags=flags, a=p.MAKE_DIRECTORY, subject=words
     )
 
 

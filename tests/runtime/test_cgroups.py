@@ -58,6 +58,12 @@ def test_the_namespace_is_the_containers(box):
         assert container.exec(["readlink", "/proc/self/ns/cgroup"]).text == f"cgroup:[{inside}]\n"
 
 
+@pytest.mark.parametrize("options", [{}, {"network": "host"}, {"userns": "host", "network": "host"}])
+def test_the_hosts_cgroups_are_not_shown(box, options):
+    """With the host's network the container has the host's /sys, where they are mounted."""
+    assert box.run("ls", "/sys/fs/cgroup", **options).text == ""
+
+
 # -- removal -----------------------------------------------------------------------------------------------------------
 
 

@@ -1,13 +1,14 @@
 """``init="system"``: containers that boot an operating system's own init, under the defaults, as root inside.
 
-Debian with systemd and with sysvinit are bootstrapped once per run of the suite; busybox's init needs no image of its
-own.
+Debian with systemd is bootstrapped, and one with sysvinit built, once per run of the suite.
 """
 
 from __future__ import annotations
 
+import os
 import re
 import shutil
+import signal
 import subprocess
 import sys
 import time
@@ -19,7 +20,7 @@ from boxes import await_true
 
 import pylxc
 from pylxc.errors import SpecError, UnsupportedError
-from pylxc.runtime import cgroup
+from pylxc.runtime import cgroup, record
 from pylxc.spec import ContainerSpec
 
 HERE = cgroup.hierarchies()
@@ -59,10 +60,12 @@ def systemd(box_engine, tmp_path_factory) -> pylxc.Image:
 
 
 @pytest.fixture(scope="session")
-def sysvinit(box_engine) -> pylxc.Image:
-    return pylxc.Image.bootstrap(
-        "debian", "bookworm", packages=("sysvinit-core",), ref="debian:sysvinit", engine=box_engine
-    )
+def sysvinit(box_engine, debian, tmp_path_factory) -> pylxc.Image:
+    """The Debian that other tests have too, with an init of its own."""
+    context = tmp_path_factory.mktemp("sysvinit")
+    install = "apt-get update -q && apt-get install -yq --no-install-recommends sysvinit-core"
+    (context / "Dockerfile").write_text(f"FROM {debian.refs[0]}\nRUN {install}\n")
+    return pylxc.Image.build(context, tag="debian:sysvinit", engine=box_engine)
 
 
 @pytest.fixture(scope="session")
@@ -320,6 +323,15 @@ def test_it_cannot_leave_its_part_of_the_tree(box):
     with boot(box, "busybox", ["sleep", "100"]) as container:
         deep = "cd /sys/fs/cgroup; for i in 1 2 3 4 5; do mkdir d w$i && cd d; done; sleep 100 & echo $! > cgroup.procs"
         container.exec(["sh", "-c", deep])
+    assert left_of(container) == []
+
+
+def test_what_a_killed_monitor_leaves_is_removed(box):
+    with boot(box, "busybox", ["sleep", "100"]) as container:
+        container.exec(["sh", "-c", "cd /sys/fs/cgroup; mkdir -p a/b c; sleep 100 & echo $! > a/b/cgroup.procs"])
+        os.kill(record.monitor_pid(container._directory()), signal.SIGKILL)
+        await_true(lambda: container.status() == "exited", "its end")
+        assert left_of(container) != []
     assert left_of(container) == []
 
 
