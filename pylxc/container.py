@@ -575,7 +575,7 @@ class Container:
             # One that keeps a log may be started again: what is volatile can be mounted once only.
             ephemeral = self.spec.remove and not log
             tree = self._prepared_tree(once=ephemeral)
-            delegate = None if self.spec.init != SYSTEM else ids.root() if ids else (0, 0)
+            delegate = isolation.root_on_host(ids) if self.spec.init == SYSTEM else None
             cgroups = cgroup.create(self.spec, self.id, accounted=not late, delegate=delegate)
             plan = isolation.container_plan(self.spec, payload, tree, self._hostname(), ids, cgroups=cgroups)
             plan.flags |= p.PLAN_LOG if log else 0

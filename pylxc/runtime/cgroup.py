@@ -290,8 +290,6 @@ def create(
     if not (accounted or has_limits(spec) or filtered or delegate):
         return ()
     found = hierarchies()
-    if not has_limits(spec) and not any(os.access(root, os.W_OK) for root in (found.v2, *found.v1.values()) if root):
-        return ()
     wanted = {controller for _, controller, _, _ in _settings(spec, unified=found.v2_controllers)}
     wanted |= {*ACCOUNTED, *(() if found.v2 else ("freezer",))} if accounted else set()
     wanted |= set() if spec.privileged else {"devices"}

@@ -88,10 +88,6 @@ class Ids:
     gid_map: str
     keeper: int = -1
 
-    def root(self) -> tuple[int, int]:
-        """Return the host's uid and gid of the container's root, with which every map here begins."""
-        return int(self.uid_map.split()[1]), int(self.gid_map.split()[1])
-
 
 @frozen(kw_only=True)
 class Payload:
@@ -378,6 +374,16 @@ def ids_of(pid: int) -> Ids | None:
         with open(f"/proc/{pid}/{name}") as file:  # noqa: PTH123
             maps.append(file.read())
     return Ids(uid_map=maps[0].strip(), gid_map=maps[1].strip())
+
+
+def root_on_host(ids: Ids | None) -> tuple[int, int]:
+    """Return the host's uid and gid of a container's root, with which every map here begins.
+
+    That of an ordinary user is the user itself; its maps are those of a namespace within the user's own.
+    """
+    if ids is None or not rootless.is_privileged():
+        return os.geteuid(), os.getegid()
+    return int(ids.uid_map.split()[1]), int(ids.gid_map.split()[1])
 
 
 NO_SCORE = -(1 << 63)
