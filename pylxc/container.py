@@ -7,6 +7,7 @@ another's doing for longer than one call.
 
 from __future__ import annotations
 
+import errno
 import os
 import time
 from contextlib import suppress
@@ -596,15 +597,25 @@ class Container:
         with streams:
             pid_fd = self._pid_fd()
             try:
-                plan = isolation.exec_plan(self.spec, payload, self._ids(), cgroups=self._cgroups())
-                plan.target_fd = plan.descriptor(pid_fd)
-                return launch(plan, streams, owned=True)
+                try:
+                    return self._launch_exec(payload, streams, pid_fd)
+                except SpawnError as error:
+                    if error.errno != errno.EBUSY:
+                        raise
+                # A full init was just about to take the cgroup for a parent of others, which takes no process: now it
+                # is in one of these.
+                return self._launch_exec(payload, streams, pid_fd)
             except SpawnError as error:
                 if error.stage == "namespaces":
                     raise Conflict(self.name, "ended while the command was being started") from error
                 raise
             finally:
                 os.close(pid_fd)
+
+    def _launch_exec(self, payload: Payload, streams: StreamSet, pid_fd: int) -> Child:
+        plan = isolation.exec_plan(self.spec, payload, self._ids(), cgroups=self._cgroups())
+        plan.target_fd = plan.descriptor(pid_fd)
+        return launch(plan, streams, owned=True)
 
     def _cgroups(self) -> tuple[str, ...]:
         """Return the cgroups for a further process."""
