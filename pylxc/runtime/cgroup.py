@@ -210,11 +210,14 @@ def _memory(memory: int, swap: int | None, *, v2: bool) -> Iterator[tuple[str, s
 def update(spec: ContainerSpec, id: str) -> None:  # noqa: A002
     """Change the limits of a container that runs. Raises UnsupportedError, for example without a cgroup to keep one."""
     found = hierarchies()
+    controllers = set()
     for option, controller, _, _ in _settings(spec, unified=found.v2_controllers):
         directory = found.directory(controller, id)
         if not os.path.isdir(directory):  # noqa: PTH112
             remedy = f"the container was started without a cgroup of {controller!r}; give {option} when it is made"
             raise UnsupportedError(option, remedy)
+        controllers.add(controller)
+    _pass_on(found.v2, controllers & found.v2_controllers)
     apply(spec, id)
 
 
@@ -260,6 +263,8 @@ def _set(option: str, path: str, value: str, *, optional: bool) -> bool:
     """Write a setting; says whether the cgroup has it."""
     try:
         _write(path, value)
+        if option == "cpuset":
+            _check_processors(path, value)
     except FileNotFoundError:
         return False
     except OSError as error:
@@ -268,6 +273,19 @@ def _set(option: str, path: str, value: str, *, optional: bool) -> bool:
         reason = f"the kernel refuses {value!r} ({error.strerror})"
         raise UnsupportedError(option, f"{reason}; choose a value that this machine has") from error
     return True
+
+
+def _check_processors(path: str, value: str) -> None:
+    """Raise UnsupportedError where v2 took processors that are not there: it would use others in their place."""
+    effective = f"{path}.effective"
+    if os.path.exists(effective) and not _processors(value) <= _processors(there := _read(effective).strip()):  # noqa: PTH110
+        raise UnsupportedError("cpuset", f"the kernel has no {value!r}; choose among the processors {there}")
+
+
+def _processors(text: str) -> set[int]:
+    """Return the numbers of a list such as "0-3,5" (cpuset(7), FORMATS)."""
+    bounds = (part.partition("-") for part in text.split(",") if part)
+    return {number for first, _, last in bounds for number in range(int(first), int(last or first) + 1)}
 
 
 # -- making and removing ---------------------------------------------------------------------------------------------
@@ -291,7 +309,9 @@ def create(
         return ()
     found = hierarchies()
     wanted = {controller for _, controller, _, _ in _settings(spec, unified=found.v2_controllers)}
-    wanted |= {*ACCOUNTED, *(() if found.v2 else ("freezer",))} if accounted else set()
+    if accounted:
+        # io only where it costs no further hierarchy to enter.
+        wanted |= {*ACCOUNTED, *({"io"} & found.v2_controllers), *(() if found.v2 else ("freezer",))}
     wanted |= set() if spec.privileged else {"devices"}
     if delegate:
         wanted |= _for_delegation(found)
@@ -312,7 +332,7 @@ def create(
 
 
 def _make(root: str, id: str, *, unified: bool, controllers: set[str]) -> None:  # noqa: A002
-    if unified and controllers:
+    if unified:
         _pass_on(root, controllers)
     made = f"{root}/{PREFIX}{id}"
     os.mkdir(made)  # noqa: PTH102
@@ -328,7 +348,8 @@ def _pass_on(root: str, controllers: set[str]) -> None:
     What cannot be passed on (the cgroup has processes of its own, or real-time ones are about) is merely not counted;
     a limit that needs it says so when it is set.
     """
-    for name in sorted(controllers - set(_words(f"{root}/cgroup.subtree_control"))):
+    missing = controllers - set(_words(f"{root}/cgroup.subtree_control")) if controllers else set()
+    for name in sorted(missing):
         with suppress(OSError):
             _write(f"{root}/cgroup.subtree_control", f"+{name}")
 
