@@ -96,11 +96,14 @@ def _delegated(root: str, own: str) -> str:
     A process is moved by whoever may write to the closest common ancestor of where it was and where it goes: so it has
     to be an ancestor (cgroup-v2.rst, "Delegation Containment").
     """
+    if _may_fill(root):
+        return root
     path = next((line[3:] for line in own.splitlines() if line.startswith("0::/")), "/")
-    place, *names = [root, *(name for name in path.split("/") if name)]
-    while names and not _may_fill(place):
-        place = f"{place}/{names.pop(0)}"
-    return place if ".." not in path.split("/") and _may_fill(place) else ""
+    names = [name for name in path.split("/") if name]
+    if ".." in names:  # it lies outside of this cgroup namespace
+        return ""
+    places = (f"{root}/{'/'.join(names[:depth])}" for depth in range(1, len(names) + 1))
+    return next((place for place in places if _may_fill(place)), "")
 
 
 def _may_fill(place: str) -> bool:

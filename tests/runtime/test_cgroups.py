@@ -210,9 +210,15 @@ def test_an_ordinary_user_to_whom_nothing_was_delegated():
 
 def test_what_lies_above_ones_own_root_is_not_delegated():
     """In a cgroup namespace whose root is elsewhere the path begins with "/..": nothing is known of what is there."""
-    assert cgroup.within_reach(HERE, "0::/../elsewhere\n").v2 in {HERE.v2, ""}
-    assert cgroup._delegated("/no/such/tree", "0::/../x\n") == ""
-    assert cgroup._delegated("/no/such/tree", "5:memory:/x\n") == ""
+    assert cgroup.within_reach(HERE, "0::/../elsewhere\n") == HERE  # who may write to the root needs nothing delegated
+
+    def say() -> str:
+        mine = f"/{place.name}"
+        return " ".join(cgroup._delegated(HERE.v2, own) for own in (f"1:x:/\n0::{mine}\n", f"0::/..{mine}\n", "1:x:/"))
+
+    with a_cgroup(UNIFIED / f"pylxc-test-{os.getpid()}") as place:
+        delegate(place)
+        assert as_user(place, say) == f"{place}  "
 
 
 # -- limits as they are written ----------------------------------------------------------------------------------------
