@@ -11,7 +11,7 @@ from cffi import FFI
 
 CSRC = Path(__file__).parent.resolve()
 # Parts of the helper that the extension shares; with PYLXC_HOSTED they are built on libc.
-SHARED = ("remove_tree.c", "sys.c")
+SHARED = ("remove_cgroup.c", "remove_tree.c", "sys.c")
 SOURCES = sorted(
     str(path.relative_to(CSRC.parent))
     for path in [*(CSRC / "lib").glob("*.c"), *(CSRC / "helper" / name for name in SHARED)]

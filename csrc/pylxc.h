@@ -115,6 +115,7 @@ enum pylxc_flags {
     PYLXC_PLAN_LOG = 2,          /* standard output and error go to the log, not to descriptors 1 and 2 */
     PYLXC_PLAN_KILL_WITH_OWNER = 4, /* and empty the record directory then: nobody is left who would */
     PYLXC_PLAN_EPHEMERAL = 8,       /* empty the record directory at the end, in place of an exit record */
+    PYLXC_PLAN_SYSTEM = 1024,       /* the payload is a full init: a halt from inside ends it with status 0 */
     PYLXC_PLAN_INIT = 32,           /* the payload is the child of a PID 1 that reaps and passes signals on */
     PYLXC_PLAN_RECORD_LATE = 16,    /* tell the caller first: it will not look at the record itself */
     PYLXC_PLAN_UNPRIVILEGED = 64,   /* the caller has no privilege on the host: the process opens the host's trees itself,
@@ -183,6 +184,10 @@ int pylxc_spawn(const struct pylxc_spec *spec, struct pylxc_child *ret_child, st
 int pylxc_socket_in(int pid_fd, int domain, int type, int protocol, int *ret_fd);
 /* Removes name below dirfd with all it holds, without following links or crossing mounts. */
 int pylxc_remove_tree(int dirfd, const char *name);
+/* Removes a cgroup (an absolute path) with all below it; one that is not there is no error. */
+int pylxc_remove_cgroup(const char *directory);
+/* Lets an eBPF program (BPF_PROG_TYPE_CGROUP_DEVICE, an array of struct bpf_insn) decide on devices in a cgroup of v2. */
+int pylxc_device_filter_attach(const char *cgroup, const void *program, size_t size);
 /* Reaps the child behind pid_fd if it has ended; *ret_ended says whether it has (also when somebody else reaped it). */
 int pylxc_reap(int pid_fd, int *ret_ended);
 int pylxc_pidfd_open(int pid, int *ret_fd);

@@ -7,7 +7,9 @@ another's doing for longer than one call.
 
 from __future__ import annotations
 
+import errno
 import os
+import time
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Literal, overload
 
@@ -20,6 +22,7 @@ from pylxc.runtime import cgroup, isolation, native, record
 from pylxc.runtime import plan as p
 from pylxc.runtime import process as runtime
 from pylxc.runtime.isolation import Payload, Tree
+from pylxc.spec import SYSTEM
 from pylxc.status import Status
 from pylxc.store.layout import explain
 from pylxc.streams import DEVNULL, PIPE, open_streams
@@ -41,10 +44,12 @@ if TYPE_CHECKING:
     from pylxc.spec import ContainerSpec
     from pylxc.stats import Stats
     from pylxc.streams import StreamOption, StreamSet
+    from pylxc.systeminit import Shutdown
 
 SIGTERM, SIGKILL = 15, 9
 RUNS = frozenset(("running", "paused"))
 PORT_LIMIT = 65535
+ASK_AGAIN = 0.5  # s; an init that has only just been started is deaf yet, and repeating does no harm
 LOG_POLL = 0.1  # s between two looks at a log that is followed
 
 
@@ -157,7 +162,7 @@ class Container:
                 "WorkingDir": payload.workdir,
                 "Hostname": self._hostname(),
                 "Labels": {**self.image.config.labels, **self.spec.labels},
-                "StopSignal": self._stop_signal(),
+                "StopSignal": self._shutdown().signal,
                 "Tty": self.spec.tty,
             },
             "Spec": json.loads(self.spec.to_json()),
@@ -226,15 +231,33 @@ class Container:
     def stop(self, timeout: float | None = None) -> None:
         """Ask the main process to end (the stop signal, SIGTERM by default); kill it when ``timeout`` (s) has passed.
 
-        Without ``timeout`` the spec's ``stop_timeout`` holds, 10 s by default. A container that does not run is left
+        With ``init="system"`` and no stop signal, the init is asked in its own way to shut the system down. Without
+        ``timeout`` the spec's ``stop_timeout`` holds, 10 s by default. A container that does not run is left
         alone.
         """
-        if not self._signal(signal_number(self._stop_signal())):
-            return
-        self._thaw()  # what is paused cannot end
-        if not self._await_end(self.spec.stop_timeout if timeout is None else timeout):
-            self._signal(SIGKILL)
-            self._await_end(None)
+        deadline = time.monotonic() + (self.spec.stop_timeout if timeout is None else timeout)
+        shutdown = self._shutdown()
+        while self._ask_to_end(shutdown, deadline):
+            self._thaw()  # what is paused cannot end
+            left = max(0.0, deadline - time.monotonic())
+            if self._await_end(min(left, ASK_AGAIN) if self.spec.init == SYSTEM else left):
+                return
+            if time.monotonic() >= deadline:
+                self._signal(SIGKILL)
+                self._await_end(None)
+                return
+
+    def _ask_to_end(self, shutdown: Shutdown, deadline: float) -> bool:
+        """Ask the main process to end; says whether there was one."""
+        if not shutdown.command:
+            return self._signal(signal_number(shutdown.signal))
+        left = deadline - time.monotonic()
+        if left > 0:
+            self._thaw()
+            # Whatever becomes of the command: what counts is whether the container ends.
+            with suppress(Conflict, SpawnError, TimeoutExpired):
+                self.exec(shutdown.command, check=False, timeout=left)
+        return self.status() in RUNS
 
     def pause(self) -> None:
         """Stop everything in the container where it is, until :meth:`unpause`; it is not told (cgroup freezer).
@@ -496,6 +519,27 @@ class Container:
     def _stop_signal(self) -> str:
         return self.spec.stop_signal or self.image.config.stop_signal or "SIGTERM"
 
+    def _shutdown(self) -> Shutdown:
+        """Return how the main process is asked to end."""
+        from pylxc import systeminit  # noqa: PLC0415  not on the start path
+
+        chosen = self.spec.stop_signal or self.image.config.stop_signal
+        if chosen or self.spec.init != SYSTEM:
+            return systeminit.Shutdown(self._stop_signal())
+        from pylxc.layerview import LayerView  # noqa: PLC0415
+
+        view = LayerView(*self._engine.lowers([layer.digest for layer in self.image.layers]))
+        config = self.image.config
+        return systeminit.shutdown_of(view, self.spec.argv(config.entrypoint, config.cmd))
+
+    def _marks(self) -> dict[str, str]:
+        """Return what the environment of a container with a full init says of it."""
+        if self.spec.init != SYSTEM:
+            return {}
+        from pylxc import systeminit  # noqa: PLC0415  few containers have one
+
+        return systeminit.environment(self.id)
+
     def _tree(self, *, once: bool) -> Tree:
         """Return the root file system. ``once``: it is mounted for this one run and then thrown away."""
         directory = self._directory()
@@ -533,7 +577,7 @@ class Container:
             spec = attrs.evolve(spec, **changes, env={**spec.env, **env})
         return Payload(
             argv=argv,
-            env=environment(self._hostname(), config.env, spec.env, tty=tty),
+            env=environment(self._hostname(), config.env, {**self._marks(), **spec.env}, tty=tty),
             user=spec.user or config.user or "0",
             workdir=spec.workdir or config.workdir or "/",
             groups=spec.groups,
@@ -550,7 +594,8 @@ class Container:
             # One that keeps a log may be started again: what is volatile can be mounted once only.
             ephemeral = self.spec.remove and not log
             tree = self._prepared_tree(once=ephemeral)
-            cgroups = cgroup.create(self.spec, self.id, accounted=not late)
+            delegate = isolation.root_on_host(ids) if self.spec.init == SYSTEM else None
+            cgroups = cgroup.create(self.spec, self.id, accounted=not late, delegate=delegate)
             plan = isolation.container_plan(
                 self.spec, payload, tree, self._hostname(), ids, cgroups=cgroups, terminal=streams.size
             )
@@ -572,17 +617,30 @@ class Container:
         with streams:
             pid_fd = self._pid_fd()
             try:
-                plan = isolation.exec_plan(
-                    self.spec, payload, self._ids(), cgroups=cgroup.directories(self.id), terminal=streams.size
-                )
-                plan.target_fd = plan.descriptor(pid_fd)
-                return launch(plan, streams, owned=True)
+                try:
+                    return self._launch_exec(payload, streams, pid_fd)
+                except SpawnError as error:
+                    if error.errno != errno.EBUSY:
+                        raise
+                # A full init was just about to take the cgroup for a parent of others, which takes no process: now it
+                # is in one of these.
+                return self._launch_exec(payload, streams, pid_fd)
             except SpawnError as error:
                 if error.stage == "namespaces":
                     raise Conflict(self.name, "ended while the command was being started") from error
                 raise
             finally:
                 os.close(pid_fd)
+
+    def _launch_exec(self, payload: Payload, streams: StreamSet, pid_fd: int) -> Child:
+        ids, cgroups = self._ids(), self._cgroups()
+        plan = isolation.exec_plan(self.spec, payload, ids, cgroups=cgroups, terminal=streams.size)
+        plan.target_fd = plan.descriptor(pid_fd)
+        return launch(plan, streams, owned=True)
+
+    def _cgroups(self) -> tuple[str, ...]:
+        """Return the cgroups for a further process."""
+        return cgroup.directories(self.id, self.status().pid if self.spec.init == SYSTEM else 0)
 
     def _ids(self) -> isolation.Ids | None:
         """Return the ids of the running main process. Raises Conflict when it does not run."""

@@ -41,6 +41,11 @@ class LayerView:
         found = self._resolve(path)
         return found is not None and stat.S_ISDIR(os.lstat(found[0]).st_mode)
 
+    def resolve(self, path: str) -> str | None:
+        """Return an absolute path of the image without symbolic links; None when there is nothing."""
+        way = self._walk(path)
+        return None if way is None else "/" + "/".join(name for name, _ in way)
+
     def read(self, path: str) -> bytes | None:
         """Return the content of a regular file of the image; None when there is none at that path.
 
@@ -62,6 +67,11 @@ class LayerView:
 
     def _resolve(self, path: str) -> tuple[str, ...] | None:
         """Return where a path lies: for a directory, in every layer that adds to it (topmost first)."""
+        way = self._walk(path)
+        return None if way is None else way[-1][1] if way else self._lowers
+
+    def _walk(self, path: str) -> list[tuple[str, tuple[str, ...]]] | None:
+        """Return the components of a path, links followed, each with where it lies."""
         todo = _backwards(path)
         done: list[tuple[str, tuple[str, ...]]] = []  # components that were taken, and where each lies
         links = 0
@@ -86,7 +96,7 @@ class LayerView:
                 todo += _backwards(target)
                 continue
             done.append((name, found))
-        return done[-1][1] if done else self._lowers
+        return done
 
     def _child(self, directories: tuple[str, ...], name: str, path: str) -> tuple[str, ...]:
         """Return where an entry of a merged directory lies; () when it is not there."""

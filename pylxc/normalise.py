@@ -97,6 +97,14 @@ def _flag(option: str, value: Any) -> bool:
     return value
 
 
+def _init(option: str, value: Any) -> bool | str:
+    if isinstance(value, bool):
+        return value
+    if value != "system":
+        raise SpecError(option, value, 'give True for a small init, or "system" for the operating system\'s own')
+    return "system"
+
+
 def _text(option: str, value: Any) -> str:
     if not isinstance(value, str) or not value or "\0" in value:
         raise SpecError(option, value, "give a string; it cannot be empty or hold a NUL byte")
@@ -556,7 +564,7 @@ NORMAL: dict[str, Normalise] = {
     "sysctls": _sysctls,
     "tty": _flag,
     "stdin": _flag,
-    "init": _flag,
+    "init": _init,
     "stop_signal": _signal,
     "stop_timeout": _duration,
     "restart": _matching(_RESTART, 'give "no", "always", "unless-stopped" or "on-failure[:n]"'),

@@ -72,7 +72,7 @@ class Options(TypedDict, total=False):
 
     tty: bool
     stdin: bool
-    init: bool
+    init: bool | Literal["system"]
     stop_signal: str | int | None
     stop_timeout: float | str | None
     restart: str | None

@@ -27,6 +27,9 @@ __all__ = ["RLIMITS", "ContainerSpec", "Device", "Mount", "Port", "sysctl_path",
 
 DEFAULT_SHM_SIZE = 64 << 20
 DEFAULT_STOP_TIMEOUT = 10.0
+SYSTEM = "system"  # the value of init for containers that boot an operating system's own
+SYSTEM_INIT = "/sbin/init"
+SHELLS = frozenset(("sh", "bash", "dash", "ash", "zsh"))
 
 _MACHINES = {
     "x86_64": "amd64",
@@ -38,6 +41,11 @@ _MACHINES = {
     "riscv64": "riscv64",
     "loongarch64": "loong64",
 }
+
+
+def _is_shell(command: Sequence[str]) -> bool:
+    """Say whether a command is empty or starts a shell for somebody at a terminal, as that of base images does."""
+    return not command or (len(command) == 1 and command[0].rpartition("/")[2] in SHELLS)
 
 
 def this_platform() -> str:
@@ -86,6 +94,12 @@ class ContainerSpec:
 
     Raises SpecError, naming the option, the value and what would do; UnsupportedError for what this version does not
     carry out. ``env_file`` is read when the spec is made: its variables join ``env``, which has precedence.
+
+    ``init``: True puts a small PID 1 before the command. ``"system"`` boots the operating system in the image (systemd,
+    sysvinit, busybox's init): without a command of one's own, what the image names, or ``/sbin/init`` where that is
+    nothing or only a shell. Its init has the container's part of the cgroup tree for its own, memory on ``/run``,
+    ``/run/lock`` and ``/tmp``, and may halt (the container then ends with 0) and reboot (with 129, for who watches to
+    start it again). All other defaults hold.
 
     Example::
 
@@ -143,7 +157,7 @@ class ContainerSpec:
 
     tty: bool = False
     stdin: bool = False
-    init: bool = False
+    init: bool | Literal["system"] = False
     stop_signal: str | None = None
     stop_timeout: float = DEFAULT_STOP_TIMEOUT
     restart: str | None = None
@@ -187,6 +201,8 @@ class ContainerSpec:
             for name in self.sysctls:
                 if sysctl_path(name).startswith("net/"):
                     raise SpecError("sysctls", name, 'with network="host" it would change the host; set it there')
+        if self.init == SYSTEM and self.userns == "host" and not self.privileged:
+            raise SpecError("init", SYSTEM, 'with userns="host" its root could lift its own limits; leave userns out')
 
     @classmethod
     def from_options(
@@ -205,8 +221,14 @@ class ContainerSpec:
         return tuple(sorted((*self.mounts, *self.volumes, *self.tmpfs), key=lambda mount: mount.target.count("/")))
 
     def capabilities(self) -> frozenset[str]:
-        """Return the names of the capabilities that it keeps, without ``CAP_``."""
-        return effective_capabilities(self.cap_add, self.cap_drop, privileged=self.privileged)
+        """Return the names of the capabilities that it keeps, without ``CAP_``.
+
+        A full init may end its own container as it would a machine: reboot(2) in a pid namespace reaches no further.
+        """
+        added = self.cap_add
+        if self.init == SYSTEM and not {"ALL", "SYS_BOOT"} & set(self.cap_drop):
+            added = (*added, "SYS_BOOT")
+        return effective_capabilities(added, self.cap_drop, privileged=self.privileged)
 
     def capability_mask(self) -> int:
         """Return the capabilities that it keeps as a bit mask, bit n for capability n."""
@@ -215,10 +237,13 @@ class ContainerSpec:
     def argv(self, entrypoint: Sequence[str] | None, cmd: Sequence[str] | None) -> tuple[str, ...]:
         """Return what is executed, given the image's entrypoint and command.
 
-        An entrypoint of one's own drops the image's command; a command of one's own replaces it. It may be empty.
+        An entrypoint of one's own drops the image's command; a command of one's own replaces it. It may be empty. With
+        ``init="system"`` and neither, ``/sbin/init`` stands in for an image that names nothing, or only a shell.
         """
         if self.entrypoint is not None:
             return (*self.entrypoint, *(self.command or ()))
+        if self.init == SYSTEM and self.command is None and not entrypoint and _is_shell(cmd or ()):
+            return (SYSTEM_INIT,)
         return (*(entrypoint or ()), *(self.command if self.command is not None else cmd or ()))
 
     def to_json(self) -> str:

@@ -7,7 +7,7 @@
  * write counts. On v2 the child is born where it belongs (CLONE_INTO_CGROUP).
  */
 #include "cgroup.h"
-#include <linux/time_types.h>
+#include "remove_cgroup.h"
 
 enum { PATIENCE = 400 /* times 5 ms */ };
 
@@ -120,17 +120,6 @@ static void kill_all(const struct pylxc_op *op)
         write_all(fd, "1", 1);
 }
 
-/* A process that was killed leaves its cgroup a moment after its parent has learnt of its end. */
-static void remove_directory(const char *directory)
-{
-    struct __kernel_timespec pause = {0, 5000000};
-    for (int left = PATIENCE; left; left--) {
-        if (sys(unlinkat, AT_FDCWD, directory, AT_REMOVEDIR) != -EBUSY)
-            return;
-        sys(nanosleep, &pause, 0);
-    }
-}
-
 int cgroups_finish(const struct plan *plan)
 {
     const struct pylxc_op *op = find(plan);
@@ -140,7 +129,7 @@ int cgroups_finish(const struct plan *plan)
     kill_all(op);
     for (unsigned i = 0; i < op->strings; i++) {
         out_of_memory |= ran_out_of_memory(op_string(op, i));
-        remove_directory(op_string(op, i));
+        remove_cgroup(op_string(op, i), PATIENCE);
     }
     return out_of_memory;
 }

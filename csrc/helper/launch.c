@@ -284,6 +284,20 @@ static void enter_target(struct launch *l)
     l->root_fd = (int)sys(openat, AT_FDCWD, "/", O_PATH | O_DIRECTORY | O_CLOEXEC, 0);
 }
 
+/* Namespaces that can only be made now. A cgroup namespace takes the maker's cgroups for its roots, and this process
+ * has just entered its own (cgroup_namespaces(7)); made after the user namespace, it belongs to it, so that the
+ * container's root may mount its part of the tree. */
+static int make_late_namespaces(struct launch *l)
+{
+    const struct pylxc_plan *head = l->plan->head;
+    if (head->flags & PYLXC_PLAN_JOIN)
+        return 0;
+    int r = userns_is_own(l->plan) ? userns_enter(l) : 0;
+    if (r >= 0 && head->clone_flags & CLONE_NEWCGROUP)
+        r = (int)sys(unshare, CLONE_NEWCGROUP);
+    return r;
+}
+
 _Noreturn void launch_run(const struct plan *plan, int error_fd)
 {
     struct launch l = {.plan = plan, .error_fd = error_fd, .root_fd = -1, .memory_fd = -1, .index = -1};
@@ -295,9 +309,9 @@ _Noreturn void launch_run(const struct plan *plan, int error_fd)
     sys(setsid);
     if (head->flags & PYLXC_PLAN_JOIN)
         enter_target(&l);
-    int entered = userns_is_own(plan) ? userns_enter(&l) : 0;
-    if (entered < 0)
-        fail(&l, PYLXC_STAGE_NAMESPACES, -entered);
+    int made = make_late_namespaces(&l);
+    if (made < 0)
+        fail(&l, PYLXC_STAGE_NAMESPACES, -made);
     if (!(head->flags & PYLXC_PLAN_JOIN) && head->clone_flags & CLONE_NEWNS) {
         /* Nothing mounted from here on may appear outside, nor the other way round. */
         long r = sys(mount, 0, "/", 0, 1 << 14 | 1 << 18 /* MS_REC | MS_PRIVATE */, 0);

@@ -340,7 +340,8 @@ static void make_process(struct monitor *m)
     /* The id maps of a child that is not dumpable belong to the host's root: it becomes so when they are written. */
     if (is_unprivileged(m) && userns_is_own(m->plan))
         sys(prctl, PR_SET_DUMPABLE, 1, 0, 0, 0);
-    struct clone_args args = {.flags = CLONE_PIDFD | (joining ? 0 : head->clone_flags) |
+    /* Not CLONE_NEWCGROUP: its root would be the monitor's own cgroup, for clone3 makes namespaces before it moves. */
+    struct clone_args args = {.flags = CLONE_PIDFD | (joining ? 0 : head->clone_flags & ~(uint64_t)CLONE_NEWCGROUP) |
                                        (cgroups.v2_fd >= 0 ? CLONE_INTO_CGROUP : 0),
                               .cgroup = (uint64_t)(cgroups.v2_fd >= 0 ? cgroups.v2_fd : 0),
                               .pidfd = (uintptr_t)&m->pid_fd,
@@ -455,6 +456,18 @@ static void drain(struct monitor *m)
 static const struct monitor nothing_open = {
     .error_fd = -1, .pid_fd = -1, .log_fd = -1, .userns_fd = -1, .terminal = {-1, -1}, .streams = {{-1, ""}, {-1, ""}}};
 
+/* reboot(2) in a pid namespace ends its PID 1: as if by SIGINT for a halt, by SIGHUP for a restart. Neither signal
+ * could end it otherwise, for a PID 1 gets none that it leaves at its default (pid_namespaces(7)). */
+static void tell_ending(const struct plan *plan, int status, struct pylxc_report *ret)
+{
+    enum { HALTED = 2 /* SIGINT */ };
+    int signal = status & 0x7f;
+    if (plan->head->flags & PYLXC_PLAN_SYSTEM && signal == HALTED)
+        return;
+    ret->signal = signal;
+    ret->code = signal ? 128 + signal : status >> 8 & 0xff;
+}
+
 _Noreturn void monitor_run(const struct plan *plan)
 {
     struct monitor m = nothing_open;
@@ -493,9 +506,8 @@ _Noreturn void monitor_run(const struct plan *plan)
 
     int status = 0;
     sys(wait4, m.pid, &status, __WALL, 0);
-    struct pylxc_report ended = {
-        .kind = PYLXC_REPORT_ENDED, .pid = m.pid, .time_ns = now_ns(), .signal = status & 0x7f};
-    ended.code = ended.signal ? 128 + ended.signal : status >> 8 & 0xff;
+    struct pylxc_report ended = {.kind = PYLXC_REPORT_ENDED, .pid = m.pid, .time_ns = now_ns()};
+    tell_ending(plan, status, &ended);
     read_full(m.error_fd, &ended.error, sizeof ended.error);
     drain(&m);
     ended.oom_killed = cgroups_finish(plan);

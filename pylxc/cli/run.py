@@ -174,6 +174,7 @@ def _security(options: tuple[str, ...]) -> dict[str, Any]:
 @_spec_options
 @click.option("--entrypoint", help="The program to run instead of the image's entrypoint; empty for none.")
 @click.option("--security-opt", "security", multiple=True, help="no-new-privileges[=false], seccomp=PROFILE.")
+@click.option("--systemd", "system", is_flag=True, help="Boot the image's own init (systemd, sysvinit, busybox).")
 @click.option("-d", "--detach", is_flag=True, help="Leave it running and print its id.")
 @click.option("--rm", "remove", is_flag=True, help="Remove it when it has ended.")
 @click.argument("image")
@@ -187,6 +188,7 @@ def run(  # noqa: PLR0913  one for each flag that is not an option of ContainerS
     command: tuple[str, ...],
     entrypoint: str | None,
     security: tuple[str, ...],
+    system: bool,
     detach: bool,
     remove: bool,
     **given: Any,
@@ -196,6 +198,8 @@ def run(  # noqa: PLR0913  one for each flag that is not an option of ContainerS
 
     options = {name: value for name, value in given.items() if value is not None and value != ()}
     options.update(_security(security))
+    if system:
+        options["init"] = "system"
     if entrypoint is not None:
         options["entrypoint"] = [entrypoint] if entrypoint else []
     engine = settings.engine()

@@ -15,11 +15,11 @@ from typing import TYPE_CHECKING
 
 from attrs import frozen
 
-from pylxc.errors import SpecError
 from pylxc.normalise import RLIMITS, sysctl_path
 from pylxc.runtime import idrange, rootless
 from pylxc.runtime import plan as p
-from pylxc.runtime.cgroup import hierarchies
+from pylxc.runtime.cgroup import SYSTEMD, hierarchies
+from pylxc.runtime.devicefilter import DEVICES, number_of
 from pylxc.runtime.plan import MountAttribute as Attr
 from pylxc.runtime.plan import Plan
 
@@ -41,15 +41,7 @@ STORE_TREE = (
     'the store, seen with the ids of the container (its file system must know id-mapped mounts, or userns="host")'
 )
 READ_ONLY = tuple(f"/proc/{name}" for name in ("bus", "fs", "irq", "sys", "sysrq-trigger"))
-# Devices: path, major, minor (Documentation/admin-guide/devices.txt).
-DEVICES = (
-    ("/dev/null", 1, 3),
-    ("/dev/zero", 1, 5),
-    ("/dev/full", 1, 7),
-    ("/dev/random", 1, 8),
-    ("/dev/urandom", 1, 9),
-    ("/dev/tty", 5, 0),
-)
+CGROUP_ROOT = "/sys/fs/cgroup"
 LINKS = (
     ("/dev/ptmx", "pts/ptmx"),
     ("/dev/fd", "/proc/self/fd"),
@@ -230,6 +222,7 @@ def kernel_filesystems(shm_size: int, privileged: bool, foreign_network: bool, t
         plan.add(
             p.BIND, "/sys", "/sys", flags=sys_flags, a=p.MAKE_DIRECTORY | p.BIND_RECURSIVE, subject="/sys of the host"
         )
+        plan.add(p.MASK, CGROUP_ROOT, subject="the host's cgroups")  # they came along
     else:
         plan.add(p.MOUNT, "sysfs", "/sys", "", flags=sys_flags, a=p.MAKE_DIRECTORY)
     return plan
@@ -264,15 +257,35 @@ def _attributes(mount: Mount) -> int:
     return sum((flag for on, flag in chosen if on), start=Attr.NODEV)
 
 
+def add_system(plan: Plan, spec: ContainerSpec) -> None:
+    """Add what a full init expects to find mounted, for it may not mount anything.
+
+    Its part of the cgroup tree is what its cgroup namespace shows: the container's own cgroup, as the root. On hosts
+    with both versions only the tree of v2 is shown, so that it takes that one.
+    Source: https://systemd.io/CONTAINER_INTERFACE/.
+    """
+    taken = {mount.target for mount in spec.filesystems()}
+    modest = Attr.NOSUID | Attr.NODEV
+    places = (("/run", 755, modest), ("/run/lock", 1777, modest | Attr.NOEXEC), ("/tmp", 1777, modest))  # noqa: S108
+    for target, mode, flags in places:
+        if target not in taken:
+            plan.add(p.MOUNT, "tmpfs", target, f"mode={mode}", flags=flags, a=p.MAKE_DIRECTORY)
+    words = "the container's own cgroups"
+    flags = modest | Attr.NOEXEC
+    if hierarchies().v2:
+        plan.add(p.MOUNT, "cgroup2", CGROUP_ROOT, "", flags=flags, subject=words)
+        return
+    plan.add(p.MOUNT, "tmpfs", CGROUP_ROOT, "mode=755", flags=flags)
+    plan.add(
+        p.MOUNT, "cgroup", f"{CGROUP_ROOT}/systemd", f"none,{SYSTEMD}", flags=flags, a=p.MAKE_DIRECTORY, subject=words
+    )
+
+
 def add_devices(plan: Plan, spec: ContainerSpec) -> None:
     """Add the host's devices that the caller asked for (all of them for ``privileged``)."""
     wanted = [(device.source, device.target) for device in spec.devices]
     for source, target in [*wanted, *(_host_devices() if spec.privileged else ())]:
-        try:
-            status = os.stat(source)  # noqa: PTH116
-        except OSError as error:
-            raise SpecError("devices", source, f"{error.strerror}; name a device node of this host") from error
-        major, minor = os.major(status.st_rdev), os.minor(status.st_rdev)
+        _, major, minor = number_of(source)
         words = f"device {source} as {target}"
         plan.add(p.DEVICE, source, target, a=major, b=minor, flags=p.DEVICE_COPY, subject=words)
 
@@ -376,6 +389,16 @@ def add_terminal(plan: Plan, size: tuple[int, int] | None, *, console: bool = Fa
         plan.add(p.TERMINAL, flags=p.TERMINAL_CONSOLE if console else 0, a=rows, b=columns, subject=words)
 
 
+def root_on_host(ids: Ids | None) -> tuple[int, int]:
+    """Return the host's uid and gid of a container's root, with which every map here begins.
+
+    That of an ordinary user is the user itself; its maps are those of a namespace within the user's own.
+    """
+    if ids is None or not rootless.is_privileged():
+        return os.geteuid(), os.getegid()
+    return int(ids.uid_map.split()[1]), int(ids.gid_map.split()[1])
+
+
 NO_SCORE = -(1 << 63)
 
 
@@ -403,7 +426,8 @@ def container_plan(  # noqa: PLR0913  what a container is made of
     ``terminal``: the (rows, columns) of its terminal, None = it has none.
     """
     namespaces = NEWNS | NEWCGROUP | NEWUTS | NEWIPC | NEWPID | (0 if spec.network == "host" else NEWNET)
-    plan = Plan(clone_flags=namespaces, flags=p.PLAN_INIT if spec.init else 0)
+    system = spec.init == "system"
+    plan = Plan(clone_flags=namespaces, flags=p.PLAN_SYSTEM if system else p.PLAN_INIT if spec.init else 0)
     if ids is not None:
         _add_ids(plan, ids)
     add_cgroups(plan, cgroups, spec.oom_score_adj)
@@ -412,6 +436,8 @@ def container_plan(  # noqa: PLR0913  what a container is made of
     foreign_network = spec.network == "host" and (ids is not None or not privileged)
     tty_group = privileged or not rootless.namespace().is_single()
     plan.extend(kernel_filesystems(spec.shm_size, spec.privileged, foreign_network, tty_group))
+    if system:
+        add_system(plan, spec)
     add_devices(plan, spec)
     add_mounts(plan, spec)
     add_etc(plan, spec, hostname)

@@ -199,6 +199,18 @@ def remove_tree(parent_fd: int, name: str) -> None:
         raise _os_error(f"remove {name}")
 
 
+def remove_cgroup(directory: str) -> None:
+    """Remove a cgroup with all below it; one that is not there is no error. Raises OSError (EBUSY: it is in use)."""
+    if lib.pylxc_remove_cgroup(os.fsencode(directory)) < 0:
+        raise _os_error(f"remove {directory}")
+
+
+def attach_device_filter(cgroup: str, program: bytes) -> None:
+    """Let an eBPF program decide on the use of devices in a cgroup of version 2 (bpf(2)). Raises OSError."""
+    if lib.pylxc_device_filter_attach(os.fsencode(cgroup), ffi.from_buffer(program), len(program)) < 0:
+        raise _os_error("bpf")
+
+
 def syncfs(fd: int) -> None:
     """Write a whole file system to its disk (syncfs(2)). Raises OSError."""
     if lib.pylxc_syncfs(fd) < 0:

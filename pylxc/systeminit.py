@@ -1,0 +1,55 @@
+"""Knows the inits of operating systems: what they want to be told, and how each is asked to shut its system down.
+
+Hides how one is told from another. Invariant: only the image's layers are looked at, never what a container made of
+them: what is found out does not change while it runs.
+
+Source: https://systemd.io/CONTAINER_INTERFACE/, systemd(1) "SIGNALS", telinit(8), busybox's init/init.c.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from attrs import frozen
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from pylxc.layerview import LayerView
+
+
+@frozen
+class Shutdown:
+    """How a container is asked to end: by a ``signal`` to its main process, or by a ``command`` executed in it."""
+
+    signal: str = "SIGTERM"
+    command: tuple[str, ...] = ()
+
+
+SYSTEMD = Shutdown("SIGRTMIN+3")  # halt.target
+BUSYBOX = Shutdown("SIGUSR2")  # power off
+SYSVINIT = Shutdown(command=("/sbin/telinit", "0"))  # it has no signal that means this
+OTHER = Shutdown()
+
+
+def shutdown_of(view: LayerView, argv: Sequence[str]) -> Shutdown:
+    """Return how the init that ``argv`` starts shuts its system down; SIGTERM for one that is not known."""
+    path = view.resolve(argv[0]) if argv[0].startswith("/") else None
+    name = (path or argv[0]).rpartition("/")[2]
+    if name == "systemd":
+        return SYSTEMD
+    if name.startswith("busybox"):
+        return BUSYBOX
+    if name == "init" and path is not None and b"initctl" in (view.read(path) or b""):
+        return SYSVINIT
+    return OTHER
+
+
+def environment(id: str) -> dict[str, str]:  # noqa: A002  docker's name
+    """Return the variables by which an init learns that it runs in a container, and as which machine.
+
+    ``container_uuid`` becomes systemd's machine id where the image has none: the same whenever this container starts.
+    """
+    digits = id[:32]
+    uuid = "-".join((digits[:8], digits[8:12], digits[12:16], digits[16:20], digits[20:]))
+    return {"container": "pylxc", "container_uuid": uuid}
