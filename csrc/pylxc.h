@@ -96,6 +96,7 @@ enum pylxc_flags {
 
     PYLXC_MAKE_DIRECTORY = 1,    /* make the target, a directory, where it is missing */
     PYLXC_MAKE_LIKE_SOURCE = 2,  /* make the target, of the source's kind, where it is missing */
+    PYLXC_MAKE_PLAIN = 16,       /* and no part of the target's path may be a symbolic link */
     PYLXC_BIND_RECURSIVE = 4,
     PYLXC_BIND_OPTIONAL = 8,     /* pass over a source that is missing */
 
@@ -119,7 +120,7 @@ enum pylxc_flags {
 struct pylxc_plan {
     uint32_t magic, size, op_count, flags;
     uint64_t clone_flags;        /* CLONE_NEW*; with PYLXC_PLAN_JOIN, the namespaces to enter */
-    int32_t owner_fd, target_fd, directory_fd, reserved;
+    int32_t owner_fd, target_fd, directory_fd, reserved; /* (used by the tests' own builds only: where to pause) */
 };
 
 /* The head of an operation, followed by `strings` strings that each end in NUL, padded to 8 bytes. */
