@@ -43,7 +43,7 @@ ffi.set_source(
     '#include "pylxc.h"',
     sources=SOURCES,
     include_dirs=["csrc"],
-    depends=["csrc/pylxc.h", "csrc/lib/lib.h", "csrc/helper/sys.h", "csrc/helper/pile.h"],
+    depends=["csrc/pylxc.h", "csrc/defence.h", "csrc/lib/lib.h", "csrc/helper/sys.h", "csrc/helper/pile.h"],
     define_macros=[("PYLXC_HOSTED", "1")],
     extra_compile_args=["-O2", "-fvisibility=hidden", *WARNINGS],
     py_limited_api=True,

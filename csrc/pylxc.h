@@ -100,6 +100,7 @@ enum pylxc_flags {
 
     PYLXC_MAKE_DIRECTORY = 1,    /* make the target, a directory, where it is missing */
     PYLXC_MAKE_LIKE_SOURCE = 2,  /* make the target, of the source's kind, where it is missing */
+    PYLXC_MAKE_PLAIN = 16,       /* and no part of the target's path may be a symbolic link */
     PYLXC_BIND_RECURSIVE = 4,
     PYLXC_BIND_OPTIONAL = 8,     /* pass over a source that is missing */
 
@@ -130,6 +131,7 @@ struct pylxc_plan {
     uint64_t clone_flags;        /* CLONE_NEW*; with PYLXC_PLAN_JOIN, the namespaces to enter */
     int32_t owner_fd, target_fd, directory_fd;
     int32_t userns_fd;           /* a user namespace that the monitor enters first */
+    int32_t reserved[2];         /* (used by the tests' own builds only: where to pause) */
 };
 
 /* The head of an operation, followed by `strings` strings that each end in NUL, padded to 8 bytes. */

@@ -50,6 +50,8 @@ RLIMITS = {
     )
 }
 UNLIMITED = -1
+# What execve(2) takes of arguments and environment however large the stack: bprm_stack_limits, fs/exec.c.
+_ENVIRONMENT_LIMIT = 6 << 20
 
 # Patterns are compiled where they are first used (re keeps them): importing stays cheap.
 _NAME = r"[a-zA-Z0-9][a-zA-Z0-9_.-]+"
@@ -232,6 +234,10 @@ def _environment(option: str, value: Any) -> dict[str, str]:
             raise SpecError(option, {name: content}, "a variable's value cannot hold a NUL byte")
         else:
             env[name] = str(content)
+    size = sum(len(name) + len(content) for name, content in env.items())
+    if size > _ENVIRONMENT_LIMIT:
+        remedy = f"the kernel hands a program at most {_ENVIRONMENT_LIMIT} bytes; put long values into files"
+        raise SpecError(option, f"{len(env)} variables, {size} characters", remedy)
     return env
 
 

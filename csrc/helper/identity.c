@@ -14,8 +14,9 @@
 #include <sys/stat.h>
 #endif
 
-enum { DATABASE_LIMIT = 8 << 20, GROUPS_LIMIT = 1024 };
-#define ID_LIMIT 0x7fffffffull /* 2^31 - 1, as in the field; above it are ids that tools take for negative */
+enum { DATABASE_LIMIT = DEFENCE(DATABASE_SIZE, 8 << 20, INT32_MAX), GROUPS_LIMIT = 1024 };
+/* 2^31 - 1, as in the field; above it are ids that tools take for negative */
+#define ID_LIMIT DEFENCE(ID_RANGE, 0x7fffffffull, UINT64_MAX)
 
 struct identity {
     uint32_t uid, gid;
@@ -35,15 +36,15 @@ static int read_database(struct launch *l, const char *path, char **ret_text, si
     long r = sys(statx, probe, "", 0x1000 /* AT_EMPTY_PATH */, STATX_TYPE | STATX_SIZE, &st);
     if (r < 0)
         return (int)r;
-    if ((st.stx_mode & S_IFMT) != S_IFREG)
+    if (DEFENCE(DATABASE_KIND, (st.stx_mode & S_IFMT) != S_IFREG, 0))
         return -EINVAL;
     if (st.stx_size > DATABASE_LIMIT)
         return -EFBIG;
-    fd_close int fd = open_in_root(l, path, O_RDONLY | O_NONBLOCK | O_NOCTTY);
+    fd_close int fd = open_in_root(l, path, O_RDONLY | DEFENCE(DATABASE_KIND, O_NONBLOCK, 0) | O_NOCTTY);
     if (fd < 0)
         return fd;
     r = sys(statx, fd, "", 0x1000 /* AT_EMPTY_PATH */, STATX_TYPE, &st);
-    if (r < 0 || (st.stx_mode & S_IFMT) != S_IFREG)
+    if (r < 0 || DEFENCE(DATABASE_KIND, (st.stx_mode & S_IFMT) != S_IFREG, 0))
         return r < 0 ? (int)r : -EINVAL;
     char *text = memory_take(st.stx_size + 1);
     if (!text)
@@ -106,7 +107,7 @@ static int is_number(const char *s, size_t n)
 static int find_user(struct launch *l, const char *wanted, size_t n, struct identity *who)
 {
     enum { NAME, PASSWORD, UID, GID, GECOS, HOME, FIELDS };
-    int numeric = is_number(wanted, n);
+    int numeric = DEFENCE(DIGITS, is_number(wanted, n), 0);
     if (numeric) {
         int bad = field_id((struct field){wanted, n}, &who->uid);
         if (bad)
@@ -230,7 +231,7 @@ int op_user(struct launch *l, const struct pylxc_op *op)
     if (r < 0)
         return r;
     give_streams(l, who.uid);
-    long k = sys(setgroups, who.group_count, who.groups);
+    long k = DEFENCE(GROUPS, sys(setgroups, who.group_count, who.groups), 0);
     /* In a user namespace of a single id groups cannot be changed (user_namespaces(7)); no other group exists there. */
     if (k == -EPERM && l->plan->head->flags & PYLXC_PLAN_UNPRIVILEGED)
         k = 0;

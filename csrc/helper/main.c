@@ -52,7 +52,7 @@ _Noreturn void helper_main(void)
 {
     struct plan plan;
     /* Nobody may trace the helper or look into its descriptors, even a process of the container with equal ids. */
-    sys(prctl, PR_SET_DUMPABLE, 0, 0, 0, 0);
+    sys(prctl, PR_SET_DUMPABLE, DEFENCE(DUMPABLE, 0, 1), 0, 0, 0);
     if (read_plan(&plan) < 0) {
         struct pylxc_report report = {.kind = PYLXC_REPORT_FAILED,
                                       .error = {.stage = PYLXC_STAGE_PLAN, .errnum = EINVAL, .index = -1}};

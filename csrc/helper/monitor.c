@@ -320,6 +320,18 @@ static int score_first(struct cgroups *cgroups)
     return r;
 }
 
+/* Gives a new process what it cannot have by itself, in the order in which it waits for it. */
+static void begin_process(struct monitor *m)
+{
+    int begun = userns_is_own(m->plan) ? userns_begin(m->plan, m->pid, m->error_fd, &m->userns_fd) : 0;
+    sys(prctl, PR_SET_DUMPABLE, 0, 0, 0, 0);
+    if (begun < 0) {
+        end_process(m);
+        cgroups_finish(m->plan);
+        give_up(PYLXC_STAGE_NAMESPACES, begun, 0);
+    }
+}
+
 static void make_process(struct monitor *m)
 {
     const struct pylxc_plan *head = m->plan->head;
@@ -367,13 +379,7 @@ static void make_process(struct monitor *m)
     sys(close, ends[1]);
     for (int fd = 0; fd <= 2; fd++) /* the payload's now: held here, their other ends would never see an end of file */
         sys(close, fd);
-    int begun = userns_is_own(m->plan) ? userns_begin(m->plan, m->pid, m->error_fd, &m->userns_fd) : 0;
-    sys(prctl, PR_SET_DUMPABLE, 0, 0, 0, 0);
-    if (begun < 0) {
-        end_process(m);
-        cgroups_finish(m->plan);
-        give_up(PYLXC_STAGE_NAMESPACES, begun, 0);
-    }
+    begin_process(m);
 }
 
 /* The master goes to the caller, or takes the place of the pipes to the log, which the payload no longer has. */

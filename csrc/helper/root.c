@@ -21,10 +21,11 @@
 /* EAGAIN: something was renamed while ".." was being resolved, and the kernel could not be sure (openat2(2)). */
 static int open_resolved(const struct launch *l, const char *path, uint64_t flags, uint64_t resolve)
 {
-    struct open_how how = {.flags = flags | O_CLOEXEC, .resolve = resolve};
+    struct open_how how = {.flags = flags | O_CLOEXEC, .resolve = DEFENCE(RESOLVE, resolve, 0)};
+    const char *at = DEFENCE(RESOLVE, path, path[1] ? path + (*path == '/') : "."); /* weak: joined to the root's */
     long r;
     do
-        r = sys(openat2, l->root_fd, path, &how, sizeof how);
+        r = sys(openat2, l->root_fd, at, &how, sizeof how);
     while (r == -EAGAIN);
     return (int)r;
 }
@@ -104,6 +105,24 @@ int make_directory_in_root(struct launch *l, const char *path)
     text_bytes(&name, last, n);
     long r = sys(mkdirat, parent, name.data, 0755);
     return r < 0 && r != -EEXIST ? (int)r : open_in_root(l, path, O_PATH | O_DIRECTORY);
+}
+
+/* Where one of the kernel's own file systems goes: no part of the path may be a link. The masks that follow go by these
+ * paths, and a link in an image that a volume covers meanwhile would lead them astray: a procfs would be left somewhere
+ * with nothing in it hidden. */
+static int make_plain_directory(struct launch *l, const char *path)
+{
+    const uint64_t plain = RESOLVE_IN_ROOT | RESOLVE_NO_MAGICLINKS | DEFENCE(PLAIN_TARGET, RESOLVE_NO_SYMLINKS, 0);
+    int fd = open_resolved(l, path, O_PATH | O_DIRECTORY, plain);
+    if (fd != -ENOENT)
+        return fd;
+    fd_close int made = make_directory_in_root(l, path);
+    return made < 0 ? made : open_resolved(l, path, O_PATH | O_DIRECTORY, plain);
+}
+
+static int make_target_directory(struct launch *l, const char *path, int64_t how)
+{
+    return how & PYLXC_MAKE_PLAIN ? make_plain_directory(l, path) : make_directory_in_root(l, path);
 }
 
 /* A link that leads to nothing yet, as /etc/resolv.conf into /run often is: its text becomes the path, seen from where
@@ -428,11 +447,11 @@ int op_memory(struct launch *l, const struct pylxc_op *op)
 int op_mount(struct launch *l, const struct pylxc_op *op)
 {
     const char *path = op_string(op, 1);
-    fd_close int target =
-        op->a & PYLXC_MAKE_DIRECTORY ? make_directory_in_root(l, path) : open_in_root(l, path, O_PATH | O_DIRECTORY);
+    fd_close int target = op->a & PYLXC_MAKE_DIRECTORY ? make_target_directory(l, path, op->a)
+                                                       : open_in_root(l, path, O_PATH | O_DIRECTORY);
     if (target < 0)
         return target;
-    int r = refuse_procfs(target);
+    int r = DEFENCE(PROC_MOUNT, refuse_procfs(target), 0);
     if (r < 0)
         return r;
     fd_close int mount = new_filesystem(op_string(op, 0), op_string(op, 2), op->flags);
@@ -448,11 +467,11 @@ int op_bind(struct launch *l, const struct pylxc_op *op)
         return tree;
     const char *path = op_string(op, 1);
     fd_close int target = !(op->a & PYLXC_MAKE_LIKE_SOURCE) ? open_in_root(l, path, O_PATH)
-                          : is_directory(tree)              ? make_directory_in_root(l, path)
+                          : is_directory(tree)              ? make_target_directory(l, path, op->a)
                                                             : make_file_in_root(l, path);
     if (target < 0)
         return target;
-    int r = refuse_procfs(target);
+    int r = DEFENCE(PROC_MOUNT, refuse_procfs(target), 0);
     return r < 0 ? r : attach(l, tree, target);
 }
 
@@ -523,7 +542,8 @@ static int host_device(const char *path, uint32_t major, uint32_t minor)
     if (r < 0)
         return (int)r;
     uint32_t kind = st.stx_mode & S_IFMT;
-    if ((kind != S_IFCHR && kind != S_IFBLK) || st.stx_rdev_major != major || st.stx_rdev_minor != minor)
+    int other = (kind != S_IFCHR && kind != S_IFBLK) || st.stx_rdev_major != major || st.stx_rdev_minor != minor;
+    if (DEFENCE(DEVICE, other, 0))
         return -ENODEV;
     return steal_fd(&tree);
 }
@@ -640,7 +660,7 @@ int op_sysctl(struct launch *l, const struct pylxc_op *op)
     fd_close int fd = open_in_root_without_links(l, path.data, O_WRONLY);
     if (fd < 0)
         return fd;
-    if (refuse_procfs(fd) != -EPERM)
+    if (DEFENCE(PROC_WRITE, refuse_procfs(fd) != -EPERM, 0))
         return -EXDEV; /* not procfs at all */
     return write_all(fd, op_string(op, 1), strlen(op_string(op, 1)));
 }
@@ -659,5 +679,5 @@ int op_workdir(struct launch *l, const struct pylxc_op *op)
     long r = sys(fchdir, fd);
     if (r >= 0)
         r = sys(getcwd, seen, sizeof seen);
-    return (int)(r < 0 ? r : seen[0] == '/' ? 0 : -EXDEV);
+    return (int)(r < 0 ? r : DEFENCE(WORKDIR, seen[0] == '/', 1) ? 0 : -EXDEV);
 }

@@ -8,6 +8,7 @@
  */
 #ifndef PYLXC_SYS_H
 #define PYLXC_SYS_H
+#include "../defence.h"
 #include <asm/unistd.h>
 #include <linux/errno.h>
 #include <linux/fcntl.h>

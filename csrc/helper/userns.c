@@ -145,7 +145,8 @@ static int copy_device(const struct plan *plan, const struct pylxc_op *op)
     if (r < 0 || !map || first_host_id(op_string(map, 0), &uid) < 0 || first_host_id(op_string(map, 1), &gid) < 0)
         return r < 0 ? (int)r : -EINVAL;
     uint32_t kind = st.stx_mode & S_IFMT, major = (uint32_t)op->a, minor = (uint32_t)op->b;
-    if ((kind != S_IFCHR && kind != S_IFBLK) || st.stx_rdev_major != major || st.stx_rdev_minor != minor)
+    int other = (kind != S_IFCHR && kind != S_IFBLK) || st.stx_rdev_major != major || st.stx_rdev_minor != minor;
+    if (DEFENCE(DEVICE, other, 0))
         return -ENODEV;
     fd_close int fs = (int)sys(fsopen, "tmpfs", FSOPEN_CLOEXEC);
     if (fs < 0)
@@ -264,8 +265,8 @@ int userns_enter(struct launch *l)
         r = sys(setresuid, 0, 0, 0);
     /* The caller's own groups are not the container's. A namespace of a single id may not (user_namespaces(7)). */
     if (r >= 0)
-        sys(setgroups, 0, 0);
-    sys(prctl, PR_SET_DUMPABLE, 0, 0, 0, 0);
+        (void)DEFENCE(GROUPS, sys(setgroups, 0, 0), 0);
+    sys(prctl, PR_SET_DUMPABLE, DEFENCE(DUMPABLE, 0, 1), 0, 0, 0);
     return (int)r;
 }
 

@@ -34,7 +34,8 @@ int pylxc_helper_load(const char *path, int *ret_fd)
         }
         left -= n;
     }
-    if (fcntl(memory, F_ADD_SEALS, F_SEAL_SEAL | F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_WRITE) < 0)
+    int seals = DEFENCE(SEALS, F_SEAL_SEAL | F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_WRITE, 0);
+    if (fcntl(memory, F_ADD_SEALS, seals) < 0)
         return -1;
     *ret_fd = lib_steal_fd(&memory);
     return 0;

@@ -1,6 +1,7 @@
 /* Shared by the files of csrc/lib: descriptors that close themselves, and the one way to run code in a new process. */
 #ifndef PYLXC_LIB_H
 #define PYLXC_LIB_H
+#include "../defence.h"
 #include "../pylxc.h"
 #include <stddef.h>
 #include <unistd.h>

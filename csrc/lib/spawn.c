@@ -117,7 +117,8 @@ static void execute_helper(void *operand)
             syscall(SYS_close, i);
         else if (syscall(SYS_dup3, moved[i], i, 0) < 0)
             goto fail;
-    if (syscall(SYS_dup3, helper, n, O_CLOEXEC) < 0 || syscall(SYS_close_range, n + 1, ~0U, 0) < 0)
+    if (syscall(SYS_dup3, helper, n, O_CLOEXEC) < 0 ||
+        DEFENCE(CLOSE_RANGE, syscall(SYS_close_range, n + 1, ~0U, 0), 0) < 0)
         goto fail;
     syscall(SYS_execveat, n, "", argv, envp, AT_EMPTY_PATH);
 fail:

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 
 from attrs import frozen
 
+from pylxc.errors import SpecError
 from pylxc.normalise import RLIMITS, sysctl_path
 from pylxc.runtime import idrange, rootless
 from pylxc.runtime import plan as p
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
 # CLONE_NEW* of clone(2).
 NEWNS, NEWCGROUP, NEWUTS, NEWIPC, NEWPID, NEWNET = 0x20000, 0x2000000, 0x4000000, 0x8000000, 0x20000000, 0x40000000
 NEWUSER = 0x10000000
+MANY_MOUNTS = 1000  # from here on the kernel's limit is asked for
 
 MASKED = (
     *(f"/proc/{name}" for name in ("acpi", "asound", "interrupts", "kcore", "keys", "latency_stats", "sched_debug")),
@@ -203,28 +205,28 @@ def kernel_filesystems(shm_size: int, privileged: bool, foreign_network: bool, t
     ``tty_group``: there is a group 5, whose the terminals are.
     """
     plan = Plan()
-    plan.add(p.MOUNT, "proc", "/proc", "", flags=Attr.NOSUID | Attr.NODEV | Attr.NOEXEC, a=p.MAKE_DIRECTORY)
+    place = p.MAKE_DIRECTORY | p.MAKE_PLAIN  # masks go by these paths: links must not lead them elsewhere
+    plan.add(p.MOUNT, "proc", "/proc", "", flags=Attr.NOSUID | Attr.NODEV | Attr.NOEXEC, a=place)
     # nodev: the nodes are mounts of the host's, so one that the container's root makes here opens nothing.
     dev = Attr.NOSUID | Attr.NODEV | Attr.NOEXEC
-    plan.add(p.MOUNT, "tmpfs", "/dev", "mode=755,size=65536k", flags=dev, a=p.MAKE_DIRECTORY)
+    plan.add(p.MOUNT, "tmpfs", "/dev", "mode=755,size=65536k", flags=dev, a=place)
     for path, major, minor in DEVICES:
         plan.add(p.DEVICE, path, path, a=major, b=minor)
     for path, target in LINKS:
         plan.add(p.SYMLINK, path, target)
     pts = "newinstance,ptmxmode=0666,mode=0620" + (",gid=5" if tty_group else "")
-    plan.add(p.MOUNT, "devpts", "/dev/pts", pts, flags=Attr.NOSUID | Attr.NOEXEC, a=p.MAKE_DIRECTORY)
+    plan.add(p.MOUNT, "devpts", "/dev/pts", pts, flags=Attr.NOSUID | Attr.NOEXEC, a=place)
     shm = f"mode=1777,size={shm_size}"
     all_off = Attr.NOSUID | Attr.NODEV | Attr.NOEXEC
-    plan.add(p.MOUNT, "tmpfs", "/dev/shm", shm, flags=all_off, a=p.MAKE_DIRECTORY)  # noqa: S108
-    plan.add(p.MOUNT, "mqueue", "/dev/mqueue", "", flags=all_off, a=p.MAKE_DIRECTORY)
+    plan.add(p.MOUNT, "tmpfs", "/dev/shm", shm, flags=all_off, a=place)  # noqa: S108
+    plan.add(p.MOUNT, "mqueue", "/dev/mqueue", "", flags=all_off, a=place)
     sys_flags = all_off | (0 if privileged else Attr.RDONLY)
     if foreign_network:
-        plan.add(
-            p.BIND, "/sys", "/sys", flags=sys_flags, a=p.MAKE_DIRECTORY | p.BIND_RECURSIVE, subject="/sys of the host"
-        )
+        how = p.MAKE_LIKE_SOURCE | p.MAKE_PLAIN | p.BIND_RECURSIVE
+        plan.add(p.BIND, "/sys", "/sys", flags=sys_flags, a=how, subject="/sys of the host")
         plan.add(p.MASK, CGROUP_ROOT, subject="the host's cgroups")  # they came along
     else:
-        plan.add(p.MOUNT, "sysfs", "/sys", "", flags=sys_flags, a=p.MAKE_DIRECTORY)
+        plan.add(p.MOUNT, "sysfs", "/sys", "", flags=sys_flags, a=place)
     return plan
 
 
@@ -240,6 +242,7 @@ def hidden_paths() -> Plan:
 def add_mounts(plan: Plan, spec: ContainerSpec) -> None:
     """Add the caller's own mounts; parents come before what lies below them. An error names them as they were given."""
     numbers = {mount.target: n for n, mount in enumerate((*spec.mounts, *spec.volumes, *spec.tmpfs))}
+    _check_number(len(numbers))
     for mount in spec.filesystems():
         words = f"mounts[{numbers[mount.target]}]: {mount.source or mount.type} on {mount.target}"
         flags = _attributes(mount)
@@ -249,6 +252,16 @@ def add_mounts(plan: Plan, spec: ContainerSpec) -> None:
         else:
             how = p.MAKE_LIKE_SOURCE | p.BIND_RECURSIVE
             plan.add(p.BIND, mount.source, mount.target, flags=flags, a=how, subject=words)
+
+
+def _check_number(mounts: int) -> None:
+    """Refuse at once what the kernel would refuse after a hundred thousand mounts. Raises SpecError."""
+    if mounts < MANY_MOUNTS:
+        return
+    with open("/proc/sys/fs/mount-max") as file:  # noqa: PTH123
+        most = int(file.read())
+    if mounts >= most:
+        raise SpecError("mounts", f"{mounts} mounts", f"a mount namespace holds at most {most} (sysctl fs.mount-max)")
 
 
 def _attributes(mount: Mount) -> int:

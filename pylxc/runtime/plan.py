@@ -12,7 +12,7 @@ from enum import IntFlag
 from pylxc._native import lib
 from pylxc.errors import SpecError
 
-_HEAD = struct.Struct("=IIIIQiiii")
+_HEAD = struct.Struct("=IIIIQiiiiii")
 _OP = struct.Struct("=IHHQqq")
 _MAGIC = 0x70786C31
 STRINGS_LIMIT = 65535
@@ -97,6 +97,8 @@ class Plan:
             self.target_fd,
             self.directory_fd,
             self.userns_fd,
+            -1,
+            -1,
         )
         return head + body
 
@@ -143,6 +145,7 @@ DEVICE_COPY = lib.PYLXC_DEVICE_COPY
 TERMINAL_CONSOLE = lib.PYLXC_TERMINAL_CONSOLE
 MAKE_DIRECTORY = lib.PYLXC_MAKE_DIRECTORY
 MAKE_LIKE_SOURCE = lib.PYLXC_MAKE_LIKE_SOURCE
+MAKE_PLAIN = lib.PYLXC_MAKE_PLAIN
 BIND_RECURSIVE = lib.PYLXC_BIND_RECURSIVE
 BIND_OPTIONAL = lib.PYLXC_BIND_OPTIONAL
 UNPACK_LAYER = lib.PYLXC_UNPACK_LAYER

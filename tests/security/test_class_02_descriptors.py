@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import itertools
 import os
 import subprocess
 import sys
@@ -34,17 +35,17 @@ def numbers(result: pylxc.Result) -> list[str]:
     return result.text.split()
 
 
-def test_run_and_exec_have_the_standard_streams_only(box):
+def test_run_and_exec_have_the_standard_streams_only(cage):
     with inheritable_descriptors():
         # 3 is ls's own, of the directory that it lists.
-        assert numbers(box.run(*LIST)) == ["0", "1", "2", "3"]
-        with box.start("sleep", "100") as container:
+        assert numbers(cage.run(*LIST)) == ["0", "1", "2", "3"]
+        with cage.start("sleep", "100") as container:
             assert numbers(container.exec(LIST)) == ["0", "1", "2", "3"]
             pid = container.status().pid
             assert sorted(os.listdir(f"/proc/{pid}/fd")) == ["0", "1", "2"]
 
 
-def test_from_threads_that_open_descriptors_all_the_time(box):
+def test_from_threads_that_open_descriptors_all_the_time(cage):
     stop = threading.Event()
 
     def churn():
@@ -65,9 +66,9 @@ def test_from_threads_that_open_descriptors_all_the_time(box):
     for thread in threads:
         thread.start()
     try:
-        with box.start("sleep", "100") as container:
+        with cage.start("sleep", "100") as container:
             for _ in range(20):
-                assert numbers(box.run(*LIST)) == ["0", "1", "2", "3"]
+                assert numbers(cage.run(*LIST)) == ["0", "1", "2", "3"]
                 assert numbers(container.exec(LIST)) == ["0", "1", "2", "3"]
     finally:
         stop.set()
@@ -76,16 +77,16 @@ def test_from_threads_that_open_descriptors_all_the_time(box):
 
 
 @pytest.mark.parametrize("number", [0, 3, 4, 5, 6, 7, 8, 9, 10, 99, 250])
-def test_a_working_directory_by_a_descriptor(box, number):
+def test_a_working_directory_by_a_descriptor(cage, number):
     for prefix in ("/proc/self/fd", "/proc/1/fd", "/proc/self/task/1/fd"):
         with inheritable_descriptors(), pytest.raises(pylxc.SpawnError) as caught:
-            box.run("ls", workdir=f"{prefix}/{number}")
+            cage.run("ls", workdir=f"{prefix}/{number}")
         assert caught.value.stage == "workdir"
         assert caught.value.errno in (errno.ELOOP, errno.ENOENT, errno.ENOTDIR, errno.EACCES)
 
 
-def test_a_working_directory_by_a_descriptor_in_exec(box):
-    with inheritable_descriptors(), box.start("sleep", "100") as container:
+def test_a_working_directory_by_a_descriptor_in_exec(cage):
+    with inheritable_descriptors(), cage.start("sleep", "100") as container:
         for number in (0, 3, 4, 5, 6, 7, 8, 99, 250):
             by_descriptor = f"/proc/self/fd/{number}"
             for path in (by_descriptor, f"{by_descriptor}/../../..", "/proc/self/cwd", "/proc/1/root"):
@@ -93,16 +94,47 @@ def test_a_working_directory_by_a_descriptor_in_exec(box):
                     container.exec(["ls"], workdir=path)
 
 
-def test_a_working_directory_that_is_a_link_to_a_descriptor(box, busybox_root, tmp_path):
+def test_a_working_directory_that_is_a_link_to_a_descriptor(cage, busybox_root, tmp_path):
     tree = tmp_path / "tree"
     subprocess.run(["cp", "-a", busybox_root, tree], check=True)
     (tree / "escape").symlink_to("/proc/self/fd/7")
     (tree / "up").symlink_to("../../../../../..")
-    image = pylxc.Image.from_directory(tree, "links", engine=box.engine)
+    image = pylxc.Image.from_directory(tree, "links", engine=cage.engine)
     with inheritable_descriptors(), pytest.raises(pylxc.SpawnError) as caught:
-        box.run("ls", image=image, workdir="/escape")
+        cage.run("ls", image=image, workdir="/escape")
     assert caught.value.stage == "workdir"
-    assert box.run("pwd", image=image, workdir="/up").text == "/\n"
+    assert cage.run("pwd", image=image, workdir="/up").text == "/\n"
+
+
+# Three walls lie in the way of a directory of the host: nothing but the standard streams is passed on; a path is not
+# resolved through links of /proc; a directory that is not below the root is noticed.
+WALLS = ("CLOSE_RANGE", "RESOLVE", "WORKDIR")
+
+
+def working_directory_on_the_host(cage, canary) -> str:
+    """What a payload reads that was given descriptor 99, the host's "/", as its working directory."""
+    with inheritable_descriptors():
+        return cage.run("cat", f".{canary.secret}", workdir="/proc/self/fd/99", check=False).text
+
+
+def test_without_its_walls_the_attack_reads_the_hosts_files(cage, canary, weaken):
+    with weaken(*WALLS):
+        assert working_directory_on_the_host(cage, canary) == canary.text
+
+
+@pytest.mark.parametrize("left", [*WALLS, *itertools.combinations(WALLS, 2)], ids=str)
+def test_each_wall_alone_stops_it(cage, canary, weaken, left):
+    with weaken(*(wall for wall in WALLS if wall not in left)), pytest.raises(pylxc.SpawnError) as caught:
+        working_directory_on_the_host(cage, canary)
+    assert caught.value.stage in ("workdir", "exec")
+
+
+def test_what_is_passed_on_when_nothing_is_closed(cage, weaken):
+    """It bites: descriptors 99 and 250 of the caller arrive at the payload."""
+    with weaken("CLOSE_RANGE"), inheritable_descriptors():
+        assert {"99", "250"} <= set(numbers(cage.run(*LIST)))
+        with cage.start("sleep", "100") as container:
+            assert {"99", "250"} <= set(numbers(container.exec(LIST)))
 
 
 def test_a_caller_without_standard_streams(box):

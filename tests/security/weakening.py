@@ -1,0 +1,109 @@
+"""Leaves one of pylxc's defences out, so that a test can show that its attack is a real one and would be noticed.
+
+A defence in C is left out by building the helper, and the library that starts it, with ``-DPYLXC_WEAKEN_<NAME>`` (see
+csrc/defence.h), and letting this process use the two until the block is left. Each build is made once per session.
+"""
+
+from __future__ import annotations
+
+import ast
+import importlib.util
+import os
+import re
+import subprocess
+from contextlib import contextmanager
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from cffi import FFI
+
+from pylxc.runtime import native
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+TREE = Path(__file__).resolve().parents[2]
+COMPILER = os.environ.get("CC", "cc").split()
+
+
+@cache
+def helper_flags() -> tuple[str, ...]:
+    """Return the flags that setup.py builds the helper with; it cannot be imported, for it builds."""
+    for node in ast.parse((TREE / "setup.py").read_text()).body:
+        if isinstance(node, ast.Assign) and getattr(node.targets[0], "id", "") == "HELPER_FLAGS":
+            return tuple(ast.literal_eval(node.value))
+    raise AssertionError("setup.py has no HELPER_FLAGS")
+
+
+@cache
+def boundary() -> str:
+    """Return what cffi reads of csrc/pylxc.h."""
+    spec = importlib.util.spec_from_file_location("build_ffi", TREE / "csrc/build_ffi.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module.boundary()
+
+
+LIBRARY_FLAGS = ("-std=gnu11", "-O1", "-fPIC", "-DPYLXC_HOSTED", "-w")
+
+
+def sources_of(part: str) -> list[Path]:
+    """Return the sources of "helper" or of "library", the latter as csrc/build_ffi.py has them."""
+    helper = TREE / "csrc/helper"
+    if part == "helper":
+        return sorted(helper.glob("*.c"))
+    return [*sorted((TREE / "csrc/lib").glob("*.c")), helper / "remove_tree.c", helper / "sys.c"]
+
+
+@cache
+def switches_in(source: Path) -> frozenset[str]:
+    """Return the defences that a source can be built without."""
+    return frozenset(re.findall(r"\b(?:DEFENCE\(|PYLXC_WEAKEN_)(\w+)", source.read_text()))
+
+
+class Builds:
+    """The builds of one session, by what they leave out; a source that a switch does not touch is compiled once."""
+
+    def __init__(self, place: Path) -> None:
+        self._place = place
+        self._objects: dict[object, Path] = {}
+        self._linked: dict[object, Path] = {}
+
+    def _object(self, part: str, source: Path, names: tuple[str, ...]) -> Path:
+        chosen = tuple(name for name in names if name in switches_in(source))
+        key = (part, source, chosen)
+        if key not in self._objects:
+            out = self._place / f"{len(self._objects)}.o"
+            flags = helper_flags() if part == "helper" else LIBRARY_FLAGS
+            switches = [f"-DPYLXC_WEAKEN_{name}" for name in chosen]
+            subprocess.run([*COMPILER, *flags, *switches, "-w", "-c", "-o", out, source], check=True)
+            self._objects[key] = out
+        return self._objects[key]
+
+    def of(self, part: str, names: tuple[str, ...]) -> Path:
+        """Return "helper" or "library" built without these defences."""
+        objects = tuple(self._object(part, source, names) for source in sources_of(part))
+        if objects not in self._linked:
+            out = self._place / f"{part}-{len(self._linked)}"
+            flags = helper_flags() if part == "helper" else ("-shared",)
+            subprocess.run([*COMPILER, *flags, "-o", out, *objects], check=True)
+            self._linked[objects] = out
+        return self._linked[objects]
+
+    @contextmanager
+    def used(self, *names: str) -> Iterator[None]:
+        """Let this process start everything without these defences."""
+        helper, library = (self.of(part, tuple(sorted(names))) for part in ("helper", "library"))
+        saved = (native.HELPER_PATH, native._helper_fd, native.ffi, native.lib)
+        ffi = FFI()
+        ffi.cdef(boundary())
+        native.HELPER_PATH, native._helper_fd = str(helper), -1
+        native.ffi, native.lib = ffi, ffi.dlopen(str(library))
+        try:
+            yield
+        finally:
+            used = native._helper_fd
+            native.HELPER_PATH, native._helper_fd, native.ffi, native.lib = saved
+            if used >= 0:
+                os.close(used)
