@@ -184,6 +184,11 @@ class ContainerSpec:
             if mount.target in seen:
                 raise SpecError("mounts", mount.target, "two mounts have this target, and one would hide the other")
             seen.add(mount.target)
+        if not (self.privileged or self.userns == "host"):
+            for mount in self.mounts + self.volumes:
+                if mount.is_shared:
+                    remedy = 'gives a container of less privilege the host\'s mounts; give "rslave", or userns="host"'
+                    raise UnsupportedError(f"propagation={mount.propagation!r} on {mount.target}", remedy)
         if self.network == "host":
             for name in self.sysctls:
                 if sysctl_path(name).startswith("net/"):
