@@ -23,6 +23,7 @@ from pylxc.runtime.isolation import Payload, Tree
 from pylxc.status import Status
 from pylxc.store.layout import explain
 from pylxc.streams import DEVNULL, PIPE, StreamSet
+from pylxc.volumeuse import prepare, volumes_for
 
 if TYPE_CHECKING:
     import socket
@@ -131,6 +132,8 @@ class Container:
         """Return everything about the container as a dict of JSON's types; keys as in ``docker inspect``."""
         import json  # noqa: PLC0415  not on the start path
 
+        from pylxc.volumeuse import described_mounts  # noqa: PLC0415
+
         status = self.status()
         payload = self._payload(None, {}, None, None)
         return {
@@ -159,6 +162,7 @@ class Container:
                 "Labels": {**self.image.config.labels, **self.spec.labels},
                 "StopSignal": self._stop_signal(),
             },
+            "Mounts": described_mounts(self._engine, self.id, self.spec),
             "Spec": json.loads(self.spec.to_json()),
         }
 
@@ -332,7 +336,7 @@ class Container:
         return status.exit_code
 
     def remove(self, force: bool = False) -> None:  # noqa: FBT001, FBT002  docker-py's signature
-        """Remove the container with all it wrote. With ``force`` one that runs is killed first.
+        """Remove the container with all it wrote, and its anonymous volumes. With ``force`` one that runs is killed.
 
         Raises Conflict when it runs. One that is gone already is no error with ``force``.
         """
@@ -494,6 +498,12 @@ class Container:
             raise StoreError(self._engine.root, explain(error)) from error
         return tree
 
+    def _volumes(self) -> Mapping[str, str]:
+        """Return target -> directory of the container's volumes, filled where they are to be."""
+        if not volumes_for(self.spec, self.image.config.volumes):
+            return {}
+        return prepare(self._engine, self.id, [layer.digest for layer in self.image.layers])
+
     def _payload(
         self,
         command: str | Sequence[str] | None,
@@ -532,8 +542,11 @@ class Container:
             # One that keeps a log may be started again: what is volatile can be mounted once only.
             ephemeral = self.spec.remove and not log
             tree = self._prepared_tree(once=ephemeral)
+            volumes = self._volumes()
             cgroups = cgroup.create(self.spec, self.id, accounted=not late)
-            plan = isolation.container_plan(self.spec, payload, tree, self._hostname(), ids, cgroups=cgroups)
+            plan = isolation.container_plan(
+                self.spec, payload, tree, self._hostname(), ids, cgroups=cgroups, volumes=volumes
+            )
             plan.flags |= p.PLAN_LOG if log else 0
             plan.flags |= p.PLAN_EPHEMERAL if ephemeral else 0
             plan.flags |= p.PLAN_RECORD_LATE if late else 0

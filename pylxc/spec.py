@@ -67,12 +67,6 @@ _NOT_YET: dict[str, tuple[tuple[object, ...], str]] = {
 
 
 def _refuse(option: str, value: object) -> None:
-    if option in ("mounts", "volumes"):
-        if any(mount.type == "volume" for mount in value):  # type: ignore[attr-defined]
-            raise UnsupportedError(
-                "named volumes", 'not in this version of pylxc; bind a directory of the host: {"/host": "/in"}'
-            )
-        return
     if option in _NOT_YET:
         carried_out, remedy = _NOT_YET[option]
         if value not in carried_out:

@@ -291,10 +291,33 @@ def test_two_mounts_on_one_target_are_refused():
     assert refused(volumes={"/a": "/x"}, tmpfs=["/x/"]).value == "/x"
 
 
-def test_named_volumes_come_later():
-    for volumes in ({"data": "/data"}, ["/anonymous"]):
-        with pytest.raises(UnsupportedError):
-            spec(volumes=volumes)
+@pytest.mark.parametrize(
+    ("given", "mount"),
+    [
+        ({"data": "/data"}, {"source": "data"}),
+        (["data:/data:ro"], {"source": "data", "read_only": True}),
+        (["data:/data:ro,nocopy"], {"source": "data", "read_only": True, "nocopy": True}),
+        (["/data"], {}),
+        ({"data": {"bind": "/data", "mode": "rw"}}, {"source": "data"}),
+        (["type=volume,source=data,target=/data"], {"source": "data"}),
+        (
+            ["type=volume,src=data,dst=/data,volume-nocopy=true,readonly"],
+            {"source": "data", "read_only": True, "nocopy": True},
+        ),
+        (["source=data,target=/data,volume-driver=local"], {"source": "data"}),
+        ([{"source": "data", "target": "/data", "no_copy": True}], {"source": "data", "nocopy": True}),
+    ],
+)
+def test_volumes_by_name_and_without(given, mount):
+    option = "mounts" if isinstance(given, list) and (isinstance(given[0], dict) or "=" in given[0]) else "volumes"
+    made = spec(**{option: given})
+    assert made.filesystems() == (Mount(type="volume", target="/data", **mount),)
+    assert ContainerSpec.from_json(made.to_json()) == made
+
+
+@pytest.mark.parametrize("name", ["a", "-a", "_a", "a/b", "a b", "a" * 256, "a\0"])
+def test_what_cannot_be_the_name_of_a_volume(name):
+    assert refused(mounts=[{"type": "volume", "source": name, "target": "/data"}]).value == name
 
 
 def test_mount_options_that_are_not_carried_out():
