@@ -55,7 +55,8 @@ enum pylxc_op_code {
     PYLXC_OP_MEMORY,      /* strings: the store's directory. A tmpfs becomes the working directory, with the store as "store",
                              an empty directory "root" to mount the root on, and room for what FILE and MASK mount */
     PYLXC_OP_MOUNT,       /* strings: type, target in the root, options "k=v,k"; flags: MOUNT_ATTR_*; a: PYLXC_MAKE_* */
-    PYLXC_OP_BIND,        /* strings: source on the host, target in the root; flags: MOUNT_ATTR_*; a: PYLXC_MAKE_* | PYLXC_BIND_* */
+    PYLXC_OP_BIND,        /* strings: source on the host, target in the root; flags: MOUNT_ATTR_*; a: PYLXC_MAKE_* | PYLXC_BIND_*;
+                             a relative source lies below the MEMORY directory */
     PYLXC_OP_DEVICE,      /* strings: node on the host, path in the root; a, b: its major and minor, which are checked;
                              flags: PYLXC_DEVICE_COPY */
     PYLXC_OP_SYMLINK,     /* strings: path in the root, its text */
@@ -103,6 +104,10 @@ enum pylxc_flags {
     PYLXC_MAKE_PLAIN = 16,       /* and no part of the target's path may be a symbolic link */
     PYLXC_BIND_RECURSIVE = 4,
     PYLXC_BIND_OPTIONAL = 8,     /* pass over a source that is missing */
+    PYLXC_BIND_OWNER = 16,       /* the source's owner is the container's root (idmap.c) */
+    PYLXC_BIND_MAPPED = 32,      /* refuse a source whose ids cannot be mapped (EOPNOTSUPP) */
+    PYLXC_BIND_SLAVE = 64,       /* what the host mounts below the source appears; else nothing propagates (private) */
+    PYLXC_BIND_SHARED = 128,     /* and what the container mounts appears on the host; not in a user namespace of its own */
 
     PYLXC_UNPACK_LAYER = 1,      /* .wh. names are whiteouts, as in an image layer */
     PYLXC_UNPACK_OWNER_ROOT = 2, /* everything belongs to 0:0, whatever the archive says */

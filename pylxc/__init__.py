@@ -1,7 +1,8 @@
 """A container engine in a library: build images, run and inspect containers. No daemon, no external runtime.
 
 The verbs are :func:`run`, :func:`start`, :func:`create` and :func:`popen`; the objects :class:`Image`, :class:`Layer`,
-:class:`Container` and :class:`Process`; a store is an :class:`Engine`; every failure is a :class:`PylxcError`.
+:class:`Container`, :class:`Process` and :class:`Volume`; a store is an :class:`Engine`; every failure is a
+:class:`PylxcError`.
 
 Invariant: importing this package loads nothing but itself; a name is loaded when it is first used (PEP 562).
 """
@@ -49,6 +50,7 @@ if TYPE_CHECKING:
     from pylxc.status import Status
     from pylxc.streams import INHERIT
     from pylxc.verbs import create, popen, run, start
+    from pylxc.volume import Volume
 
 __version__ = "0.1.0"
 
@@ -93,6 +95,7 @@ __all__ = [  # noqa: RUF022  in plain order, as sorted() has it
     "TimeoutExpired",
     "Traffic",
     "UnsupportedError",
+    "Volume",
     "VolumeNotFound",
     "create",
     "linux",
@@ -118,6 +121,7 @@ _HOMES = {
     "status": ("Status",),
     "streams": ("INHERIT",),
     "verbs": ("create", "popen", "run", "start"),
+    "volume": ("Volume",),
 }
 _HOME_OF = {name: module for module, names in _HOMES.items() for name in names}
 

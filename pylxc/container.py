@@ -26,6 +26,7 @@ from pylxc.spec import SYSTEM
 from pylxc.status import Status
 from pylxc.store.layout import explain
 from pylxc.streams import DEVNULL, PIPE, open_streams
+from pylxc.volumeuse import prepare, volumes_for
 
 if TYPE_CHECKING:
     import socket
@@ -136,6 +137,8 @@ class Container:
         """Return everything about the container as a dict of JSON's types; keys as in ``docker inspect``."""
         import json  # noqa: PLC0415  not on the start path
 
+        from pylxc.volumeuse import described_mounts  # noqa: PLC0415
+
         status = self.status()
         payload = self._payload(None, {}, None, None, tty=self.spec.tty)
         return {
@@ -165,6 +168,7 @@ class Container:
                 "StopSignal": self._shutdown().signal,
                 "Tty": self.spec.tty,
             },
+            "Mounts": described_mounts(self._engine, self.id, self.spec),
             "Spec": json.loads(self.spec.to_json()),
         }
 
@@ -357,7 +361,7 @@ class Container:
         return status.exit_code
 
     def remove(self, force: bool = False) -> None:  # noqa: FBT001, FBT002  docker-py's signature
-        """Remove the container with all it wrote. With ``force`` one that runs is killed first.
+        """Remove the container with all it wrote, and its anonymous volumes. With ``force`` one that runs is killed.
 
         Raises Conflict when it runs. One that is gone already is no error with ``force``.
         """
@@ -554,6 +558,12 @@ class Container:
             raise StoreError(self._engine.root, explain(error)) from error
         return tree
 
+    def _volumes(self) -> Mapping[str, str]:
+        """Return target -> directory of the container's volumes, filled where they are to be."""
+        if not volumes_for(self.spec, self.image.config.volumes):
+            return {}
+        return prepare(self._engine, self.id, [layer.digest for layer in self.image.layers])
+
     def _payload(
         self,
         command: str | Sequence[str] | None,
@@ -595,9 +605,17 @@ class Container:
             ephemeral = self.spec.remove and not log
             tree = self._prepared_tree(once=ephemeral)
             delegate = isolation.root_on_host(ids) if self.spec.init == SYSTEM else None
+            volumes = self._volumes()
             cgroups = cgroup.create(self.spec, self.id, accounted=not late, delegate=delegate)
             plan = isolation.container_plan(
-                self.spec, payload, tree, self._hostname(), ids, cgroups=cgroups, terminal=streams.size
+                self.spec,
+                payload,
+                tree,
+                self._hostname(),
+                ids,
+                cgroups=cgroups,
+                terminal=streams.size,
+                volumes=volumes,
             )
             plan.flags |= p.PLAN_LOG if log else 0
             plan.flags |= p.PLAN_EPHEMERAL if ephemeral else 0

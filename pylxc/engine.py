@@ -24,11 +24,13 @@ from pylxc.seccomp import programs
 from pylxc.spec import ContainerSpec
 from pylxc.store.containers import ContainerRow
 from pylxc.store.layout import explain
+from pylxc.volumeuse import make_volumes, volumes_for
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from pylxc.image import Image
+    from pylxc.mounts import Mount
     from pylxc.store import LayerRow, Lease, Store
 
 HOST = "host"  # the word that means the embedded image wherever a reference may stand
@@ -217,17 +219,18 @@ class Engine:
         spec = ContainerSpec.from_options(reference, command, options)
         if not spec.argv(found.config.entrypoint, found.config.cmd):
             raise SpecError("command", command, f"image {reference} names no command; give one")
-        row = self._add_container(found, spec)
+        row = self._add_container(found, spec, volumes_for(spec, found.config.volumes))
         return Container(self, row.id, row.name, found, spec, row.created)
 
-    def _add_container(self, image: Image, spec: ContainerSpec) -> ContainerRow:
+    def _add_container(self, image: Image, spec: ContainerSpec, volumes: Sequence[Mount]) -> ContainerRow:
         owner = None if spec.detach else own_identity()
         text, created = spec.to_json(), time.time()
         for attempt in range(NAME_ATTEMPTS):
             name = spec.name or names.generate()
             row = ContainerRow(os.urandom(32).hex(), name, image.id, text, created, owner)
+            uses = make_volumes(self, volumes) if volumes else ()
             try:
-                self.store.containers.add(row)
+                self.store.containers.add(row, uses)
             except Conflict:
                 if spec.name or attempt == NAME_ATTEMPTS - 1:
                     raise

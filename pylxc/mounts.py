@@ -20,12 +20,14 @@ from pylxc.units import parse_size
 
 if TYPE_CHECKING:
     MountType = Literal["bind", "volume", "tmpfs"]
+    Propagation = Literal["rprivate", "private", "rslave", "slave", "rshared", "shared"]
 
 # Patterns are compiled where they are first used (re keeps them): importing stays cheap.
 _VOLUME_NAME = r"[a-zA-Z0-9][a-zA-Z0-9_.-]+"
 _TMPFS_KEYS = r"(?:size|mode|uid|gid|nr_inodes|nr_blocks|inode64|inode32|huge)(?:=[a-zA-Z0-9_%]+)?"
-# Mount options that are attributes of the mount itself: name -> (field, value).
-_ATTRIBUTES = {
+_VOLUME_NAME_MAX = 255  # NAME_MAX: a volume is a directory of its name
+# Mount options of the short form: name -> (field, value).
+_WORDS: dict[str, tuple[str, Any]] = {
     "ro": ("read_only", True),
     "rw": ("read_only", False),
     "readonly": ("read_only", True),
@@ -35,9 +37,17 @@ _ATTRIBUTES = {
     "dev": ("nodev", False),
     "noexec": ("noexec", True),
     "exec": ("noexec", False),
+    "idmap": ("idmap", True),
+    "noidmap": ("idmap", False),
+    "nocopy": ("nocopy", True),
+    "rbind": ("recursive", True),
+    "bind": ("recursive", False),
+    **{word: ("propagation", word) for word in ("private", "rprivate", "slave", "rslave", "shared", "rshared")},
 }
-_PRIVATE = ("private", "rprivate", "defaults", "nocopy", "consistent", "cached", "delegated")
-_LATER = ("z", "Z", "U", "shared", "rshared", "slave", "rslave", "idmap")
+PROPAGATIONS = ("rprivate", "private", "rslave", "slave", "rshared", "shared")
+# Words that say how docker's virtual machines cache: there is none here.
+_NO_MATTER = ("defaults", "consistent", "cached", "delegated")
+_LABELS = ("z", "Z")  # SELinux: relabel the source, for many containers or for one
 _SYNONYMS = {
     "src": "source",
     "dst": "target",
@@ -45,7 +55,11 @@ _SYNONYMS = {
     "bind": "target",
     "readonly": "read_only",
     "ro": "read_only",
+    "bind-propagation": "propagation",
+    "volume-nocopy": "nocopy",
+    "no_copy": "nocopy",
 }
+_FLAGS = ("read_only", "nosuid", "nodev", "noexec", "recursive", "idmap", "nocopy")
 
 
 def container_path(value: object, option: str) -> str:
@@ -93,11 +107,34 @@ class Mount:
       tmpfs, as in docker, and off for a bind.
     - ``data``: further options of a tmpfs, for example ``"size=67108864,mode=1777"``.
 
-    Raises SpecError. Source: mount(8), tmpfs(5).
+    For a bind:
+
+    - ``recursive``: with what is mounted below the source (the default). ``read_only`` holds for all of that.
+    - ``propagation``: whether mounts made later, below the source or in the container, appear on the other side.
+      ``"rprivate"`` (the default): neither way. ``"rslave"``: what the host mounts appears in the container.
+      ``"rshared"``: both ways; refused in a user namespace of its own, which is not to mount on the host. The source
+      must lie on a mount that is shared. ``"private"``, ``"slave"`` and ``"shared"`` mean the same as with the r: what
+      is mounted below the source goes with it.
+    - ``idmap``: whether the owner of the source is root in the container, so that what the container's root makes there
+      belongs to that owner on the host. True: yes, and refused where the file system has no id-mapped mounts. False:
+      ids are the same on both sides. None (the default): yes, where it is possible, for a source that is not root's, in
+      a container that has ids of its own and runs as root. The source's group is the root group likewise. All other
+      ids are the same on both sides, with two exceptions: what belongs to the host's root (or its group, unless that
+      is the source's) is shown as nobody's and cannot be written to, and the container's user with the owner's number
+      can own nothing there.
+
+    For a volume:
+
+    - ``nocopy``: leave it empty, in place of filling it, when it is first used, with what the image has at the target.
+
+    Raises SpecError. Source: mount(8), tmpfs(5), mount_namespaces(7), mount_setattr(2),
+    https://docs.docker.com/engine/storage/bind-mounts/, https://docs.docker.com/engine/storage/volumes/.
 
     Example::
 
         Mount(type="bind", source="/srv/data", target="/data", read_only=True)
+        Mount(type="bind", source="/home/me/project", target="/src", idmap=True)
+        Mount(type="volume", source="cache", target="/var/cache", nocopy=True)
     """
 
     type: MountType
@@ -108,22 +145,54 @@ class Mount:
     nodev: bool = attrs.field(default=attrs.Factory(lambda self: self.type == "tmpfs", takes_self=True))
     noexec: bool = attrs.field(default=attrs.Factory(lambda self: self.type == "tmpfs", takes_self=True))
     data: str = ""
+    propagation: Propagation = "rprivate"
+    recursive: bool = True
+    idmap: bool | None = None
+    nocopy: bool = False
 
     def __attrs_post_init__(self) -> None:
         """Check what depends on the type."""
+        if self.propagation not in PROPAGATIONS:
+            raise SpecError("mounts", self.propagation, f"a propagation is one of {', '.join(PROPAGATIONS)}")
         if self.type == "bind":
             object.__setattr__(self, "source", host_path(self.source, "mounts"))
         elif self.type == "volume":
-            if self.source and not re.fullmatch(_VOLUME_NAME, self.source):
-                raise SpecError(
-                    "mounts", self.source, "a path of the host starts with / or ./; a volume's name is [a-zA-Z0-9_.-]"
-                )
+            if self.source:
+                volume_name(self.source, "mounts")
         elif self.type != "tmpfs":
             raise SpecError("mounts", self.type, 'the type is "bind", "volume" or "tmpfs"')
         elif self.source:
             raise SpecError("mounts", self.source, "a tmpfs has no source")
+        self._refuse_others_fields()
         if self.data:
             object.__setattr__(self, "data", _tmpfs_data(self))
+
+    def _refuse_others_fields(self) -> None:
+        of_binds = (self.propagation, self.recursive, self.idmap) != ("rprivate", True, None)
+        if of_binds and self.type != "bind":
+            raise SpecError(
+                "mounts", self.target, f"propagation, recursive and idmap are a bind's, not a {self.type}'s"
+            )
+        if self.nocopy and self.type != "volume":
+            raise SpecError("mounts", self.target, f"nocopy is a volume's, not a {self.type}'s")
+
+    @property
+    def is_slave(self) -> bool:
+        """Whether mounts of the host made later appear in the container."""
+        return self.propagation in ("slave", "rslave")
+
+    @property
+    def is_shared(self) -> bool:
+        """Whether mounts made later appear on the other side, both ways."""
+        return self.propagation in ("shared", "rshared")
+
+
+def volume_name(value: object, option: str) -> str:
+    """Return the name of a volume as it is. Raises SpecError for what cannot be one."""
+    if not isinstance(value, str) or not re.fullmatch(_VOLUME_NAME, value) or len(value) > _VOLUME_NAME_MAX:
+        remedy = f"a volume's name is 2 to {_VOLUME_NAME_MAX} of [a-zA-Z0-9_.-]; a path of the host starts with / or ./"
+        raise SpecError(option, value, remedy)
+    return value
 
 
 def _tmpfs_data(mount: Mount) -> str:
@@ -143,18 +212,28 @@ def _make(fields: dict[str, Any], options: Iterable[str], given: object) -> Moun
     """Make a mount of fields and of options as they stand after the last colon of docker's short form."""
     data: list[str] = []
     for option in options:
-        if option in _ATTRIBUTES:
-            field, value = _ATTRIBUTES[option]
+        if option in _WORDS:
+            field, value = _WORDS[option]
             fields[field] = value
-        elif option in _LATER:
-            raise UnsupportedError(f"mount option {option!r}", "comes in a later version of pylxc; leave it out")
+        elif option in _LABELS:
+            _refuse_labels(option)
+        elif option == "U":
+            raise UnsupportedError("mount option 'U'", 'no owners are changed on the host; give "idmap"')
         elif fields["type"] == "tmpfs" and option:
             data.append(option)
-        elif option and option not in _PRIVATE:
-            raise SpecError("volumes", given, f'{option!r} is no mount option; give "ro", "rw", "nosuid", "noexec"')
+        elif option and option not in _NO_MATTER:
+            remedy = f'{option!r} is no mount option; give "ro", "nosuid", "noexec", "rslave", "idmap", "nocopy"'
+            raise SpecError("volumes", given, remedy)
     if data:
         fields["data"] = ",".join(data)
     return Mount(**fields)
+
+
+def _refuse_labels(option: str) -> None:
+    """Refuse to relabel where there are labels: without SELinux, docker too takes the option for nothing."""
+    if os.path.exists("/sys/fs/selinux/enforce"):  # noqa: PTH110
+        remedy = "labels of SELinux are not set in this version of pylxc; label the directory with chcon(1)"
+        raise UnsupportedError(f"mount option {option!r}", remedy)
 
 
 def _source(value: str | os.PathLike[str]) -> dict[str, Any]:
@@ -251,10 +330,11 @@ def _check_fields(fields: Mapping[str, Any], given: object) -> None:
         raise SpecError("mounts", given, f"{unknown[0]!r} is no field of a mount; there are {', '.join(names)}")
     if "target" not in fields:
         raise SpecError("mounts", given, "the target is missing: where in the container it is to appear")
-    for name in ("read_only", "nosuid", "nodev", "noexec"):
-        if not isinstance(fields.get(name, False), bool):
+    for name in _FLAGS:
+        value = fields.get(name, False)
+        if not isinstance(value, bool) and not (name == "idmap" and value is None):
             raise SpecError("mounts", given, f"{name} is True or False")
-    for name in ("type", "source", "data"):
+    for name in ("type", "source", "data", "propagation"):
         if not isinstance(fields.get(name, ""), str):
             raise SpecError("mounts", given, f"{name} is a string")
 
@@ -265,27 +345,44 @@ def _mount_text(text: str) -> Mount:
     for part in text.split(","):
         key, equals, value = part.partition("=")
         key = _SYNONYMS.get(key, key)
-        if key == "read_only":
-            fields[key] = _flag(value, text) if equals else True
-        elif key in ("type", "source", "target"):
+        if key in ("type", "source", "target", "propagation"):
             fields[key] = value
+        elif key in _FLAGS:
+            fields[key] = _flag(key, value, text) if equals else True
+        elif key == "bind-nonrecursive":
+            fields["recursive"] = not (_flag(key, value, text) if equals else True)
+        elif key == "bind-recursive":
+            fields["recursive"] = _recursive(value, text)
         elif key in ("tmpfs-size", "tmpfs-mode"):
             data.append(f"{key[6:]}={value}")
-        elif key == "bind-propagation" and value in _PRIVATE:
-            pass
-        elif key.startswith(("bind-", "volume-")) or key == "consistency":
-            raise UnsupportedError(f"mount option {key!r}", "comes in a later version of pylxc; leave it out")
-        else:
-            raise SpecError("mounts", text, f"{key!r} is no key of a mount; there are type, source, target, readonly")
+        elif (key, value) != ("volume-driver", "local") and key != "consistency":
+            _refuse_key(key, text)
     if data:
         fields["data"] = ",".join(data)
     _check_fields(fields, text)
     return Mount(**fields)
 
 
-def _flag(value: str, given: object) -> bool:
+def _refuse_key(key: str, given: str) -> None:
+    if key.startswith(("bind-", "volume-")):
+        raise UnsupportedError(f"mount option {key!r}", "not in this version of pylxc; leave it out")
+    raise SpecError("mounts", given, f"{key!r} is no key of a mount; there are type, source, target, readonly")
+
+
+def _recursive(value: str, given: str) -> bool:
+    """Return what docker's ``bind-recursive`` says. A read-only bind is read-only all the way down in any case."""
+    if value == "writable":
+        raise UnsupportedError(
+            "bind-recursive=writable", "readonly holds for what is mounted below too; bind that apart"
+        )
+    if value not in ("enabled", "disabled", "readonly"):
+        raise SpecError("mounts", given, f'bind-recursive is "enabled", "disabled" or "readonly", not {value!r}')
+    return value != "disabled"
+
+
+def _flag(key: str, value: str, given: object) -> bool:
     if value.lower() in ("true", "1"):
         return True
     if value.lower() in ("false", "0"):
         return False
-    raise SpecError("mounts", given, f'readonly is "true" or "false", not {value!r}')
+    raise SpecError("mounts", given, f'{key} is "true" or "false", not {value!r}')

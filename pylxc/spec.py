@@ -74,12 +74,6 @@ _NOT_YET: dict[str, tuple[tuple[object, ...], str]] = {
 
 
 def _refuse(option: str, value: object) -> None:
-    if option in ("mounts", "volumes"):
-        if any(mount.type == "volume" for mount in value):  # type: ignore[attr-defined]
-            raise UnsupportedError(
-                "named volumes", 'not in this version of pylxc; bind a directory of the host: {"/host": "/in"}'
-            )
-        return
     if option in _NOT_YET:
         carried_out, remedy = _NOT_YET[option]
         if value not in carried_out:
@@ -197,6 +191,11 @@ class ContainerSpec:
             if mount.target in seen:
                 raise SpecError("mounts", mount.target, "two mounts have this target, and one would hide the other")
             seen.add(mount.target)
+        if not (self.privileged or self.userns == "host"):
+            for mount in self.mounts + self.volumes:
+                if mount.is_shared:
+                    remedy = 'gives a container of less privilege the host\'s mounts; give "rslave", or userns="host"'
+                    raise UnsupportedError(f"propagation={mount.propagation!r} on {mount.target}", remedy)
         if self.network == "host":
             for name in self.sysctls:
                 if sysctl_path(name).startswith("net/"):

@@ -7,6 +7,7 @@
  *   cgroup.c    the cgroups of a container: entering them, clearing them away
  *   terminal.c  the payload's terminal
  *   userns.c    the container's own user namespace: id maps, and the host's trees seen through them
+ *   idmap.c     id maps of single mounts
  *   message.c   bytes and descriptors from one process to another
  *   seccomp.c   the system call filter
  *   init.c      a small PID 1

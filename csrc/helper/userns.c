@@ -14,6 +14,7 @@
  * made inside (made outside, its root would have no id there).
  */
 #include "userns.h"
+#include "idmap.h"
 #include "message.h"
 #include <linux/mount.h>
 #include <linux/prctl.h>
@@ -101,7 +102,7 @@ void userns_give_streams(const struct plan *plan)
     }
 }
 
-static int write_process_file(int32_t pid, const char *name, const char *content)
+int write_process_file(int32_t pid, const char *name, const char *content)
 {
     TEXT(path, 64);
     text_add(&path, "/proc/");
@@ -111,7 +112,7 @@ static int write_process_file(int32_t pid, const char *name, const char *content
     return fd < 0 ? fd : write_all(fd, content, strlen(content));
 }
 
-static int open_userns(int32_t pid)
+int open_userns(int32_t pid)
 {
     TEXT(path, 64);
     text_add(&path, "/proc/");
@@ -120,12 +121,11 @@ static int open_userns(int32_t pid)
     return (int)sys(openat, AT_FDCWD, path.data, O_RDONLY | O_CLOEXEC, 0);
 }
 
-static int change(int tree, uint64_t attributes, int userns, int recursive)
+static int change(int tree, uint64_t attributes, uint64_t propagation, int userns, int recursive)
 {
     struct mount_attr attr = {.attr_set = attributes | (userns >= 0 ? MOUNT_ATTR_IDMAP : 0),
+                              .propagation = propagation,
                               .userns_fd = userns >= 0 ? (uint64_t)userns : 0};
-    if (!attr.attr_set)
-        return 0;
     return (int)sys(mount_setattr, tree, "", AT_EMPTY_PATH | (recursive ? AT_RECURSIVE : 0), &attr, sizeof attr);
 }
 
@@ -165,30 +165,52 @@ static int copy_device(const struct plan *plan, const struct pylxc_op *op)
     return (int)(r < 0 ? r : steal_fd(&tree));
 }
 
+static uint64_t how_to_bind(const struct pylxc_op *op)
+{
+    return op->code == PYLXC_OP_BIND ? (uint64_t)op->a : 0;
+}
+
+/* A copy is of the peer group of what it was copied from, unless this is said: what the container mounts there would
+ * appear on the host. */
+static uint64_t propagation_of(const struct pylxc_op *op)
+{
+    uint64_t how = how_to_bind(op);
+    return how & PYLXC_BIND_SHARED ? MS_SHARED : how & PYLXC_BIND_SLAVE ? MS_SLAVE : MS_PRIVATE;
+}
+
 /* A detached copy of a tree of this mount namespace, with the attributes that the operation asks for. `userns` >= 0:
  * its ids are mapped. Not every file system can do that (EINVAL), and a mount is mapped once only (EPERM): where the
  * ids are a convenience the tree is then shown as it is, its owners as nobody; the store must be mapped. */
-static int copy_tree(const struct pylxc_op *op, int k, int userns)
+static int copy_tree(const struct pylxc_op *map, const struct pylxc_op *op, int k, int userns)
 {
-    int recursive = is_recursive(op), bind = op->code == PYLXC_OP_BIND;
-    uint64_t attributes = bind ? op->flags : 0;
+    int recursive = is_recursive(op);
+    uint64_t attributes = op->code == PYLXC_OP_BIND ? op->flags : 0, how = how_to_bind(op);
+    if (userns >= 0 && how & PYLXC_BIND_SHARED)
+        return -EPERM; /* the kernel does not mind, but a namespace of less privilege is not to mount on the host */
     fd_close int tree = (int)sys(open_tree, AT_FDCWD, op_string(op, (unsigned)k),
                                  OPEN_TREE_CLONE | O_CLOEXEC | (recursive ? AT_RECURSIVE : 0));
     if (tree < 0)
         return tree;
-    int r = change(tree, attributes, userns, recursive);
+    if (how & PYLXC_BIND_OWNER) {
+        userns = idmap_for_owner(map, tree, userns);
+        if (userns < -1)
+            return userns;
+    }
+    int r = change(tree, attributes, propagation_of(op), userns, recursive);
     if (r < 0 && userns >= 0 && (r == -EINVAL || r == -EPERM)) {
         if (op->code == PYLXC_OP_MEMORY)
             return -EOPNOTSUPP;
-        change(tree, 0, userns, 0); /* what lies on top, if not what is mounted below */
-        r = change(tree, attributes, -1, recursive);
+        r = change(tree, 0, 0, userns, 0); /* what lies on top, if not what is mounted below */
+        if (r < 0 && how & PYLXC_BIND_MAPPED)
+            return -EOPNOTSUPP;
+        r = change(tree, attributes, propagation_of(op), -1, recursive);
     }
     return r < 0 ? r : steal_fd(&tree);
 }
 
 static int send_tree(const struct plan *plan, const struct pylxc_op *op, int k, int channel, int userns)
 {
-    fd_close int tree = op->code == PYLXC_OP_DEVICE ? copy_device(plan, op) : copy_tree(op, k, userns);
+    fd_close int tree = op->code == PYLXC_OP_DEVICE ? copy_device(plan, op) : copy_tree(id_map(plan), op, k, userns);
     struct tree_reply reply = {tree < 0 ? -tree : 0};
     long n = send_message(channel, &reply, sizeof reply, tree);
     return (int)(n < 0 ? n : 0);
@@ -270,10 +292,19 @@ int userns_enter(struct launch *l)
     return (int)r;
 }
 
+/* What only the monitor can give: its mounts still belong to the host's peer groups, and it makes maps. */
+static int is_monitors(const struct launch *l, const struct pylxc_op *op)
+{
+    if (l->plan->head->flags & PYLXC_PLAN_UNPRIVILEGED)
+        return 0;
+    return userns_is_own(l->plan) || how_to_bind(op) & (PYLXC_BIND_SLAVE | PYLXC_BIND_SHARED | PYLXC_BIND_OWNER);
+}
+
 int source_tree(struct launch *l, const struct pylxc_op *op, int k)
 {
-    if (!userns_maps_trees(l->plan))
-        return copy_tree(op, k, -1);
+    int is_in_store = op->code == PYLXC_OP_BIND && *op_string(op, (unsigned)k) != '/';
+    if (is_in_store || !is_monitors(l, op))
+        return copy_tree(NULL, op, k, -1);
     if (op->code == PYLXC_OP_MEMORY || is_layer_of_host(op, k))
         return await_tree(l);
     struct pylxc_error request = {.stage = REQUEST_TREE, .errnum = k, .index = l->index};

@@ -26,9 +26,15 @@ int userns_begin(const struct plan *plan, int32_t pid, int channel, int *ret_use
 /* Answers a request for a tree. */
 void userns_serve(const struct plan *plan, int channel, int userns, const struct pylxc_error *request);
 
+/* Writes a file of /proc/PID, given as "/name". */
+int write_process_file(int32_t pid, const char *name, const char *content);
+/* A descriptor of a process's user namespace. */
+int open_userns(int32_t pid);
+
 /* The child's side: waits for the maps and becomes root there. */
 int userns_enter(struct launch *l);
 /* A detached copy of the tree that string k of an operation names: the monitor's to open where there is a user
- * namespace of its own, for its root may not go everywhere on the host. A descriptor or a negative errno. */
+ * namespace of its own, for its root may not go everywhere on the host. A bind whose source is relative is of the
+ * store, which lies in the MEMORY directory. A descriptor or a negative errno. */
 int source_tree(struct launch *l, const struct pylxc_op *op, int k);
 #endif

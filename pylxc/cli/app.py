@@ -46,6 +46,7 @@ _VERBS = {
     "unpause": "resources",
     "update": "resources",
     "version": "about",
+    "volume": "volume",
     "wait": "containers",
 }
 

@@ -83,7 +83,7 @@ def wait(settings: Settings, /, *, names: tuple[str, ...]) -> int:
 
 @click.command()
 @click.option("-f", "--force", is_flag=True, help="Kill those that run; one that is not there is no error.")
-@click.option("-v", "--volumes", is_flag=True, help="With their anonymous volumes (there are none so far).")
+@click.option("-v", "--volumes", is_flag=True, help="With their anonymous volumes: these always go with them.")
 @_names
 @click.pass_obj
 def rm(
@@ -92,7 +92,7 @@ def rm(
     *,
     names: tuple[str, ...],
     force: bool,
-    volumes: bool,  # noqa: ARG001  taken for docker's users; nothing is left behind in any case
+    volumes: bool,  # noqa: ARG001  taken for docker's users; anonymous volumes go in any case
 ) -> int:
     """Remove containers."""
     from pylxc.errors import ContainerNotFound  # noqa: PLC0415

@@ -11,13 +11,15 @@ import os
 import stat
 from contextlib import contextmanager
 from functools import lru_cache
+from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 from attrs import frozen
 
-from pylxc.errors import SpecError
+from pylxc.errors import SpecError, UnsupportedError
+from pylxc.mounts import Mount
 from pylxc.normalise import RLIMITS, sysctl_path
-from pylxc.runtime import idrange, rootless
+from pylxc.runtime import idrange, propagation, rootless
 from pylxc.runtime import plan as p
 from pylxc.runtime.cgroup import SYSTEMD, hierarchies
 from pylxc.runtime.devicefilter import DEVICES, number_of
@@ -25,9 +27,9 @@ from pylxc.runtime.plan import MountAttribute as Attr
 from pylxc.runtime.plan import Plan
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
 
-    from pylxc.spec import ContainerSpec, Mount
+    from pylxc.spec import ContainerSpec
 
 # CLONE_NEW* of clone(2).
 NEWNS, NEWCGROUP, NEWUTS, NEWIPC, NEWPID, NEWNET = 0x20000, 0x2000000, 0x4000000, 0x8000000, 0x20000000, 0x40000000
@@ -239,18 +241,29 @@ def hidden_paths() -> Plan:
     return plan
 
 
-def add_mounts(plan: Plan, spec: ContainerSpec) -> None:
-    """Add the caller's own mounts; parents come before what lies below them. An error names them as they were given."""
+def add_mounts(plan: Plan, spec: ContainerSpec, tree: Tree, volumes: Mapping[str, str], *, maps_owners: bool) -> None:
+    """Add the caller's own mounts; parents come before what lies below them. An error names them as they were given.
+
+    ``volumes``: target -> directory of the store, for the spec's volumes and those that the image asks for.
+    ``maps_owners``: the owner of a bind's source is the container's root unless the mount says otherwise.
+    """
     numbers = {mount.target: n for n, mount in enumerate((*spec.mounts, *spec.volumes, *spec.tmpfs))}
     _check_number(len(numbers))
-    for mount in spec.filesystems():
-        words = f"mounts[{numbers[mount.target]}]: {mount.source or mount.type} on {mount.target}"
+    images = [Mount(type="volume", target=target) for target in volumes if target not in numbers]
+    for mount in sorted((*spec.filesystems(), *images), key=lambda mount: mount.target.count("/")):
+        number = numbers.get(mount.target)
+        origin = "VOLUME of the image" if number is None else f"mounts[{number}]"
+        words = f"{origin}: {mount.source or mount.type} on {mount.target}"
         flags = _attributes(mount)
         if mount.type == "tmpfs":
             data = mount.data or "mode=1777"
             plan.add(p.MOUNT, "tmpfs", mount.target, data, flags=flags, a=p.MAKE_DIRECTORY, subject=words)
+        elif mount.type == "volume":
+            source = tree.inside(volumes[mount.target])
+            plan.add(p.BIND, source, mount.target, flags=flags, a=p.MAKE_LIKE_SOURCE, subject=words)
         else:
-            how = p.MAKE_LIKE_SOURCE | p.BIND_RECURSIVE
+            words += " with idmap (its file system must know id-mapped mounts)" if mount.idmap else ""
+            how = _how_to_bind(mount, maps_owner=maps_owners)
             plan.add(p.BIND, mount.source, mount.target, flags=flags, a=how, subject=words)
 
 
@@ -262,6 +275,28 @@ def _check_number(mounts: int) -> None:
         most = int(file.read())
     if mounts >= most:
         raise SpecError("mounts", f"{mounts} mounts", f"a mount namespace holds at most {most} (sysctl fs.mount-max)")
+
+
+def _how_to_bind(mount: Mount, *, maps_owner: bool) -> int:
+    if mount.is_slave or mount.is_shared:
+        propagation.check(mount)
+    if mount.idmap and not rootless.is_privileged():
+        _check_own(mount)
+    how = (
+        (True, p.MAKE_LIKE_SOURCE),
+        (mount.recursive, p.BIND_RECURSIVE),
+        (mount.is_slave, p.BIND_SLAVE),
+        (mount.is_shared, p.BIND_SHARED),
+        (maps_owner if mount.idmap is None else mount.idmap and rootless.is_privileged(), p.BIND_OWNER),
+        (mount.idmap is True and rootless.is_privileged(), p.BIND_MAPPED),
+    )
+    return sum(flag for on, flag in how if on)
+
+
+def _check_own(mount: Mount) -> None:
+    """Refuse to show another user's files as root's: an ordinary user's own are root's in its containers already."""
+    if os.path.exists(mount.source) and os.stat(mount.source).st_uid != os.geteuid():  # noqa: PTH110, PTH116
+        raise UnsupportedError(f"idmap of {mount.source}", "it is another user's; only the machine's root can map that")
 
 
 def _attributes(mount: Mount) -> int:
@@ -433,10 +468,12 @@ def container_plan(  # noqa: PLR0913  what a container is made of
     *,
     cgroups: tuple[str, ...] = (),
     terminal: tuple[int, int] | None = None,
+    volumes: Mapping[str, str] = MappingProxyType({}),
 ) -> Plan:
     """Return the whole plan of a container's main process. ``ids``: of its user namespace, None = it has the host's.
 
-    ``terminal``: the (rows, columns) of its terminal, None = it has none.
+    ``terminal``: the (rows, columns) of its terminal, None = it has none. ``volumes``: target -> directory of the
+    store.
     """
     namespaces = NEWNS | NEWCGROUP | NEWUTS | NEWIPC | NEWPID | (0 if spec.network == "host" else NEWNET)
     system = spec.init == "system"
@@ -452,7 +489,9 @@ def container_plan(  # noqa: PLR0913  what a container is made of
     if system:
         add_system(plan, spec)
     add_devices(plan, spec)
-    add_mounts(plan, spec)
+    if volumes or spec.mounts or spec.volumes or spec.tmpfs:
+        is_root = payload.user.partition(":")[0] in ("0", "root")
+        add_mounts(plan, spec, tree, volumes, maps_owners=ids is not None and is_root and privileged)
     add_etc(plan, spec, hostname)
     plan.add(p.WORKDIR, payload.workdir, a=p.MAKE_DIRECTORY, subject=f"working directory {payload.workdir}")
     if spec.read_only:

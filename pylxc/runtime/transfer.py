@@ -37,13 +37,19 @@ def unpack(  # noqa: PLR0913  the operands of one operation
     flags: int = 0,
     limit: int = UNPACKED_LIMIT,
     subject: str = "the archive",
+    keeper: int = -1,
 ) -> None:
     """Unpack what ``feed`` writes (a tar stream) into ``destination`` of a merged tree or of a bare directory.
+
+    ``keeper``: a descriptor that stays open for as long as something may still be written, also when this process is
+    killed: one that holds a lock.
 
     Raises:
         SpawnError: stage "unpack"; the subject names the entry.
     """
     plan = isolation.transfer_plan(tree, directory, scaffold)
+    if keeper >= 0:
+        plan.descriptor(keeper)
     theirs, ours = os.pipe()
     flags |= _what_a_user_may()
     plan.add(p.UNPACK, destination, flags=flags, a=plan.descriptor(theirs), b=limit, subject=subject)
@@ -77,15 +83,17 @@ def _owners_explained() -> Iterator[None]:
 
 
 @contextmanager
-def packed(directory: str, *, scaffold: str, flags: int = p.PACK_LAYER, path: str = "/") -> Iterator[BinaryIO]:
-    """Yield a stream to read the tree of a bare directory from, as a deterministic tar.
+def packed(
+    directory: str, *, scaffold: str, tree: Tree | None = None, flags: int = p.PACK_LAYER, path: str = "/"
+) -> Iterator[BinaryIO]:
+    """Yield a stream to read ``path`` of a bare directory (or of a merged tree) from, as a deterministic tar.
 
     Raises:
-        SpawnError: stage "pack", on leaving the block.
+        SpawnError: stage "pack"; at once when there is no such directory, else on leaving the block.
     """
-    plan = isolation.transfer_plan(None, directory, scaffold)
+    plan = isolation.transfer_plan(tree, directory, scaffold)
     ours, theirs = os.pipe()
-    plan.add(p.PACK, path, flags=flags, a=plan.descriptor(theirs), subject=directory)
+    plan.add(p.PACK, path, flags=flags, a=plan.descriptor(theirs), subject=directory or path)
     with _ending(_spawn(plan, ours, theirs)), open(ours, "rb", buffering=0) as stream:  # noqa: PTH123  a descriptor
         yield stream
 

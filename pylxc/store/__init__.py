@@ -1,8 +1,9 @@
 """The store: the only writer of state on disk.
 
 SQLite for the index, directories for content. ``database`` hides SQLite, ``layout`` the directories; ``leases``,
-``layers``, ``images``, ``containers`` and ``cache`` are the tables with what belongs to them on disk. Invariant: what
-the index names is there, whole and on disk; what it does not name is rubbish that the next process removes.
+``layers``, ``images``, ``containers``, ``volumes`` and ``cache`` are the tables with what belongs to them on disk.
+Invariant: what the index names is there, whole and on disk; what it does not name is rubbish that the next process
+removes.
 """
 
 from __future__ import annotations
@@ -19,11 +20,12 @@ from pylxc.store.images import ImageRow, Images, TagMove
 from pylxc.store.layers import LayerRow, Layers
 from pylxc.store.layout import Layout
 from pylxc.store.leases import Lease, Leases
+from pylxc.store.volumes import VolumeRow, Volumes, VolumeUse
 
 if TYPE_CHECKING:
     import os
 
-__all__ = ["ContainerRow", "ImageRow", "LayerRow", "Lease", "Store", "TagMove"]
+__all__ = ["ContainerRow", "ImageRow", "LayerRow", "Lease", "Store", "TagMove", "VolumeRow", "VolumeUse"]
 
 
 class Store:
@@ -38,7 +40,8 @@ class Store:
         self.layers = Layers(database, self.layout)
         self.leases = Leases(database, self.layout, self.layers)
         self.images = Images(database, self.layout, self.layers, self.leases)
-        self.containers = Containers(database, self.layout)
+        self.volumes = Volumes(database, self.layout)
+        self.containers = Containers(database, self.layout, self.volumes)
         self.cache = BuildCache(database)
         self._tidy()
 
@@ -54,7 +57,7 @@ class Store:
         self.layout.sweep_files()
         # What cannot be removed now, a file system still mounted there for instance, keeps nobody from working: it
         # stays in the trash, or without a row, and the next process tries again.
-        for remove_rubbish in (self.containers.sweep, self.layout.empty_trash):
+        for remove_rubbish in (self.containers.sweep, self.volumes.sweep, self.layout.empty_trash):
             with suppress(StoreError):
                 remove_rubbish()
         self.layout.keep_reserve()

@@ -22,8 +22,10 @@ if TYPE_CHECKING:
 
     from pylxc.store.database import Database
     from pylxc.store.layout import Layout
+    from pylxc.store.volumes import Volumes, VolumeUse
 
 _SELECT = "SELECT id, name, image, spec, created, owner_pid, owner_start, boot_id FROM containers"
+_INSERT = "INSERT INTO containers VALUES (?, ?, ?, ?, ?, ?, ?, ?)"
 
 
 @frozen
@@ -41,20 +43,28 @@ class ContainerRow:
 class Containers:
     """All containers of a store."""
 
-    def __init__(self, database: Database, layout: Layout) -> None:
+    def __init__(self, database: Database, layout: Layout, volumes: Volumes) -> None:
         self._database = database
         self._layout = layout
+        self._volumes = volumes
 
-    def add(self, row: ContainerRow) -> None:
-        """Add a container and its directory. Raises Conflict, naming the holder, when the name is taken."""
+    def add(self, row: ContainerRow, uses: Sequence[VolumeUse] = ()) -> None:
+        """Add a container and its directory; its anonymous volumes are made, its others are there.
+
+        Raises Conflict, naming the holder, when the name is taken.
+        """
         owner = row.owner or ProcessIdentity(0, 0, "")
         values = (row.id, row.name, row.image, row.spec, row.created, owner.pid, owner.start_time, owner.boot_id)
         try:
-            self._database.write("INSERT INTO containers VALUES (?, ?, ?, ?, ?, ?, ?, ?)", values)
+            if uses:
+                self._add_with_volumes(values, uses)
+            else:
+                self._database.write(_INSERT, values)
         except sqlite3.IntegrityError as error:
             holder = self._database.row("SELECT id FROM containers WHERE name = ?", (row.name,))
             if holder is None:
-                raise Conflict(row.image, "the image was removed meanwhile; build or pull it again") from error
+                missing = "the image, or one of the volumes, was removed meanwhile; make it again"
+                raise Conflict(row.image, missing) from error
             reason = f"the name is taken by container {holder[0][:12]}; remove that one or choose another name"
             raise Conflict(row.name, reason) from error
         try:
@@ -62,6 +72,11 @@ class Containers:
         except OSError as error:
             self.remove(row.id)
             raise StoreError(self._layout.container(row.id), explain(error)) from error
+
+    def _add_with_volumes(self, values: tuple[Any, ...], uses: Sequence[VolumeUse]) -> None:
+        with self._database.writing(durable=False) as connection:
+            connection.execute(_INSERT, values)
+            self._volumes.attach(connection, values[0], uses)
 
     def get(self, name_or_id: str) -> ContainerRow:
         """Return the container with a name, an id or the beginning of one. Raises ContainerNotFound, Conflict."""
@@ -107,9 +122,15 @@ class Containers:
         self._layout.remove_below(f"{self._layout.root}/containers", [id])
 
     def forget(self, id: str) -> None:  # noqa: A002  docker's name
-        """Remove a container's row: the first half of :meth:`remove`, which is still to be called."""
+        """Remove a container's row, and its anonymous volumes: the first half of :meth:`remove`.
+
+        That is still to be called.
+        """
         with self._database.writing(durable=False, freeing=True) as connection:
+            anonymous = self._volumes.anonymous_of(connection, id)
             connection.execute("DELETE FROM containers WHERE id = ?", (id,))
+            forgotten = self._volumes.forget(connection, anonymous)
+        self._volumes.clear(forgotten)
 
     def sweep(self) -> None:
         """Remove the directories of containers whose row is gone: their removal was cut short."""

@@ -19,7 +19,7 @@ from pylxc.errors import StoreError
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
-VERSION = 1
+VERSION = 2
 BUSY_MS = 60_000
 
 SCHEMA = """
@@ -59,6 +59,20 @@ CREATE TABLE leased (
 ) WITHOUT ROWID;
 CREATE INDEX leased_by_layer ON leased (layer);
 """
+# What a version added to the one before it; carried out once or again, it comes to the same.
+UPGRADES = {
+    2: """
+CREATE TABLE IF NOT EXISTS volumes (
+    name TEXT PRIMARY KEY, labels TEXT NOT NULL, created REAL NOT NULL, anonymous INTEGER NOT NULL
+) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS container_volumes (
+    container TEXT NOT NULL REFERENCES containers ON DELETE CASCADE, target TEXT NOT NULL,
+    volume TEXT NOT NULL REFERENCES volumes, copy INTEGER NOT NULL, PRIMARY KEY (container, target)
+) WITHOUT ROWID;
+CREATE INDEX IF NOT EXISTS container_volumes_by_volume ON container_volumes (volume);
+""",
+}
+SCHEMA += "".join(UPGRADES.values())
 
 
 _databases: weakref.WeakSet[Database] = weakref.WeakSet()
@@ -168,7 +182,10 @@ class Database:
             connection.execute("PRAGMA synchronous=NORMAL")
             connection.execute("PRAGMA foreign_keys=ON")
             self._durable = False
-            self._refuse_other(connection.execute("PRAGMA user_version").fetchone()[0])
+            version = connection.execute("PRAGMA user_version").fetchone()[0]
+            self._refuse_other(version)
+            if version < VERSION:
+                _upgrade(connection, version)
         except BaseException:
             connection.close()
             raise
@@ -177,7 +194,7 @@ class Database:
     def _refuse_other(self, version: int) -> None:
         if version > VERSION:
             raise StoreError(self.path, f"was written by a newer pylxc (schema {version}); upgrade this one")
-        if version < VERSION:
+        if version < 1:
             raise StoreError(self.path, "is no index of pylxc; move it away, or choose another store with PYLXC_ROOT")
 
     def make(self, temporary: str) -> None:
@@ -202,6 +219,12 @@ class Database:
             if isinstance(error, sqlite3.IntegrityError):
                 raise
             raise StoreError(self.path, _reason(str(error))) from error
+
+
+def _upgrade(connection: sqlite3.Connection, version: int) -> None:
+    """Bring an older store's index to this version. Several processes may do so at once, one after the other."""
+    script = "".join(UPGRADES[number] for number in range(version + 1, VERSION + 1))
+    connection.executescript(f"BEGIN IMMEDIATE; {script} PRAGMA user_version={VERSION}; COMMIT;")
 
 
 def _open(path: str) -> sqlite3.Connection:

@@ -19,7 +19,7 @@ from pylxc.runtime import native, rootless
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
 
-DIRECTORIES = ("layers", "staging", "trash", "containers", "run", "oci", "oci/blobs", "oci/blobs/sha256")
+DIRECTORIES = ("layers", "staging", "trash", "containers", "volumes", "run", "oci", "oci/blobs", "oci/blobs/sha256")
 # File systems whose locks and renames are not what a store needs.
 NETWORK_FILESYSTEMS = frozenset(("nfs", "nfs4", "cifs", "smb3", "9p", "ncpfs", "afs", "ceph", "fuse.sshfs"))
 PRIVATE = 0o700
@@ -70,6 +70,10 @@ class Layout:
     def container(self, id: str) -> str:  # noqa: A002  docker's name
         """Return the directory of a container."""
         return f"{self.root}/containers/{id}"
+
+    def volume(self, name: str) -> str:
+        """Return the directory of a volume."""
+        return f"{self.root}/volumes/{name}"
 
     def write_file(self, path: str, data: bytes) -> None:
         """Make a file appear whole, and on disk, under its name. Raises StoreError; nothing is left then."""

@@ -9,7 +9,7 @@ from pylxc.cli.app import _VERBS, printable
 
 ISSUE = (
     *("run", "exec", "ps", "images", "build", "tag", "logs", "stop", "rm", "rmi", "inspect", "bootstrap", "import"),
-    *("info", "version", "start", "kill", "wait", "pause", "unpause", "update", "stats", "top"),
+    *("info", "version", "start", "kill", "wait", "pause", "unpause", "update", "stats", "top", "volume"),
 )
 
 
@@ -55,7 +55,8 @@ def test_a_wrong_call_is_one_line_and_a_status(cli, words, status):
         (["-p", "80:80", "host", "true"], "ports"),
         (["--dns", "192.0.2.1", "host", "true"], "dns"),
         (["--restart", "always", "host", "true"], "restart"),
-        (["-v", "data:/data", "host", "true"], "named volumes"),
+        (["-v", "/srv:/data:rshared", "host", "true"], "rslave"),
+        (["-v", "d:/data", "host", "true"], "a volume's name"),
         (["-p", "80:99999", "host", "true"], "99999"),
         (["--shm-size", "much", "host", "true"], "shm_size='much'"),
         (["--name", "a b", "host", "true"], "name='a b'"),

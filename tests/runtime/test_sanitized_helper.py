@@ -47,8 +47,9 @@ def helper(sanitized, monkeypatch, box):
 
 
 def test_a_run_with_everything(helper, tmp_path):
+    os.chown(tmp_path, 1000, 1001)
     options = {
-        "volumes": {tmp_path: "/a/deep/place:ro"},
+        "volumes": {tmp_path: "/a/deep/place:ro,idmap"},
         "tmpfs": ["/t"],
         "sysctls": {"net.ipv4.ip_forward": "1"},
         "ulimits": {"nofile": 100},

@@ -34,6 +34,8 @@ CALLS = frozenset(
         "link",
         "rename",
         "mkdir",
+        "chmod",
+        "flock",
         "unlink",
         "fsync",
         "open",
@@ -158,6 +160,8 @@ def problems(root: Path) -> list[str]:
     entries = [(entry["annotations"]["org.opencontainers.image.ref.name"], entry["digest"]) for entry in index]
     expect("oci/index.json", entries, tags)
     expect("oci/oci-layout", json.loads((root / "oci/oci-layout").read_bytes()), {"imageLayoutVersion": "1.0.0"})
+    volumes = {row[0] for row in rows(root, "SELECT name FROM volumes")}
+    expect("directories without a volume", names(root / "volumes") - volumes, set())
     known = {row[0] for row in rows(root, "SELECT id FROM containers")}
     expect("directories without a container", names(root / "containers") - known, set())
     return found

@@ -291,10 +291,116 @@ def test_two_mounts_on_one_target_are_refused():
     assert refused(volumes={"/a": "/x"}, tmpfs=["/x/"]).value == "/x"
 
 
-def test_named_volumes_and_labels_of_selinux_come_later():
-    for volumes in ({"data": "/data"}, ["/anonymous"], {"/h": "/in:z"}, {"/h": "/in:rshared"}):
+@pytest.mark.parametrize(
+    ("given", "mount"),
+    [
+        ({"data": "/data"}, {"source": "data"}),
+        (["data:/data:ro"], {"source": "data", "read_only": True}),
+        (["data:/data:ro,nocopy"], {"source": "data", "read_only": True, "nocopy": True}),
+        (["/data"], {}),
+        ({"data": {"bind": "/data", "mode": "rw"}}, {"source": "data"}),
+        (["type=volume,source=data,target=/data"], {"source": "data"}),
+        (
+            ["type=volume,src=data,dst=/data,volume-nocopy=true,readonly"],
+            {"source": "data", "read_only": True, "nocopy": True},
+        ),
+        (["source=data,target=/data,volume-driver=local"], {"source": "data"}),
+        ([{"source": "data", "target": "/data", "no_copy": True}], {"source": "data", "nocopy": True}),
+    ],
+)
+def test_volumes_by_name_and_without(given, mount):
+    option = "mounts" if isinstance(given, list) and (isinstance(given[0], dict) or "=" in given[0]) else "volumes"
+    made = spec(**{option: given})
+    assert made.filesystems() == (Mount(type="volume", target="/data", **mount),)
+    assert ContainerSpec.from_json(made.to_json()) == made
+
+
+@pytest.mark.parametrize("name", ["a", "-a", "_a", "a/b", "a b", "a" * 256, "a\0"])
+def test_what_cannot_be_the_name_of_a_volume(name):
+    assert refused(mounts=[{"type": "volume", "source": name, "target": "/data"}]).value == name
+
+
+def test_mount_options_that_are_not_carried_out():
+    for volumes in ({"/h": "/in:U"}, {"/h": "/in:rshared"}, {"/h": "/in:shared"}):
         with pytest.raises(UnsupportedError):
             spec(volumes=volumes)
+    for word in ("bind-recursive=writable", "volume-opt=type=nfs", "volume-driver=nfs", "volume-subpath=x"):
+        with pytest.raises(UnsupportedError, match=word.partition("=")[0]):
+            spec(mounts=[f"type=bind,source=/h,target=/in,{word}"])
+
+
+def test_labels_of_selinux_mean_nothing_where_there_are_none(monkeypatch):
+    there = False
+    exists = os.path.exists
+    monkeypatch.setattr(os.path, "exists", lambda path: there if "selinux" in os.fspath(path) else exists(path))
+    for word in ("z", "Z"):
+        assert spec(volumes={"/h": f"/in:{word},ro"}).volumes[0].read_only
+    there = True
+    for word in ("z", "Z"):
+        with pytest.raises(UnsupportedError, match="chcon"):
+            spec(volumes={"/h": f"/in:{word}"})
+
+
+@pytest.mark.parametrize(
+    ("words", "fields"),
+    [
+        ("rslave", {"propagation": "rslave"}),
+        ("slave,ro", {"propagation": "slave", "read_only": True}),
+        ("private", {"propagation": "private"}),
+        ("rprivate,rbind,consistent,cached,delegated", {}),
+        ("bind", {"recursive": False}),
+        ("idmap", {"idmap": True}),
+        ("noidmap", {"idmap": False}),
+    ],
+)
+def test_words_of_a_bind(words, fields):
+    assert spec(volumes=[f"/h:/in:{words}"]).volumes == (Mount(type="bind", source="/h", target="/in", **fields),)
+
+
+@pytest.mark.parametrize(
+    ("words", "fields"),
+    [
+        ("bind-propagation=rslave", {"propagation": "rslave"}),
+        ("bind-nonrecursive", {"recursive": False}),
+        ("bind-nonrecursive=false", {}),
+        ("bind-recursive=disabled", {"recursive": False}),
+        ("bind-recursive=enabled", {}),
+        ("bind-recursive=readonly,readonly", {"read_only": True}),
+        ("recursive=false,nosuid,noexec", {"recursive": False, "nosuid": True, "noexec": True}),
+        ("idmap", {"idmap": True}),
+        ("idmap=false", {"idmap": False}),
+        ("consistency=cached", {}),
+    ],
+)
+def test_keys_of_a_bind(words, fields):
+    wanted = Mount(type="bind", source="/h", target="/in", **fields)
+    made = spec(mounts=[f"type=bind,source=/h,target=/in,{words}"])
+    assert made.mounts == (wanted,)
+    assert spec(mounts=[{"type": "bind", "source": "/h", "target": "/in", **fields}]).mounts == (wanted,)
+    assert ContainerSpec.from_json(made.to_json()) == made
+
+
+@pytest.mark.parametrize(
+    "mount",
+    [
+        {"type": "bind", "source": "/h", "propagation": "sideways"},
+        {"type": "bind", "source": "/h", "propagation": 5},
+        {"type": "bind", "source": "/h", "idmap": "no"},
+        {"type": "bind", "source": "/h", "recursive": None},
+        {"type": "bind", "source": "/h", "nocopy": True},
+        {"type": "tmpfs", "propagation": "rslave"},
+        {"type": "tmpfs", "recursive": False},
+        {"type": "tmpfs", "idmap": True},
+        {"type": "tmpfs", "nocopy": True},
+    ],
+)
+def test_fields_that_another_type_has(mount):
+    assert refused(mounts=[{"target": "/in", **mount}]).option == "mounts"
+
+
+def test_shared_mounts_need_the_hosts_user_namespace():
+    for options in ({"userns": "host"}, {"privileged": True}):
+        assert spec(volumes={"/h": "/in:rshared"}, **options).volumes[0].is_shared
 
 
 def test_on_the_hosts_network_its_sysctls_are_the_hosts():

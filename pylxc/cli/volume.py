@@ -1,0 +1,141 @@
+"""``volume``: the verbs ``create ls inspect rm`` about volumes, with docker's flags."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from pylxc.cli.app import each, printable
+from pylxc.cli.tables import format_option, moment, parse_filters, passes, print_rows
+from pylxc.errors import PylxcError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    import pylxc
+    from pylxc.cli.app import Settings
+
+_HEADERS = {"Driver": "DRIVER", "Name": "VOLUME NAME"}
+
+
+@click.group()
+def volume() -> None:
+    """Make, list, show and remove volumes."""
+
+
+@volume.command()
+@click.option("-d", "--driver", type=click.Choice(["local"]), default="local", help="Where it lies: in the store.")
+@click.option("--label", "labels", multiple=True, help="Set a label: name=value.")
+@click.argument("name", required=False)
+@click.pass_obj
+def create(settings: Settings, /, *, driver: str, labels: tuple[str, ...], name: str | None) -> None:  # noqa: ARG001  one driver
+    """Make the volume NAME; without a name it gets one, which is printed."""
+    import pylxc  # noqa: PLC0415  heavy modules are imported where they are used
+
+    click.echo(pylxc.Volume.create(name, labels=labels, engine=settings.engine()).name)
+
+
+def _has_label(item: pylxc.Volume, wanted: str) -> bool:
+    key, equals, value = wanted.partition("=")
+    return key in item.labels and (not equals or item.labels[key] == value)
+
+
+def _is_dangling(item: pylxc.Volume, wanted: str) -> bool:
+    if wanted.lower() not in ("true", "1", "false", "0"):
+        raise click.UsageError(f"filter dangling={wanted!r}: give true or false")
+    return (not item.containers()) == (wanted.lower() in ("true", "1"))
+
+
+_FILTERS: dict[str, Callable[[pylxc.Volume, str], bool]] = {
+    "dangling": _is_dangling,
+    "driver": lambda _, wanted: wanted == "local",
+    "label": _has_label,
+    "name": lambda item, wanted: wanted in item.name,
+}
+
+
+def _row(item: pylxc.Volume) -> dict[str, str]:
+    return {
+        "Driver": "local",
+        "Labels": ",".join(f"{name}={value}" for name, value in sorted(item.labels.items())),
+        "Mountpoint": str(item.path),
+        "Name": item.name,
+        "Scope": "local",
+    }
+
+
+@volume.command()
+@click.option("-f", "--filter", "filters", multiple=True, help="Show those with name=value only.")
+@click.option("-q", "--quiet", is_flag=True, help="Show names only.")
+@format_option
+@click.pass_obj
+def ls(settings: Settings, /, *, filters: tuple[str, ...], quiet: bool, output: str) -> None:
+    """List the volumes."""
+    import pylxc  # noqa: PLC0415  heavy modules are imported where they are used
+
+    chosen = parse_filters(filters, _FILTERS)
+    found = [item for item in pylxc.Volume.list(engine=settings.engine()) if passes(item, chosen, _FILTERS)]
+    if quiet:
+        for item in found:
+            click.echo(item.name)
+    else:
+        print_rows([_row(item) for item in found], _HEADERS, output)
+
+
+def _described(item: pylxc.Volume) -> dict[str, Any]:
+    return {
+        "CreatedAt": moment(item.created),
+        "Driver": "local",
+        "Labels": item.labels or None,
+        "Mountpoint": str(item.path),
+        "Name": item.name,
+        "Options": None,
+        "Scope": "local",
+        "Containers": list(item.containers()),
+    }
+
+
+@volume.command()
+@click.option("-f", "--format", "output", type=click.Choice(["json"]), default="json", help="JSON.")
+@click.argument("names", metavar="VOLUME...", nargs=-1, required=True)
+@click.pass_obj
+def inspect(settings: Settings, /, *, names: tuple[str, ...], output: str) -> int:  # noqa: ARG001  one format so far
+    """Show all that is known of volumes, as one JSON array."""
+    import pylxc  # noqa: PLC0415  heavy modules are imported where they are used
+
+    engine = settings.engine()
+    found, status = [], 0
+    for name in names:
+        try:
+            found.append(_described(pylxc.Volume.get(name, engine=engine)))
+        except PylxcError as error:  # noqa: PERF203  the others are shown all the same
+            click.echo(f"pylxc: {printable(str(error))}", err=True)
+            status = 1
+    click.echo(json.dumps(found, indent=4))
+    return status
+
+
+@volume.command()
+@click.option("-f", "--force", is_flag=True, help="One that is not there is no error.")
+@click.argument("names", metavar="VOLUME...", nargs=-1, required=True)
+@click.pass_obj
+def rm(settings: Settings, /, *, names: tuple[str, ...], force: bool) -> int:
+    """Remove volumes that no container has, with all that is in them."""
+    import pylxc  # noqa: PLC0415  heavy modules are imported where they are used
+
+    engine = settings.engine()
+
+    def action(name: str) -> str:
+        try:
+            pylxc.Volume.get(name, engine=engine).remove(force=force)
+        except pylxc.VolumeNotFound:
+            if not force:
+                raise
+        return name
+
+    return each(names, action)
+
+
+VERBS = {"volume": volume}

@@ -1,0 +1,140 @@
+"""Volumes: directories of the store that outlive the containers which have them.
+
+Invariant: a :class:`Volume` is a value; what it says was true when it was asked for. Files in a volume have the ids
+that containers see, whichever range a container has on the host.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from attrs import field, frozen
+
+from pylxc.errors import SpecError, VolumeNotFound
+from pylxc.mounts import volume_name
+from pylxc.normalise import NORMAL
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+
+    from pylxc.engine import Engine
+    from pylxc.store import VolumeRow
+
+
+@frozen
+class Volume:
+    r"""A volume: a directory that outlives the containers which have it.
+
+    ``name``; ``labels``; ``created`` (s since the epoch); ``anonymous`` (it was made for one container, and goes with
+    it); ``path`` (where it lies on the host: for backups and for looking; the store's owner alone may go there).
+
+    A volume is used by its name: ``volumes={"data": "/var/lib/data"}``. One that is not there yet is made then. When a
+    container starts for the first time with a volume that is empty, the volume gets what the image has at the target,
+    with owners, modes and attributes (``"/var/lib/data:nocopy"`` leaves it empty). Without a name
+    (``volumes=["/var/lib/data"]``, or a VOLUME of the image), it is made for the container and removed with it.
+
+    Example:
+        >>> pylxc.run("host", ["sh", "-c", "echo kept >/data/file"], volumes={"shelf": "/data"})  # doctest: +SKIP
+        >>> pylxc.run("host", ["cat", "/data/file"], volumes={"shelf": "/data:ro"}).text
+        'kept\n'
+        >>> pylxc.Volume.get("shelf").remove()
+
+    """
+
+    name: str
+    created: float
+    labels: dict[str, str] = field(eq=False)
+    anonymous: bool = field(eq=False)
+    path: Path = field(eq=False)
+    _engine: Engine = field(eq=False, repr=False)
+
+    @classmethod
+    def create(
+        cls,
+        name: str | None = None,
+        *,
+        labels: Mapping[str, str] | Sequence[str] | None = None,
+        engine: Engine | None = None,
+    ) -> Volume:
+        """Make an empty volume; without a name it gets one of 64 hexadecimal digits.
+
+        One that is there already is returned as it is, as by ``docker volume create``. Raises SpecError for what
+        cannot be a name; Conflict when a volume of that name has other labels than those that are given.
+
+        Example:
+            >>> pylxc.Volume.create("data", labels={"tier": "db"}).path             # doctest: +SKIP
+            PosixPath('/var/lib/pylxc/volumes/data/data')
+
+        """
+        chosen = _engine(engine)
+        checked = os.urandom(32).hex() if name is None else volume_name(name, "name")
+        given: dict[str, str] = {} if labels is None else NORMAL["labels"]("labels", labels)
+        return _of(chosen, chosen.store.volumes.add(checked, given))
+
+    @classmethod
+    def get(cls, name: str, *, engine: Engine | None = None) -> Volume:
+        """Return the volume of this name. Raises VolumeNotFound."""
+        chosen = _engine(engine)
+        return _of(chosen, chosen.store.volumes.get(name))
+
+    @classmethod
+    def list(cls, filters: Mapping[str, str] | None = None, *, engine: Engine | None = None) -> list[Volume]:
+        """Return all volumes, by name.
+
+        ``filters``: ``{"name": part of it, "label": "key" or "key=value", "dangling": "true" (no container has it) or
+        "false"}``. Raises SpecError for a filter that does not exist.
+        """
+        chosen = _engine(engine)
+        wanted = dict(filters or {})
+        for key in wanted:
+            if key not in FILTERS:
+                raise SpecError("filters", key, f"there are {', '.join(sorted(FILTERS))}")
+        found = (_of(chosen, row) for row in chosen.store.volumes.list())
+        return [volume for volume in found if all(FILTERS[key](volume, value) for key, value in wanted.items())]
+
+    def containers(self) -> Sequence[str]:
+        """Return the ids of the containers that have it, whether they run or not."""
+        return self._engine.store.volumes.users(self.name)
+
+    def remove(self, force: bool = False) -> None:  # noqa: FBT001, FBT002  docker-py's signature
+        """Remove the volume with all that is in it.
+
+        Raises Conflict when a container has it, running or not; VolumeNotFound when it is gone already, unless
+        ``force``.
+        """
+        try:
+            self._engine.store.volumes.remove(self.name)
+        except VolumeNotFound:
+            if not force:
+                raise
+
+
+def _has_label(volume: Volume, wanted: str) -> bool:
+    key, equals, value = wanted.partition("=")
+    return key in volume.labels and (not equals or volume.labels[key] == value)
+
+
+def _is_dangling(volume: Volume, wanted: str) -> bool:
+    if wanted.lower() not in ("true", "1", "false", "0"):
+        raise SpecError("filters", {"dangling": wanted}, 'give "true" or "false"')
+    return (not volume.containers()) == (wanted.lower() in ("true", "1"))
+
+
+FILTERS: dict[str, Callable[[Volume, str], bool]] = {
+    "dangling": _is_dangling,
+    "label": _has_label,
+    "name": lambda volume, value: value in volume.name,
+}
+
+
+def _of(engine: Engine, row: VolumeRow) -> Volume:
+    path = Path(engine.store.layout.volume(row.name), "data")
+    return Volume(row.name, row.created, row.labels, row.anonymous, path, engine)
+
+
+def _engine(engine: Engine | None) -> Engine:
+    from pylxc.engine import Engine as EngineClass  # noqa: PLC0415  `import pylxc` stays cheap
+
+    return engine if engine is not None else EngineClass.default()
