@@ -18,25 +18,31 @@
 
 #define DETACHED_COPY (OPEN_TREE_CLONE | O_CLOEXEC)
 
-/* EAGAIN: something was renamed while ".." was being resolved, and the kernel could not be sure (openat2(2)). */
-static int open_resolved(const struct launch *l, const char *path, uint64_t flags, uint64_t resolve)
+/* EAGAIN: something was renamed while ".." was being resolved, and the kernel could not be sure (openat2(2)). A file on
+ * which somebody holds a lease gives it too (fcntl(2)), for as long as he likes: so there is an end to it. */
+static int open_resolved(const struct launch *l, const char *path, uint64_t flags, uint64_t mode, uint64_t resolve)
 {
-    struct open_how how = {.flags = flags | O_CLOEXEC, .resolve = resolve};
-    long r;
-    do
+    enum { MOST_ATTEMPTS = 10000 };
+    struct open_how how = {.flags = flags | O_CLOEXEC, .mode = mode, .resolve = resolve};
+    long r = -EAGAIN;
+    for (int attempt = 0; r == -EAGAIN && attempt < MOST_ATTEMPTS; attempt++)
         r = sys(openat2, l->root_fd, path, &how, sizeof how);
-    while (r == -EAGAIN);
     return (int)r;
 }
 
 int open_in_root(struct launch *l, const char *path, uint64_t flags)
 {
-    return open_resolved(l, path, flags, RESOLVE_IN_ROOT | RESOLVE_NO_MAGICLINKS);
+    return open_resolved(l, path, flags, 0, RESOLVE_IN_ROOT | RESOLVE_NO_MAGICLINKS);
+}
+
+int create_in_root(struct launch *l, const char *path, uint64_t flags, uint64_t mode)
+{
+    return open_resolved(l, path, flags | O_CREAT, mode, RESOLVE_IN_ROOT | RESOLVE_NO_MAGICLINKS);
 }
 
 int open_in_root_without_links(struct launch *l, const char *path, uint64_t flags)
 {
-    return open_resolved(l, path, flags, RESOLVE_IN_ROOT | RESOLVE_NO_MAGICLINKS | RESOLVE_NO_SYMLINKS);
+    return open_resolved(l, path, flags, 0, RESOLVE_IN_ROOT | RESOLVE_NO_MAGICLINKS | RESOLVE_NO_SYMLINKS);
 }
 
 static int is_directory(int fd)

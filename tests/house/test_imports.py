@@ -27,7 +27,10 @@ LAYERS = (
     # the disk
     "store",
     # the object model
-    "bootstrap container engine execution filters hostimage image layer layerview process readiness systeminit verbs",
+    (
+        "bootstrap container engine execution files filters hostimage image layer layerview process readiness "
+        "systeminit verbs"
+    ),
     "build",
     # the public face, and the command line on top of it
     "pylxc",
