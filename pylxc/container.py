@@ -462,7 +462,9 @@ class Container:
 
         The rules are those of :meth:`copy_in`. What is copied belongs to the caller; ``archive`` keeps owners, by the
         numbers that the container sees, which takes root. Devices, set-id bits and attributes but ``user.*`` never
-        come out. ``dst`` may also be a stream open for writing, which gets a tar archive with everything in it.
+        come out. Links come out as they are, and lead where the container chose: a ``dst`` that is a link to anything
+        but a directory is replaced. ``dst`` may also be a stream open for writing, which gets a tar archive with
+        everything in it.
 
         Raises OSError, with the path in question; ContainerNotFound.
 

@@ -153,7 +153,7 @@ def _destination_here(text: str) -> Iterator[tuple[int, str]]:
     if os.path.isdir(text) or os.path.basename(bare) in (".", ".."):  # noqa: PTH112, PTH119  not there: opening says so
         yield from _opened(text, "")
         return
-    parent, name = os.path.split(os.path.realpath(bare))
+    parent, name = os.path.split(bare)
     yield from _opened(parent, name + text[len(bare) :])
 
 

@@ -96,7 +96,8 @@ int op_copy_from(struct launch *l, const struct pylxc_op *op)
 }
 
 /* The destination as cp has it: a directory that exists takes the copy under its own name, or what is in it; anything
- * else is the copy's new name, in a directory that must exist. */
+ * else is the copy's new name, in a directory that must exist. On the host a link there is replaced, never followed: an
+ * earlier copy may have brought it, and the container chosen where it leads. */
 static int find_destination(struct launch *l, const struct pylxc_op *op, char *ret_name, int *ret_file_error)
 {
     const char *as = op->flags & PYLXC_UNPACK_CONTENTS ? "" : op_string(op, 1);
@@ -105,19 +106,20 @@ static int find_destination(struct launch *l, const struct pylxc_op *op, char *r
     if (path.overflow || strlen(as) >= TAR_NAME_SIZE)
         return -ENAMETOOLONG;
     *ret_file_error = 0;
-    fd_close int directory = open_in_root(l, path.data, O_PATH | O_DIRECTORY);
+    bool follow = op->b < 0;
+    fd_close int directory = open_in_root(l, path.data, O_PATH | O_DIRECTORY | (follow ? 0 : O_NOFOLLOW));
     if (directory >= 0) {
         memcpy(ret_name, as, strlen(as) + 1);
         return steal_fd(&directory);
     }
-    if (directory != -ENOENT && directory != -ENOTDIR)
+    if (directory != -ENOENT && directory != -ENOTDIR && directory != -ELOOP)
         return directory;
     /* "name/" can become a directory only. */
     while (path.length > 1 && path.data[path.length - 1] == '/') {
         path.data[--path.length] = 0;
         *ret_file_error = directory;
     }
-    int parent = find_last(l, path.data, true, ret_name);
+    int parent = find_last(l, path.data, follow, ret_name);
     return parent == -EISDIR ? directory : parent;
 }
 

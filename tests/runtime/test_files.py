@@ -255,15 +255,17 @@ def test_links_as_source_and_destination(container, tmp_path):
     assert (out / "to_f").readlink() == Path("d/f")
     assert (out / "link").readlink() == Path("d")
     assert ((out / "file").read_text(), (out / "directory/f").read_text()) == ("far", "far")
-    # A link that leads to a directory or a file is that, as a destination.
+    # A link that leads to a directory is one, as a destination; here any other is replaced, in the container followed.
     (out / "to_directory").symlink_to(out / "directory")
     (out / "to_nothing").symlink_to("new")
     container.copy_out("/tmp/here/d/f", out / "to_directory")
     container.copy_out("/tmp/here/d/f", out / "to_nothing")
-    container.copy_in(here / "d/f", "/tmp/here/to_d")
-    assert (out / "new").read_text() == "far"
-    assert (out / "to_nothing").is_symlink()
-    assert listing(container, "/tmp/here/d/.").keys() == {".", "f"}
+    assert (out / "directory/f").read_text() == (out / "to_nothing").read_text() == "far"
+    assert not (out / "new").exists()
+    container.copy_in(here / "d/f", "/tmp/here/to_d/g")
+    container.copy_in(here / "d/f", "/tmp/here/to_f")
+    assert listing(container, "/tmp/here/d/.").keys() == {".", "f", "g"}
+    assert listing(container, "/tmp/here/to_f")["to_f"].linkname == "d/f"
 
 
 def test_a_link_that_is_in_the_way_is_replaced_and_not_followed(container, tmp_path):
