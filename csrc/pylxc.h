@@ -82,6 +82,11 @@ enum pylxc_op_code {
     PYLXC_OP_UNPACK,      /* strings: destination directory in the root; flags: PYLXC_UNPACK_*; a: fd of the tar stream;
                              b: limit of unpacked bytes */
     PYLXC_OP_PACK,        /* strings: directory in the root; flags: PYLXC_PACK_*; a: fd to write to */
+    PYLXC_OP_COPY_FROM,   /* strings: path in the root, its name in the stream ("" = "."); flags: PYLXC_PACK_*; a: fd that the
+                             tar stream is written to; b: fd of a directory that takes the root's place, or -1 */
+    PYLXC_OP_COPY_TO,     /* strings: path in the root, the name of what comes; flags: PYLXC_UNPACK_*; a: fd of the stream of a
+                             COPY_FROM; b: as there. The copy lands where cp would put it */
+    PYLXC_OP_OPEN,        /* strings: path of a regular file in the root; flags: O_*; a: fd of the socket that it is sent on */
     PYLXC_OP_ENV,         /* strings: NAME=value... */
     PYLXC_OP_EXEC         /* strings: argv... Last. Without it the process ends with status 0 after the last operation */
 };
@@ -114,8 +119,14 @@ enum pylxc_flags {
     PYLXC_UNPACK_CREATE = 4,     /* make the destination (0755) where it is missing */
     PYLXC_UNPACK_KEEP_DIRECTORIES = 8, /* directories that exist keep their owner, mode and time */
     PYLXC_UNPACK_NO_DEVICES = 16,      /* pass over device nodes: in a user namespace they cannot be made */
+    PYLXC_UNPACK_BENEATH = 32,   /* no symbolic link is followed: for a directory of the host's */
+    PYLXC_UNPACK_OWNER_SELF = 64,/* everything belongs to the process that unpacks it */
+    PYLXC_UNPACK_PLAIN = 128,    /* nothing that grants a right: no set-id bits, no attributes but user.*, no devices */
+    PYLXC_UNPACK_CONTENTS = 256, /* COPY_TO: what is in the directory that comes, not itself, goes into one that exists */
 
     PYLXC_PACK_LAYER = 1,        /* overlay whiteouts and opaque marks are written as .wh. names */
+    PYLXC_PACK_LIVE = 2,         /* what vanishes meanwhile is left out, what grows is cut; nothing of /proc and /sys */
+    PYLXC_PACK_FOLLOW = 4,       /* COPY_FROM: a symbolic link as the last component is followed */
 
     PYLXC_PLAN_JOIN = 1,         /* enter the namespaces of the process whose pidfd is plan.target_fd */
     PYLXC_PLAN_LOG = 2,          /* standard output and error go to the log, not to descriptors 1 and 2 */

@@ -10,7 +10,7 @@ from __future__ import annotations
 import errno
 import os
 import time
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any, Literal, overload
 
 from pylxc.errors import Conflict, ContainerNotFound, SpawnError, SpecError, StoreError, TimeoutExpired
@@ -32,7 +32,9 @@ if TYPE_CHECKING:
     import socket
     from collections.abc import Callable, Iterator, Mapping, Sequence
     from types import TracebackType
+    from typing import IO, BinaryIO, TextIO
 
+    from _typeshed import OpenBinaryMode, OpenTextMode, StrPath
     from typing_extensions import Unpack
 
     from pylxc.engine import Engine
@@ -440,6 +442,80 @@ class Container:
         child = self._spawn_exec(payload, streams)
         return Process(child, payload.argv, self, pipes=streams.pipes)
 
+    def copy_in(self, src: StrPath | BinaryIO, dst: str, *, archive: bool = False, follow: bool = False) -> None:
+        """Copy a file or directory of this machine into the container, which may run or not.
+
+        ``dst`` as with ``docker cp``: a directory that exists takes ``src`` under its own name; otherwise ``dst`` is
+        the new name, in a directory that exists. ``"DIR/."`` as ``src`` means what is in the directory. A symbolic link
+        is copied as a link, with ``follow`` what ``src`` leads to. What is copied belongs to the container's root and
+        has no set-id bits; ``archive`` keeps owners (by number) and all else. ``src`` may also be a stream of a tar
+        archive, which is unpacked in the directory ``dst`` with the owners that it names.
+
+        Raises OSError, with the path in question (FileNotFoundError, NotADirectoryError …); ContainerNotFound.
+
+        Example:
+            >>> container.copy_in("redis.conf", "/etc/redis/")                      # doctest: +SKIP
+
+        """
+        from pylxc import files  # noqa: PLC0415  not on the start path
+
+        files.copy_in(self._inside, src, dst, archive=archive, follow=follow)
+
+    def copy_out(self, src: str, dst: StrPath | BinaryIO, *, archive: bool = False, follow: bool = False) -> None:
+        """Copy a file or directory of the container, which may run or not, to this machine.
+
+        The rules are those of :meth:`copy_in`. What is copied belongs to the caller; ``archive`` keeps owners, by the
+        numbers that the container sees, which takes root. Devices, set-id bits and attributes but ``user.*`` never
+        come out. Links come out as they are, and lead where the container chose: a ``dst`` that is a link to anything
+        but a directory is replaced. ``dst`` may also be a stream open for writing, which gets a tar archive with
+        everything in it.
+
+        Raises OSError, with the path in question; ContainerNotFound.
+
+        Example:
+            >>> container.copy_out("/var/log/.", "logs")                            # doctest: +SKIP
+
+        """
+        from pylxc import files  # noqa: PLC0415  not on the start path
+
+        files.copy_out(self._inside, src, dst, archive=archive, follow=follow)
+
+    @overload
+    def open(
+        self,
+        path: str,
+        mode: OpenTextMode = "r",
+        *,
+        encoding: str | None = None,
+        errors: str | None = None,
+        newline: str | None = None,
+    ) -> TextIO: ...
+    @overload
+    def open(self, path: str, mode: OpenBinaryMode) -> BinaryIO: ...
+    def open(
+        self,
+        path: str,
+        mode: str = "r",
+        *,
+        encoding: str | None = None,
+        errors: str | None = None,
+        newline: str | None = None,
+    ) -> IO[Any]:
+        """Open a file of the container, which may run or not, as the built-in ``open`` opens one of this machine.
+
+        Only regular files, and none that the kernel makes up (those of /proc). One that is made belongs to the
+        container's root (mode 0644). The file stays open and usable when the container ends. Raises OSError
+        (FileNotFoundError, IsADirectoryError …) with the container's path; ContainerNotFound.
+
+        Example:
+            >>> with container.open("/etc/motd", "a") as file:                      # doctest: +SKIP
+            ...     file.write("hello")
+
+        """
+        from pylxc import files  # noqa: PLC0415  not on the start path
+
+        return files.open_in(self._inside, path, mode, encoding=encoding, errors=errors, newline=newline)
+
     def connect(self, port: int, timeout: float | None = 10.0) -> socket.socket:
         """Return a TCP connection to a port of the container, made inside its network: nothing is published.
 
@@ -659,6 +735,25 @@ class Container:
     def _cgroups(self) -> tuple[str, ...]:
         """Return the cgroups for a further process."""
         return cgroup.directories(self.id, self.status().pid if self.spec.init == SYSTEM else 0)
+
+    @contextmanager
+    def _inside(self) -> Iterator[p.Plan]:
+        """Yield the beginning of a plan that works on the container's files, whether it runs or not."""
+        if self.status() not in RUNS:
+            tree = self._prepared_tree(once=False)
+            yield isolation.resting_plan(self.spec, tree, self._volumes())
+            return
+        pid_fd = self._pid_fd()
+        try:
+            plan = isolation.inside_plan(self._ids())
+            plan.target_fd = plan.descriptor(pid_fd)
+            yield plan
+        except SpawnError as error:
+            if error.stage == "namespaces":
+                raise Conflict(self.name, "ended meanwhile; try again") from error
+            raise
+        finally:
+            os.close(pid_fd)
 
     def _ids(self) -> isolation.Ids | None:
         """Return the ids of the running main process. Raises Conflict when it does not run."""

@@ -11,6 +11,7 @@
  *   message.c   bytes and descriptors from one process to another
  *   seccomp.c   the system call filter
  *   init.c      a small PID 1
+ *   files.c     operations that copy files in and out, and open one
  *   identity.c  operations that give up privileges: user, groups, capabilities
  */
 #ifndef PYLXC_HELPER_H
@@ -70,6 +71,9 @@ int op_sysctl(struct launch *l, const struct pylxc_op *op);
 int op_workdir(struct launch *l, const struct pylxc_op *op);
 int op_terminal(struct launch *l, const struct pylxc_op *op);
 int op_user(struct launch *l, const struct pylxc_op *op);
+int op_copy_from(struct launch *l, const struct pylxc_op *op);
+int op_copy_to(struct launch *l, const struct pylxc_op *op);
+int op_open(struct launch *l, const struct pylxc_op *op);
 /* Makes the process a PID 1 that looks after the payload: 0 in the payload, or a negative errno. */
 int become_init(const struct launch *l);
 int op_seccomp(struct launch *l, const struct pylxc_op *op);
@@ -82,8 +86,13 @@ int open_in_root_without_links(struct launch *l, const char *path, uint64_t flag
 /* Mounts what an open descriptor is over a file in a directory of the root; it is made where it is missing. No link is
  * followed. */
 int bind_over_file(struct launch *l, int fd, const char *directory, const char *name);
+/* The same with O_CREAT: `mode` is that of a new file. */
+int create_in_root(struct launch *l, const char *path, uint64_t flags, uint64_t mode);
 /* A directory of the root that exists or is made (0755), with its parents. */
 int make_directory_in_root(struct launch *l, const char *path);
+
+/* Tells the monitor that a transfer begins: what fails from here on comes with its end. */
+void transfer_begins(struct launch *l);
 
 /* The child's life, from the clone to the payload. Never returns. */
 _Noreturn void launch_run(const struct plan *plan, int error_fd);

@@ -104,11 +104,9 @@ static int op_env(struct launch *l, const struct pylxc_op *op)
     return 0;
 }
 
-/* Tells the monitor that a transfer begins: an error with stage NONE. */
-static int transfer_begins(struct launch *l)
+void transfer_begins(struct launch *l)
 {
     send_error(l, PYLXC_STAGE_NONE, 0);
-    return 0;
 }
 
 static int op_unpack(struct launch *l, const struct pylxc_op *op)
@@ -259,6 +257,9 @@ static const struct {
     [PYLXC_OP_WORKDIR] = {op_workdir, PYLXC_STAGE_WORKDIR},
     [PYLXC_OP_UNPACK] = {op_unpack, PYLXC_STAGE_UNPACK},
     [PYLXC_OP_PACK] = {op_pack, PYLXC_STAGE_PACK},
+    [PYLXC_OP_COPY_FROM] = {op_copy_from, PYLXC_STAGE_PACK},
+    [PYLXC_OP_COPY_TO] = {op_copy_to, PYLXC_STAGE_UNPACK},
+    [PYLXC_OP_OPEN] = {op_open, PYLXC_STAGE_FILE},
     [PYLXC_OP_ENV] = {op_env, PYLXC_STAGE_PLAN},
     [PYLXC_OP_EXEC] = {op_exec, PYLXC_STAGE_EXEC},
 };
@@ -273,7 +274,9 @@ static void enter_target(struct launch *l)
     if (r < 0)
         fail(l, PYLXC_STAGE_NAMESPACES, (int)-r);
     if (head->clone_flags & CLONE_NEWUSER) {
-        /* Root there, in place of an id that has no name in it. */
+        /* Root there, in place of an id that has no name in it, and without the caller's groups: they might open what
+         * is mounted from the host. A namespace of a single id may not (user_namespaces(7)). */
+        sys(setgroups, 0, 0);
         r = sys(setresgid, 0, 0, 0);
         if (r >= 0)
             r = sys(setresuid, 0, 0, 0);

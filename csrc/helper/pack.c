@@ -7,6 +7,7 @@
  */
 #include "../pylxc.h"
 #include "tar.h"
+#include <asm/statfs.h>
 
 enum {
     XATTR_MOST = 1 << 16, /* XATTR_SIZE_MAX and XATTR_LIST_MAX, <linux/limits.h> */
@@ -33,7 +34,7 @@ struct first_name {
 
 struct packing {
     int out;
-    bool layer;
+    bool layer, live, named;     /* named: the stream's root has a name, which all others begin with */
     char *chunk, *values, *keys; /* TAR_CHUNK bytes to be written; XATTR_MOST bytes each */
     size_t used;
     char path[TAR_PATH_SIZE], link[TAR_PATH_SIZE];
@@ -300,12 +301,15 @@ static int add_xattrs(struct packing *p, const char *name, bool *ret_opaque)
     return r;
 }
 
-/* Copies `size` bytes of the open file into the stream; a file with fewer or more than that has changed. */
+/* Copies `size` bytes of the open file into the stream; a file with fewer or more than that has changed. A live one may
+ * have grown since its header was written: a log does. */
 static int put_content(struct packing *p, int fd, uint64_t size)
 {
     for (uint64_t left = size;;) {
         /* One more than is expected: a short answer then proves the end, without another read. */
         size_t room = MINIMUM(left + 1, TAR_CHUNK - p->used);
+        if (p->live && (room = MINIMUM(left, room)) == 0)
+            return put_padding(p, size);
         long n = sys(read, fd, p->chunk + p->used, room);
         if (n == -EINTR)
             continue;
@@ -323,8 +327,32 @@ static int put_content(struct packing *p, int fd, uint64_t size)
     }
 }
 
+/* What the answer says of something that was there a moment ago: it was removed, or another thing put in its place. */
+static bool has_gone(int r)
+{
+    return r == -ENOENT || r == -ENOTDIR || r == -ELOOP;
+}
+
+/* Opened before its header is written, so that the header tells of what was opened. The type is looked at once more:
+ * what may have taken the file's place meanwhile would not be read, but wait for somebody, or have no end. */
+static int pack_live_file(struct packing *p, const char *name)
+{
+    struct statx x;
+    fd_close int fd = (int)sys(openat, AT_FDCWD, name, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_NOCTTY | O_CLOEXEC);
+    int r = fd < 0 ? fd : (int)tar_statx(fd, "", &x);
+    if (r < 0)
+        return r;
+    if ((x.stx_mode & S_IFMT) != S_IFREG)
+        return -ENOENT;
+    if ((r = put_header(p, TAR_FILE, p->path, "", x.stx_size, &x)) < 0)
+        return r;
+    return put_content(p, fd, x.stx_size);
+}
+
 static int pack_file(struct packing *p, const char *name, const struct statx *x)
 {
+    if (p->live && x->stx_size)
+        return pack_live_file(p, name);
     int r = put_header(p, TAR_FILE, p->path, "", x->stx_size, x);
     if (r < 0 || x->stx_size == 0)
         return r;
@@ -490,17 +518,28 @@ static int leave(struct packing *p)
     return same ? 0 : -EBUSY;
 }
 
+static bool is_of_kernel(const char *name)
+{
+    struct statfs st;
+    return sys(statfs, name, &st) == 0 && tar_kernel_files(st.f_type);
+}
+
 static int pack_directory(struct packing *p, const char *name, const struct statx *x)
 {
-    bool opaque;
+    bool opaque, top = !p->levels.used;
+    size_t before = top ? 0 : deepest(p)->path_length;
     int r = path_add(p, p->path_length ? "/" : "./");
     if (r < 0 || (r = add_xattrs(p, name, &opaque)) < 0 || (r = put_header(p, TAR_DIRECTORY, p->path, "", 0, x)) < 0)
         return r;
-    if (!p->levels.used) /* below the root, names begin without "./" */
+    if (top && !p->named) /* below the root, names begin without "./" */
         path_cut(p, 0);
     if (p->layer && opaque && (r = put_mark(p, "", OPAQUE_MARK)) < 0)
         return r;
-    return enter(p, name);
+    r = p->live && !top && is_of_kernel(name) ? -ENOENT : enter(p, name);
+    if (!p->live || top || !has_gone(r))
+        return r;
+    path_cut(p, before); /* it stays empty */
+    return 0;
 }
 
 /* The type of an entry that has no content; 0 for what an archive does not hold: sockets live as long as a process. */
@@ -526,6 +565,8 @@ static int pack_special(struct packing *p, const char *name, const struct statx 
     *p->link = 0;
     if (type == TAR_SYMLINK) {
         long n = sys(readlinkat, AT_FDCWD, name, p->link, sizeof p->link);
+        if (n == -EINVAL) /* it was a link when it was looked at */
+            return p->live ? -ENOENT : -EBUSY;
         if (n < 0 || n == sizeof p->link)
             return n < 0 ? (int)n : -ENAMETOOLONG;
         p->link[n] = 0;
@@ -533,25 +574,35 @@ static int pack_special(struct packing *p, const char *name, const struct statx 
     return put_header(p, type, p->path, p->link, 0, x);
 }
 
-/* Packs what is called `name` in the current directory. */
-static int pack_entry(struct packing *p, const char *name)
+/* Leaves an entry out, of which nothing has been written yet. */
+static int leave_out(struct packing *p, size_t path_length)
+{
+    p->records.used = 0;
+    path_cut(p, path_length);
+    return 0;
+}
+
+/* Packs what is called `name` in the current directory, as `as`. */
+static int pack_entry(struct packing *p, const char *name, const char *as)
 {
     struct statx x;
     const char *first;
     bool opaque;
     int r = (int)tar_statx(AT_FDCWD, name, &x);
     if (r < 0)
-        return r == -ENOENT ? -EBUSY : r;
+        return r != -ENOENT ? r : p->live && p->levels.used ? 0 : -EBUSY;
     uint16_t kind = x.stx_mode & S_IFMT;
     if (p->layer && kind == S_IFCHR && x.stx_rdev_major == 0 && x.stx_rdev_minor == 0)
         return put_mark(p, WHITEOUT, name);
     size_t before = p->path_length;
-    if ((r = path_add(p, name)) < 0)
+    if ((r = path_add(p, as)) < 0)
         return r;
     if (p->layer && tar_starts_with(name, WHITEOUT))
         return -EINVAL;
-    if (kind == S_IFDIR)
-        return pack_directory(p, name, &x);
+    if (kind == S_IFDIR) {
+        r = pack_directory(p, name, &x);
+        return p->live && p->levels.used && has_gone(r) ? leave_out(p, before) : r;
+    }
     if (kind != S_IFREG && !special_type(x.stx_mode)) {
         path_cut(p, before);
         return 0;
@@ -562,18 +613,19 @@ static int pack_entry(struct packing *p, const char *name)
         r = put_header(p, TAR_HARD_LINK, p->path, first, 0, &x);
     else if ((r = add_xattrs(p, name, &opaque)) == 0)
         r = kind == S_IFREG ? pack_file(p, name, &x) : pack_special(p, name, &x);
+    if (p->live && p->levels.used && has_gone(r))
+        return leave_out(p, before);
     if (r == 0)
         path_cut(p, before);
     return r;
 }
 
-static int pack_tree(struct packing *p)
+/* Packs `name` of the current directory, with all that it holds, as `as`. */
+static int pack_tree(struct packing *p, const char *name, const char *as)
 {
     static const char end[2 * TAR_BLOCK];
-    struct statx x;
-    int r = (int)tar_statx(AT_FDCWD, ".", &x);
-    if (r == 0)
-        r = pack_directory(p, ".", &x);
+    p->named = *as != 0;
+    int r = pack_entry(p, name, as);
     while (r == 0 && p->levels.used) {
         struct level *level = deepest(p);
         if (level->next == p->order.used / sizeof(size_t)) {
@@ -581,10 +633,10 @@ static int pack_tree(struct packing *p)
             continue;
         }
         /* By value: packing a directory moves the pile of names. */
-        char name[TAR_NAME_SIZE];
+        char next[TAR_NAME_SIZE];
         const char *from = p->names.data + ((size_t *)(void *)p->order.data)[level->next++];
-        memcpy(name, from, strlen(from) + 1);
-        r = pack_entry(p, name);
+        memcpy(next, from, strlen(from) + 1);
+        r = pack_entry(p, next, next);
     }
     if (r < 0 || (r = put(p, end, sizeof end)) < 0)
         return r;
@@ -613,7 +665,8 @@ static void finish(struct packing *p)
     sys(munmap, p, sizeof *p);
 }
 
-int pack_tar(int fd, int directory, uint64_t flags, char *subject, size_t subject_size)
+int pack_copy(int fd, int directory, const char *name, const char *as, uint64_t flags, char *subject,
+              size_t subject_size)
 {
     struct packing *p = memory_take(sizeof *p);
     fd_close int before = (int)sys(openat, AT_FDCWD, ".", O_PATH | O_DIRECTORY | O_CLOEXEC);
@@ -622,15 +675,21 @@ int pack_tar(int fd, int directory, uint64_t flags, char *subject, size_t subjec
         return -ENOMEM;
     p->out = fd;
     p->layer = flags & PYLXC_PACK_LAYER;
+    p->live = flags & PYLXC_PACK_LIVE;
     /* Fewer, larger writes; that this fails on a file, or above an unprivileged limit, is well. */
     sys(fcntl, fd, F_SETPIPE_SZ, TAR_CHUNK);
     int r = before < 0 ? before : start(p);
     if (r == 0 && (r = (int)sys(fchdir, directory)) == 0) {
-        r = pack_tree(p);
+        r = pack_tree(p, name, as);
         sys(fchdir, before);
     }
     if (r < 0)
         tar_name_subject(p->path, subject, subject_size);
     finish(p);
     return r;
+}
+
+int pack_tar(int fd, int directory, uint64_t flags, char *subject, size_t subject_size)
+{
+    return pack_copy(fd, directory, ".", "", flags, subject, subject_size);
 }

@@ -18,26 +18,32 @@
 
 #define DETACHED_COPY (OPEN_TREE_CLONE | O_CLOEXEC)
 
-/* EAGAIN: something was renamed while ".." was being resolved, and the kernel could not be sure (openat2(2)). */
-static int open_resolved(const struct launch *l, const char *path, uint64_t flags, uint64_t resolve)
+/* EAGAIN: something was renamed while ".." was being resolved, and the kernel could not be sure (openat2(2)). A file on
+ * which somebody holds a lease gives it too (fcntl(2)), for as long as he likes: so there is an end to it. */
+static int open_resolved(const struct launch *l, const char *path, uint64_t flags, uint64_t mode, uint64_t resolve)
 {
-    struct open_how how = {.flags = flags | O_CLOEXEC, .resolve = DEFENCE(RESOLVE, resolve, 0)};
+    enum { MOST_ATTEMPTS = 10000 };
+    struct open_how how = {.flags = flags | O_CLOEXEC, .mode = mode, .resolve = DEFENCE(RESOLVE, resolve, 0)};
     const char *at = DEFENCE(RESOLVE, path, path[1] ? path + (*path == '/') : "."); /* weak: joined to the root's */
-    long r;
-    do
+    long r = -EAGAIN;
+    for (int attempt = 0; r == -EAGAIN && attempt < MOST_ATTEMPTS; attempt++)
         r = sys(openat2, l->root_fd, at, &how, sizeof how);
-    while (r == -EAGAIN);
     return (int)r;
 }
 
 int open_in_root(struct launch *l, const char *path, uint64_t flags)
 {
-    return open_resolved(l, path, flags, RESOLVE_IN_ROOT | RESOLVE_NO_MAGICLINKS);
+    return open_resolved(l, path, flags, 0, RESOLVE_IN_ROOT | RESOLVE_NO_MAGICLINKS);
+}
+
+int create_in_root(struct launch *l, const char *path, uint64_t flags, uint64_t mode)
+{
+    return open_resolved(l, path, flags | O_CREAT, mode, RESOLVE_IN_ROOT | RESOLVE_NO_MAGICLINKS);
 }
 
 int open_in_root_without_links(struct launch *l, const char *path, uint64_t flags)
 {
-    return open_resolved(l, path, flags, RESOLVE_IN_ROOT | RESOLVE_NO_MAGICLINKS | RESOLVE_NO_SYMLINKS);
+    return open_resolved(l, path, flags, 0, RESOLVE_IN_ROOT | RESOLVE_NO_MAGICLINKS | RESOLVE_NO_SYMLINKS);
 }
 
 static int is_directory(int fd)
@@ -113,11 +119,11 @@ int make_directory_in_root(struct launch *l, const char *path)
 static int make_plain_directory(struct launch *l, const char *path)
 {
     const uint64_t plain = RESOLVE_IN_ROOT | RESOLVE_NO_MAGICLINKS | DEFENCE(PLAIN_TARGET, RESOLVE_NO_SYMLINKS, 0);
-    int fd = open_resolved(l, path, O_PATH | O_DIRECTORY, plain);
+    int fd = open_resolved(l, path, O_PATH | O_DIRECTORY, 0, plain);
     if (fd != -ENOENT)
         return fd;
     fd_close int made = make_directory_in_root(l, path);
-    return made < 0 ? made : open_resolved(l, path, O_PATH | O_DIRECTORY, plain);
+    return made < 0 ? made : open_resolved(l, path, O_PATH | O_DIRECTORY, 0, plain);
 }
 
 static int make_target_directory(struct launch *l, const char *path, int64_t how)

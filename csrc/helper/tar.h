@@ -13,6 +13,7 @@
 #ifdef PYLXC_HOSTED
 #include <sys/stat.h>
 #endif
+#include <linux/magic.h>
 #include <linux/stat.h>
 
 /* Unpacks the tar stream `fd` below the directory `destination`. `flags`: PYLXC_UNPACK_*; `limit`: the most bytes of
@@ -30,6 +31,22 @@ int unpack_tar(int fd, int destination, uint64_t flags, uint64_t limit, char *su
  * above: -EBUSY  the tree changed meanwhile     -EINVAL  a name that a layer cannot hold (".wh.") -ENAMETOOLONG, -E2BIG
  * what unpack_tar would refuse. */
 int pack_tar(int fd, int directory, uint64_t flags, char *subject, size_t subject_size);
+
+/* The same for what `name` is in `directory`, if "." the directory itself, as `as` (a directory may be "", the stream's
+ * root). */
+int pack_copy(int fd, int directory, const char *name, const char *as, uint64_t flags, char *subject,
+              size_t subject_size);
+
+/* Where a copy goes: to `name` in a directory, a directory's content with "" into itself. What is no directory must not
+ * go there if `file_error` is set, which is then the answer. */
+struct unpack_place {
+    const char *name;
+    int file_error;
+};
+
+/* Unpacks what pack_copy wrote of one thing without a name of its own (`as` "" for a directory). */
+int unpack_copy(int fd, int directory, const struct unpack_place *place, uint64_t flags, char *subject,
+                size_t subject_size);
 
 enum {
     TAR_BLOCK = 512,
@@ -120,6 +137,19 @@ static inline bool tar_overlay_attribute(const char *name)
 static inline bool tar_host_attribute(const char *name)
 {
     return strcmp(name, "security.selinux") == 0;
+}
+
+/* Whether a file system shows the state of the kernel: its files have no true sizes, what they hold depends on who
+ * reads them, and to write to one is to give an order. `type` as of statfs(2). */
+static inline bool tar_kernel_files(int64_t type)
+{
+    static const int64_t types[] = {PROC_SUPER_MAGIC, SYSFS_MAGIC,    CGROUP_SUPER_MAGIC, CGROUP2_SUPER_MAGIC,
+                                    DEBUGFS_MAGIC,    TRACEFS_MAGIC,  SECURITYFS_MAGIC,   SELINUX_MAGIC,
+                                    BPF_FS_MAGIC,     EFIVARFS_MAGIC, NSFS_MAGIC,         PSTOREFS_MAGIC};
+    for (size_t i = 0; i < LENGTH(types); i++)
+        if (types[i] == type)
+            return true;
+    return false;
 }
 
 static inline uint64_t tar_padding(uint64_t size)

@@ -3,7 +3,8 @@
  *
  * Invariants. Nothing that exists is opened for writing: every file is made anew, with O_EXCL, and what stood in its
  * place is removed first. A name never contains ".."; symlinks on its way are followed, and the root of the process
- * (for a layer: the destination) is where they end. Directories get their mode and time when all else is done, because
+ * (for a layer: the destination) is where they end; or none is followed, where the destination is not all there is
+ * (PYLXC_UNPACK_BENEATH). Directories get their mode and time when all else is done, because
  * what is put into them changes both.
  */
 #include "../pylxc.h"
@@ -29,8 +30,11 @@ struct late {
 struct unpacking {
     struct tar_reader reader;
     int top, parent_fd; /* the destination; the directory last resolved, which `parent` names */
+    int made_top;       /* the destination, if it was opened here */
     char parent[TAR_PATH_SIZE];
     bool parent_known;
+    const struct unpack_place *place; /* of a copy; else NULL */
+    bool fresh_top;                   /* the destination was made for this copy */
     bool hidden; /* a whiteout stood where the entry is put: what lower layers have there must not show through */
     uint64_t flags, limit, content, entries;
     struct pile late;
@@ -57,13 +61,16 @@ static int count(struct unpacking *u)
     return ++u->entries > ENTRIES_MOST ? -E2BIG : 0;
 }
 
-/* The directory at `path` below the destination, following symlinks. A layer is a root: its symlinks end there. */
+/* The directory at `path` below the destination, following symlinks or not. A layer is a root: its symlinks end there.
+ */
 static int open_directory(const struct unpacking *u, const char *path, uint64_t more)
 {
     struct open_how how = {
         .flags = O_PATH | O_DIRECTORY | O_CLOEXEC | more,
         .resolve = RESOLVE_NO_MAGICLINKS | (is_layer(u) ? RESOLVE_IN_ROOT : 0),
     };
+    if (u->flags & PYLXC_UNPACK_BENEATH)
+        how.resolve = RESOLVE_BENEATH | RESOLVE_NO_SYMLINKS;
     long r;
     do
         r = sys(openat2, u->top, *path ? path : ".", &how, sizeof how);
@@ -87,8 +94,9 @@ static int make_parent(struct unpacking *u, int parent, const char *name)
     if ((r = (int)sys(mkdirat, parent, name, 0755)) < 0)
         return r;
     /* The kernel hands down a set-group-ID bit, and with it the group. */
-    if ((r = (int)sys(fchownat, parent, name, 0, 0, AT_SYMLINK_NOFOLLOW)) < 0 ||
-        (r = (int)sys(fchmodat, parent, name, 0755)) < 0)
+    if (!(u->flags & PYLXC_UNPACK_OWNER_SELF) && (r = (int)sys(fchownat, parent, name, 0, 0, AT_SYMLINK_NOFOLLOW)) < 0)
+        return r;
+    if ((r = (int)sys(fchmodat, parent, name, 0755)) < 0)
         return r;
     fd_close int made = (int)sys(openat, parent, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
     if (made < 0)
@@ -240,14 +248,15 @@ static bool may_be_missing(const char *name)
 }
 
 /* On an open file or directory, or (fd < 0) on `name` in the current directory. */
-static int set_xattrs(const struct tar_entry *e, int fd, const char *name)
+static int set_xattrs(const struct unpacking *u, int fd, const char *name)
 {
+    const struct tar_entry *e = &u->reader.entry;
     const char *key, *value;
     size_t at = 0, size;
     while (tar_next_xattr(e, &at, &key, &value, &size)) {
         if (tar_overlay_attribute(key))
             return -EPERM;
-        if (tar_host_attribute(key))
+        if (tar_host_attribute(key) || (u->flags & PYLXC_UNPACK_PLAIN && !tar_starts_with(key, "user.")))
             continue;
         long r = fd >= 0 ? sys(fsetxattr, fd, key, value, size, 0) : sys(lsetxattr, name, key, value, size, 0);
         if (r < 0 && !((r == -EPERM || r == -EOPNOTSUPP) && may_be_missing(key)))
@@ -258,24 +267,33 @@ static int set_xattrs(const struct tar_entry *e, int fd, const char *name)
 
 /* Attributes of what cannot be opened. There is no lsetxattr relative to a directory before Linux 6.13, and no
  * /proc here: the current directory has to serve. */
-static int set_xattrs_at(const struct tar_entry *e, int parent, const char *name)
+static int set_xattrs_at(const struct unpacking *u, int parent, const char *name)
 {
-    if (!e->xattrs.used)
+    if (!u->reader.entry.xattrs.used)
         return 0;
     fd_close int before = (int)sys(openat, AT_FDCWD, ".", O_PATH | O_DIRECTORY | O_CLOEXEC);
     int r = (int)sys(fchdir, parent);
     if (before < 0 || r < 0)
         return before < 0 ? before : r;
-    r = set_xattrs(e, -1, name);
+    r = set_xattrs(u, -1, name);
     sys(fchdir, before);
     return r;
 }
 
-static void owner(const struct unpacking *u, uint32_t *ret_uid, uint32_t *ret_gid)
+/* Gives an open file, or `name` in a directory, to whom it shall belong. */
+static int set_owner(const struct unpacking *u, int fd, const char *name)
 {
     bool root = u->flags & PYLXC_UNPACK_OWNER_ROOT;
-    *ret_uid = root ? 0 : (uint32_t)u->reader.entry.uid;
-    *ret_gid = root ? 0 : (uint32_t)u->reader.entry.gid;
+    uint32_t uid = root ? 0 : (uint32_t)u->reader.entry.uid, gid = root ? 0 : (uint32_t)u->reader.entry.gid;
+    if (u->flags & PYLXC_UNPACK_OWNER_SELF)
+        return 0;
+    return (int)sys(fchownat, fd, name, uid, gid, AT_SYMLINK_NOFOLLOW | (*name ? 0 : AT_EMPTY_PATH));
+}
+
+/* On a directory the sticky bit takes rights away, and a set-group-ID bit gives away what is made in it. */
+static uint32_t permissions(const struct unpacking *u)
+{
+    return u->reader.entry.mode & (u->flags & PYLXC_UNPACK_PLAIN ? 01777 : 07777);
 }
 
 static long set_time(int fd, const char *name, int64_t seconds, uint32_t nanoseconds)
@@ -300,16 +318,14 @@ static int write_content(struct unpacking *u, int fd)
 static int unpack_file(struct unpacking *u, int parent, const char *name)
 {
     const struct tar_entry *e = &u->reader.entry;
-    uint32_t uid, gid;
     bool stays;
     fd_close int fd = make(u, parent, name, -1, NULL, &stays);
     int r = fd < 0 ? fd : write_content(u, fd);
     if (r < 0)
         return r;
     /* In this order: a write drops capabilities, a change of owner drops them and the set-user-ID bit. */
-    owner(u, &uid, &gid);
-    if ((r = (int)sys(fchown, fd, uid, gid)) < 0 || (r = set_xattrs(e, fd, NULL)) < 0 ||
-        (r = (int)sys(fchmod, fd, e->mode)) < 0)
+    if ((r = set_owner(u, fd, "")) < 0 || (r = set_xattrs(u, fd, NULL)) < 0 ||
+        (r = (int)sys(fchmod, fd, permissions(u))) < 0)
         return r;
     return (int)set_time(fd, NULL, e->seconds, e->nanoseconds);
 }
@@ -319,7 +335,8 @@ static int unpack_special(struct unpacking *u, int parent, const char *name)
 {
     const struct tar_entry *e = &u->reader.entry;
     bool device = e->type == TAR_CHARACTER || e->type == TAR_BLOCK_DEVICE, stays;
-    uint32_t uid, gid;
+    if (device && u->flags & PYLXC_UNPACK_PLAIN)
+        return 0;
     if (e->type == TAR_CHARACTER && e->major == 0 && e->minor == 0)
         return -EPERM;
     if (e->major < 0 || e->major > MAJOR_MOST || e->minor < 0 || e->minor > MINOR_MOST)
@@ -330,11 +347,9 @@ static int unpack_special(struct unpacking *u, int parent, const char *name)
         return 0;
     if (r < 0)
         return r;
-    owner(u, &uid, &gid);
-    if ((r = (int)sys(fchownat, parent, name, uid, gid, AT_SYMLINK_NOFOLLOW)) < 0 ||
-        (r = set_xattrs_at(e, parent, name)) < 0)
+    if ((r = set_owner(u, parent, name)) < 0 || (r = set_xattrs_at(u, parent, name)) < 0)
         return r;
-    if (e->type != TAR_SYMLINK && (r = (int)sys(fchmodat, parent, name, e->mode)) < 0)
+    if (e->type != TAR_SYMLINK && (r = (int)sys(fchmodat, parent, name, permissions(u))) < 0)
         return r;
     return (int)set_time(parent, name, e->seconds, e->nanoseconds);
 }
@@ -373,7 +388,7 @@ static int set_late(struct unpacking *u, int fd)
     struct late late = {x.stx_ino,
                         e->seconds,
                         e->nanoseconds,
-                        e->mode,
+                        permissions(u),
                         x.stx_dev_major,
                         x.stx_dev_minor,
                         (uint32_t)strlen(e->path) + 1};
@@ -385,8 +400,7 @@ static int unpack_directory(struct unpacking *u)
 {
     const struct tar_entry *e = &u->reader.entry;
     const char *name = ".";
-    uint32_t uid, gid;
-    bool stays = true;
+    bool stays = !u->fresh_top;
     int parent = u->top, r;
     u->hidden = false;
     if (*e->path) {
@@ -400,8 +414,7 @@ static int unpack_directory(struct unpacking *u)
     fd_close int fd = (int)sys(openat, parent, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
     if (fd < 0)
         return fd;
-    owner(u, &uid, &gid);
-    if ((r = (int)sys(fchown, fd, uid, gid)) < 0 || (r = set_xattrs(e, fd, NULL)) < 0)
+    if ((r = set_owner(u, fd, "")) < 0 || (r = set_xattrs(u, fd, NULL)) < 0)
         return r;
     if (u->hidden && (r = (int)sys(fsetxattr, fd, OPAQUE_XATTR, "y", 1, 0)) < 0)
         return r;
@@ -498,7 +511,7 @@ static int check_entry(struct unpacking *u)
         return r;
     if (!*e->path && e->type != TAR_DIRECTORY)
         return -ENOTDIR;
-    if (!(u->flags & PYLXC_UNPACK_OWNER_ROOT) &&
+    if (!(u->flags & (PYLXC_UNPACK_OWNER_ROOT | PYLXC_UNPACK_OWNER_SELF)) &&
         (e->uid < 0 || e->uid > (int64_t)ID_MOST || e->gid < 0 || e->gid > (int64_t)ID_MOST))
         return -EOVERFLOW;
     if (u->limit && e->size > u->limit - u->content)
@@ -528,12 +541,39 @@ static int unpack_entry(struct unpacking *u)
     return e->type == TAR_FILE ? unpack_file(u, parent, name) : unpack_special(u, parent, name);
 }
 
+/* The first entry says what comes, and so where it goes: a directory becomes the destination of all that follows. */
+static int put_in_place(struct unpacking *u)
+{
+    const struct unpack_place *place = u->place;
+    struct tar_entry *e = &u->reader.entry;
+    u->place = NULL;
+    if (e->type != TAR_DIRECTORY) {
+        if (place->file_error || !*place->name)
+            return place->file_error ? place->file_error : -ENOTDIR;
+        memcpy(e->path, place->name, strlen(place->name) + 1);
+        return 0;
+    }
+    if (!*place->name)
+        return 0;
+    int r = (int)sys(mkdirat, u->top, place->name, 0700);
+    if (r < 0 && r != -EEXIST)
+        return r;
+    u->fresh_top = r == 0;
+    int top = (int)sys(openat, u->top, place->name, O_PATH | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+    if (top < 0)
+        return top;
+    u->top = u->made_top = top;
+    return 0;
+}
+
 static int unpack_entries(struct unpacking *u, const char **ret_subject)
 {
     for (;;) {
         bool end;
         int r = tar_next(&u->reader, &end);
         *ret_subject = u->reader.entry.path;
+        if (r == 0 && !end && u->place && (r = put_in_place(u)) < 0)
+            *ret_subject = "";
         if (r == 0 && !end && (r = unpack_entry(u)) < 0 && !*u->reader.entry.path)
             *ret_subject = "./";
         if (r < 0)
@@ -543,7 +583,8 @@ static int unpack_entries(struct unpacking *u, const char **ret_subject)
     }
 }
 
-int unpack_tar(int fd, int destination, uint64_t flags, uint64_t limit, char *subject, size_t subject_size)
+static int unpack(int fd, int destination, const struct unpack_place *place, uint64_t flags, uint64_t limit,
+                  char *subject, size_t subject_size)
 {
     struct unpacking *u = memory_take(sizeof *u);
     const char *at = "";
@@ -551,7 +592,8 @@ int unpack_tar(int fd, int destination, uint64_t flags, uint64_t limit, char *su
     if (!u)
         return -ENOMEM;
     u->top = destination;
-    u->parent_fd = -1;
+    u->parent_fd = u->made_top = -1;
+    u->place = place;
     u->flags = flags;
     u->limit = limit;
     long mask = sys(umask, 0);
@@ -564,8 +606,20 @@ int unpack_tar(int fd, int destination, uint64_t flags, uint64_t limit, char *su
         tar_name_subject(at, subject, subject_size);
     sys(umask, mask);
     fd_close_at_end(&u->parent_fd);
+    fd_close_at_end(&u->made_top);
     tar_reader_close(&u->reader);
     pile_drop(&u->late);
     sys(munmap, u, sizeof *u);
     return r;
+}
+
+int unpack_tar(int fd, int destination, uint64_t flags, uint64_t limit, char *subject, size_t subject_size)
+{
+    return unpack(fd, destination, NULL, flags, limit, subject, subject_size);
+}
+
+int unpack_copy(int fd, int directory, const struct unpack_place *place, uint64_t flags, char *subject,
+                size_t subject_size)
+{
+    return unpack(fd, directory, place, flags, 0, subject, subject_size);
 }

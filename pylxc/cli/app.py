@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 _VERBS = {
     "bootstrap": "images",
     "build": "build",
+    "cp": "copy",
     "exec": "run",
     "images": "images",
     "import": "images",

@@ -534,6 +534,29 @@ def exec_plan(
     return plan
 
 
+def inside_plan(ids: Ids | None) -> Plan:
+    """Return the beginning of a plan that works on the files of a running container, as its root sees them.
+
+    The pid namespace is not entered: no process of the container can see, trace or signal this one. ``target_fd`` is
+    for the caller to set.
+    """
+    plan = Plan(flags=p.PLAN_JOIN, clone_flags=NEWNS)
+    if ids is not None:
+        _add_ids(plan, ids)
+    return plan
+
+
+def resting_plan(spec: ContainerSpec, tree: Tree, volumes: Mapping[str, str]) -> Plan:
+    """Return the beginning of a plan that works on the files of a container that does not run, its mounts included."""
+    plan = Plan(clone_flags=NEWNS)
+    add_tree(plan, tree, read_only=spec.read_only)
+    add_mounts(plan, spec, tree, volumes, maps_owners=False)
+    if spec.read_only:
+        plan.add(p.ROOT_READ_ONLY)
+    plan.add(p.PIVOT)
+    return plan
+
+
 def transfer_plan(tree: Tree | None, directory: str, scaffold: str) -> Plan:
     """Return the beginning of a plan that unpacks or packs: in a merged tree, or (None) in a bare directory."""
     plan = Plan(clone_flags=NEWNS)

@@ -51,18 +51,28 @@ def unpack(  # noqa: PLR0913  the operands of one operation
     if keeper >= 0:
         plan.descriptor(keeper)
     theirs, ours = os.pipe()
-    flags |= _what_a_user_may()
+    flags |= what_a_user_may()
     plan.add(p.UNPACK, destination, flags=flags, a=plan.descriptor(theirs), b=limit, subject=subject)
-    with _owners_explained(), _ending(_spawn(plan, ours, theirs)):
+    with _owners_explained():
+        write(plan, ours, theirs, feed)
+
+
+def write(plan: p.Plan, ours: int, theirs: int, feed: Callable[[BinaryIO], object]) -> None:
+    """Carry out a plan that reads ``theirs``, of a pipe, what ``feed`` writes to ``ours``. Closes both.
+
+    Raises:
+        SpawnError: the plan's operation failed.
+    """
+    with _ending(_spawn(plan, ours, theirs)):
         try:
-            with open(ours, "wb", buffering=CHUNK) as out:  # noqa: PTH123  a descriptor
+            with open(ours, "wb", buffering=CHUNK) as out:
                 feed(out)
         except BrokenPipeError:
             # The helper stopped reading: its own report says why.
             pass
 
 
-def _what_a_user_may() -> int:
+def what_a_user_may() -> int:
     """Return the flags that leave out what the caller cannot make: devices, and with a single id owners."""
     if rootless.is_privileged():
         return 0
@@ -94,8 +104,41 @@ def packed(
     plan = isolation.transfer_plan(tree, directory, scaffold)
     ours, theirs = os.pipe()
     plan.add(p.PACK, path, flags=flags, a=plan.descriptor(theirs), subject=directory or path)
-    with _ending(_spawn(plan, ours, theirs)), open(ours, "rb", buffering=0) as stream:  # noqa: PTH123  a descriptor
+    with read(plan, ours, theirs) as stream:
         yield stream
+
+
+@contextmanager
+def read(plan: p.Plan, ours: int, theirs: int) -> Iterator[BinaryIO]:
+    """Carry out a plan that writes to ``theirs``, of a pipe, and yield a stream of what it writes. Closes both ends.
+
+    Raises:
+        SpawnError: the plan's operation failed; on leaving the block.
+    """
+    with _ending(_spawn(plan, ours, theirs)), open(ours, "rb", buffering=0) as stream:
+        yield stream
+
+
+def carry(source: p.Plan, write_end: int, target: p.Plan, read_end: int) -> None:
+    """Carry out two plans at once, of which one writes what the other reads. Closes both ends of their pipe.
+
+    Raises:
+        SpawnError: what went wrong first: a stream that broke off is not the reader's fault.
+    """
+    receiver = _spawn(target, write_end, read_end)
+    try:
+        sender = _spawn(source, -1, write_end)
+        try:
+            sent = _failure(sender)
+            received = _failure(receiver)
+        finally:
+            process.finish(sender)
+    finally:
+        process.finish(receiver)
+    broken_off = isinstance(received, SpawnError) and received.errno == errno.EBADMSG
+    failure = sent or received if broken_off else received or sent
+    if failure is not None:
+        raise failure
 
 
 def run(plan: p.Plan) -> None:
@@ -140,12 +183,20 @@ def _ending(child: Child) -> Iterator[None]:
     """Wait for a transfer at the end of the block and raises what went wrong in it; kills it when the block failed."""
     try:
         yield
-        ending = native.read_ending(child)
-        process.settle(child)
-        if ending is None or ending.error is not None:
-            raise ending.error if ending is not None and ending.error is not None else _killed()
+        failure = _failure(child)
+        if failure is not None:
+            raise failure
     finally:
         process.finish(child)
+
+
+def _failure(child: Child) -> Exception | None:
+    """Wait for a transfer and return what went wrong in it."""
+    ending = native.read_ending(child)
+    process.settle(child)
+    if ending is not None and ending.error is not None:
+        return ending.error
+    return _killed() if ending is None or ending.code else None
 
 
 def _killed() -> Exception:

@@ -42,9 +42,9 @@ class Cli:
     def text(self, *words: object) -> str:
         return self(*words).stdout.decode()
 
-    def error(self, *words: object, status: int) -> str:
+    def error(self, *words: object, status: int, stdin: bytes = b"") -> str:
         """Run what must fail; return its one message."""
-        done = self(*words, status=status)
+        done = self(*words, status=status, stdin=stdin)
         message = done.stderr.decode()
         assert message.startswith("pylxc: ")
         assert done.stdout == b""

@@ -8,30 +8,19 @@ from __future__ import annotations
 import os
 import random
 import subprocess
-from pathlib import Path
 
 import pytest
 
 import pylxc
 from pylxc.runtime import native
-
-SOURCES = Path(__file__).parents[2] / "csrc/helper"
-FLAGS = ("-std=gnu11", "-g", "-O1", "-DPYLXC_HOSTED", "-fsanitize=address,undefined", "-fno-sanitize-recover=all")
-OPTIONS = """
-const char *__asan_default_options(void);
-const char *__ubsan_default_options(void);
-const char *__asan_default_options(void) { return "detect_leaks=0:abort_on_error=0:exitcode=99:log_path=%s/report"; }
-const char *__ubsan_default_options(void) { return "halt_on_error=1:log_path=%s/report"; }
-"""
+from tests.sanitizers import FLAGS, build_helper, reports
 
 
 @pytest.fixture(scope="module")
 def sanitized(tmp_path_factory):
     """Build the helper with sanitizers; returns it and the directory of its reports."""
     place = tmp_path_factory.mktemp("sanitized")
-    (place / "options.c").write_text(OPTIONS.replace("%s", str(place)))
-    sources = [str(path) for path in sorted(SOURCES.glob("*.c"))]
-    subprocess.run(["gcc", *FLAGS, "-o", place / "helper", *sources, place / "options.c"], check=True)
+    build_helper(place)
     return place
 
 
@@ -43,7 +32,7 @@ def helper(sanitized, monkeypatch, box):
     yield box
     assert os.fstat(native._helper_fd).st_size == (sanitized / "helper").stat().st_size  # it was really this one
     os.close(native._helper_fd)
-    assert {path.name: path.read_text() for path in sanitized.glob("report*")} == {}
+    assert reports(sanitized) == {}
 
 
 def test_a_run_with_everything(helper, tmp_path):
@@ -101,6 +90,24 @@ def test_terminals(helper):
     with pytest.raises(pylxc.SpawnError) as caught:
         helper.run("true", tty=True, tmpfs=["/dev/pts"])
     assert caught.value.stage == "terminal"
+
+
+def test_files_go_in_and_out(helper, tmp_path):
+    (tmp_path / "tree/sub").mkdir(parents=True)
+    (tmp_path / "tree/sub/file").write_text("content")
+    (tmp_path / "tree/link").symlink_to("sub/file")
+    with helper.start("sleep", "100") as container:
+        for runs in (True, False):
+            container.copy_in(tmp_path / "tree", "/tmp")
+            container.copy_out("/tmp/tree", tmp_path / f"out{runs}")
+            container.copy_out("/tmp/tree/link", tmp_path / f"file{runs}", follow=True)
+            assert (tmp_path / f"out{runs}/sub/file").read_text() == (tmp_path / f"file{runs}").read_text() == "content"
+            with container.open("/tmp/tree/link", "r+") as file:
+                assert file.read() == "content"
+            for path in ("/no/such", "/etc", "/dev/null", "/" + "x" * 5000, "/tmp/tree/link/.."):
+                with pytest.raises(OSError, match=path):
+                    container.open(path)
+            container.stop(timeout=0)
 
 
 def test_layers_go_in_and_out(helper, busybox_root):
