@@ -1,0 +1,98 @@
+"""A stock distribution: Debian bookworm's kernel (6.1) with cgroup v2 alone and shared mounts, as systemd sets it up.
+
+The suite's own tests run there, in a virtual machine. What they meet that this machine may not have: limits, pressure
+and pausing by v2, CLONE_INTO_CGROUP, overlays without ``lowerdir+``, a tmpfs without user attributes and id maps,
+processors that could be plugged in, mounts that propagate.
+"""
+
+from __future__ import annotations
+
+import guest
+import pytest
+
+pytestmark = [pytest.mark.kernel, pytest.mark.network]
+
+# As the ordinary user: a line for "tester" here, once containers need no root.
+TESTS = {
+    "root": (
+        "tests/runtime/test_limits.py",
+        "tests/runtime/test_run.py",
+        "tests/runtime/test_container_options.py",
+        "tests/runtime/test_overlay.py",
+        "tests/runtime/test_user_namespace.py",
+        "tests/security/test_defaults.py",
+        "tests/security/test_devices.py",
+        "tests/security/test_shared_mounts.py",
+        "tests/build/test_build_layers.py",
+    ),
+}
+FEWEST = {"root": 120}  # tests that passed: a selection that went empty is no success
+
+USER = """
+cat /proc/self/cgroup /sys/fs/cgroup$(cut -d: -f3 /proc/self/cgroup)/cgroup.controllers
+mkdir /sys/fs/cgroup$(cut -d: -f3 /proc/self/cgroup)/child && echo may make a cgroup
+python3 - <<'EOF'
+import os, subprocess
+
+ready, go = os.pipe(), os.pipe()
+if (pid := os.fork()) == 0:
+    os.close(go[1])
+    from pylxc.linux import CloneFlag, unshare
+    unshare(CloneFlag.NEWUSER | CloneFlag.NEWNS)
+    os.write(ready[1], b".")
+    os.read(go[0], 1)
+    print("in the namespace:", os.getuid(), *open("/proc/self/uid_map").read().split(), flush=True)
+    os._exit(0)
+os.read(ready[0], 1)
+for tool in ("newuidmap", "newgidmap"):
+    subprocess.run([tool, str(pid), "0", "1000", "1", "1", "100000", "65536"], check=True)
+os.close(go[1])
+os.waitpid(pid, 0)
+EOF
+"""
+
+
+@pytest.mark.parametrize("user", TESTS)
+def test_the_suites_own_tests_pass_there(user):
+    verdict = guest.run_tests([*TESTS[user], "--color=no"], user=user)
+    assert verdict.wrong == (), "\n\n".join(verdict.wrong)
+    assert verdict.status == 0
+    assert verdict.passed >= FEWEST[user]
+
+
+def test_a_user_has_what_rootless_containers_need():
+    """A cgroup of his own with the controllers that systemd delegates, subordinate ids, user namespaces."""
+    console = guest.run(f"({USER}) >&3 2>&1", user="tester")
+    assert console.said.splitlines() == [
+        "0::/user.slice/user-1000.slice/user@1000.service/app.slice/tests.scope",
+        "cpu memory pids",
+        "may make a cgroup",
+        "in the namespace: 0 0 1000 1 1 100000 65536",
+    ], console.tail()
+
+
+REPORT = """{status}
+<?xml version="1.0" encoding="utf-8"?><testsuites name="pytest tests"><testsuite name="pytest">
+<testcase classname="a" name="passes" time="0.1" />
+<testcase classname="a" name="fails"><failure message="assert 1 == 2">its words</failure></testcase>
+<testcase classname="a" name="is_left_out"><skipped type="pytest.skip" message="no reason">where</skipped></testcase>
+</testsuite></testsuites>
+"""
+
+
+def test_what_does_not_pass_there_is_told_here():
+    verdict = guest.judge(guest.Answer(REPORT.format(status=1), "console"))
+    assert (verdict.status, verdict.passed) == (1, 1)
+    assert verdict.wrong == (
+        "a::fails: failure: assert 1 == 2\nits words",
+        "a::is_left_out: skipped: no reason\nwhere",
+    )
+    for said in ("", "0\n", REPORT[:-40]):
+        with pytest.raises(RuntimeError, match="panic"):
+            guest.judge(guest.Answer(said, "a panic"))
+
+
+def test_a_machine_that_hangs_is_ended(monkeypatch):
+    monkeypatch.setattr(guest, "PATIENCE", 2)
+    with pytest.raises(TimeoutError, match="did not end within 2 s"):
+        guest.run("sleep 1000")
