@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from pylxc import linux
     from pylxc.build.events import BuildEvent
     from pylxc.container import Container
+    from pylxc.diagnosis import Diagnosis, Finding, doctor
     from pylxc.engine import Engine
     from pylxc.errors import (
         AuthError,
@@ -64,9 +65,11 @@ __all__ = [  # noqa: RUF022  in plain order, as sorted() has it
     "ContainerNotFound",
     "ContainerSpec",
     "Device",
+    "Diagnosis",
     "DockerfileError",
     "Engine",
     "ExitError",
+    "Finding",
     "Healthcheck",
     "History",
     "INHERIT",
@@ -98,6 +101,7 @@ __all__ = [  # noqa: RUF022  in plain order, as sorted() has it
     "Volume",
     "VolumeNotFound",
     "create",
+    "doctor",
     "linux",
     "popen",
     "run",
@@ -107,6 +111,7 @@ __all__ = [  # noqa: RUF022  in plain order, as sorted() has it
 _HOMES = {
     "build.events": ("BuildEvent",),
     "container": ("Container",),
+    "diagnosis": ("Diagnosis", "Finding", "doctor"),
     "engine": ("Engine",),
     "image": ("Image",),
     "imageconfig": ("Healthcheck", "History", "ImageConfig"),

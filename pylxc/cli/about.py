@@ -90,4 +90,18 @@ def info(settings: Settings, /, *, output: str) -> None:
     _print(facts, output)
 
 
-VERBS = {"version": version, "info": info}
+@click.command()
+@_output
+@click.pass_obj
+def doctor(settings: Settings, /, *, output: str) -> int:
+    """Say what this host can and cannot do, and the remedy for each lack; status 1 when containers cannot run."""
+    import attrs  # noqa: PLC0415  heavy modules are imported where they are used
+
+    import pylxc  # noqa: PLC0415
+
+    found = pylxc.doctor(engine=settings.engine())
+    click.echo(json.dumps([attrs.asdict(finding) for finding in found.findings]) if output == "json" else str(found))
+    return 0 if found.ok else 1
+
+
+VERBS = {"version": version, "info": info, "doctor": doctor}

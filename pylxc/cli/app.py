@@ -27,6 +27,7 @@ _VERBS = {
     "bootstrap": "images",
     "build": "build",
     "cp": "copy",
+    "doctor": "about",
     "exec": "run",
     "images": "images",
     "import": "images",

@@ -160,7 +160,7 @@ def _settings(spec: ContainerSpec, *, unified: frozenset[str]) -> Iterator[tuple
     ``unified``: the controllers that are on cgroup v2.
     """
     if spec.memory is not None:
-        yield from _memory(spec.memory, spec.memory_swap, v2="memory" in unified)
+        yield from _memory(spec.memory, spec.memory_swap, v2="memory" in unified, keeps_others=spec.init == "system")
     elif spec.memory_swap is not None:
         raise UnsupportedError("memory_swap without memory", "give memory as well: memory_swap is the sum of both")
     if spec.cpus is not None:
@@ -193,16 +193,17 @@ def _io_weight(weight: int, *, v2: bool) -> Iterator[tuple[str, str, str, str]]:
         yield "io_weight", "blkio", "blkio.bfq.weight", str(weight)
 
 
-def _memory(memory: int, swap: int | None, *, v2: bool) -> Iterator[tuple[str, str, str, str]]:
+def _memory(memory: int, swap: int | None, *, v2: bool, keeps_others: bool) -> Iterator[tuple[str, str, str, str]]:
     """Yield the settings of memory; ``swap`` is docker's: the sum of both, -1 = no limit, None = twice the memory.
 
-    ``memory.oom.group`` stays off: of one container that runs out of memory the kernel ends one process, on v2 as it
-    does on v1.
+    On v2 the kernel ends all of a container that runs out of memory (``memory.oom.group``), not one process that the
+    others may need; but of a container with a full init (``keeps_others``) only that process, as on v1.
     """
     total = 2 * memory if swap is None else swap
     if v2:
         yield "memory", "memory", "memory.max", str(memory)
         yield "memory_swap", "memory", "memory.swap.max", "max" if total < 0 else str(max(0, total - memory))
+        yield "memory", "memory", "memory.oom.group", "0" if keeps_others else "1"
     else:
         # The sum may not be below the part, whichever of the two is being raised: first to no limit, then down.
         yield "memory_swap", "memory", "memory.memsw.limit_in_bytes", str(UNLIMITED)

@@ -9,7 +9,21 @@ from pylxc.cli.app import _VERBS, printable
 
 ISSUE = (
     *("run", "exec", "ps", "images", "build", "tag", "logs", "stop", "rm", "rmi", "inspect", "bootstrap", "import"),
-    *("info", "version", "start", "kill", "wait", "pause", "unpause", "update", "stats", "top", "volume", "cp"),
+    *(
+        "info",
+        "version",
+        "start",
+        "kill",
+        "wait",
+        "pause",
+        "unpause",
+        "update",
+        "stats",
+        "top",
+        "volume",
+        "cp",
+        "doctor",
+    ),
 )
 
 

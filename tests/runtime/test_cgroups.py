@@ -243,6 +243,7 @@ def test_limits_of_v2():
     assert written({"memory", "cpu", "cpuset", "pids", "io"}, **EVERYTHING) == {
         "memory.max": str(64 << 20),
         "memory.swap.max": str(16 << 20),
+        "memory.oom.group": "1",
         "cpu.max": "150000 100000",
         "cpu.weight": "39",
         "cpuset.cpus": "0-1",
@@ -283,9 +284,10 @@ def test_the_ends_of_scales(options, name, value):
     assert written({"memory", "cpu", "cpuset", "pids", "io"}, **options)[name] == value
 
 
-def test_one_process_is_ended_for_want_of_memory_not_all():
-    """memory.oom.group stays off: on v2 as on v1 (tests/runtime/test_limits.py sees the kernel do it)."""
-    assert "memory.oom.group" not in written({"memory"}, memory="64m")
+def test_a_container_ends_as_a_whole_for_want_of_memory_but_not_an_operating_system():
+    """tests/runtime/test_limits.py sees the kernel do it."""
+    assert written({"memory"}, memory="64m")["memory.oom.group"] == "1"
+    assert written({"memory"}, memory="64m", init="system")["memory.oom.group"] == "0"
 
 
 def test_weights_where_the_kernel_has_them_and_where_not(box):
