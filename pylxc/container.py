@@ -18,7 +18,7 @@ from pylxc.execution import complete, environment, launch
 from pylxc.filters import check_filters, passes
 from pylxc.normalise import signal_number
 from pylxc.process import Process
-from pylxc.runtime import cgroup, isolation, native, record
+from pylxc.runtime import cgroup, isolation, joining, native, record
 from pylxc.runtime import plan as p
 from pylxc.runtime import process as runtime
 from pylxc.runtime.isolation import Payload, Tree
@@ -675,14 +675,16 @@ class Container:
 
         ``late``: the record may come a moment after the start, for the caller will not look at it.
         """
-        with streams, isolation.ids_for(self.spec) as ids:
+        with streams, self._joined() as joined, isolation.ids_for(self.spec, joined) as ids:
             payload = self._payload(None, {}, None, None, tty=self.spec.tty)
             # One that keeps a log may be started again: what is volatile can be mounted once only.
             ephemeral = self.spec.remove and not log
             tree = self._prepared_tree(once=ephemeral)
             delegate = isolation.root_on_host(ids) if self.spec.init == SYSTEM else None
             volumes = self._volumes()
-            cgroups = cgroup.create(self.spec, self.id, accounted=not late, delegate=delegate)
+            # What is left of it in another's pid namespace at its end is known by its cgroup only.
+            accounted = not late or joined is not None
+            cgroups = cgroup.create(self.spec, self.id, accounted=accounted, delegate=delegate)
             plan = isolation.container_plan(
                 self.spec,
                 payload,
@@ -692,6 +694,7 @@ class Container:
                 cgroups=cgroups,
                 terminal=streams.size,
                 volumes=volumes,
+                joined=joined,
             )
             plan.flags |= p.PLAN_LOG if log else 0
             plan.flags |= p.PLAN_EPHEMERAL if ephemeral else 0
@@ -752,6 +755,22 @@ class Container:
             if error.stage == "namespaces":
                 raise Conflict(self.name, "ended meanwhile; try again") from error
             raise
+        finally:
+            os.close(pid_fd)
+
+    @contextmanager
+    def _joined(self) -> Iterator[joining.Joined | None]:
+        """Yield the container that this one shares namespaces with. Raises ContainerNotFound, Conflict (it ended)."""
+        name, flags = joining.other(self.spec)
+        if not name:
+            yield None
+            return
+        other = self._engine.container(name)
+        pid_fd = other._pid_fd()  # noqa: SLF001  one of its own kind
+        try:
+            yield joining.Joined(pid_fd, other.status().pid, flags)
+        except ProcessLookupError as error:
+            raise Conflict(name, f"ended while {self.name} was being started") from error
         finally:
             os.close(pid_fd)
 

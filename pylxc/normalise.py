@@ -58,6 +58,7 @@ _NAME = r"[a-zA-Z0-9][a-zA-Z0-9_.-]+"
 _HOST_LABEL = r"[a-zA-Z0-9](?:[a-zA-Z0-9-]{0,61}[a-zA-Z0-9])?"
 _HOST_NAME_MAX = 64  # sethostname(2)
 _NETWORK_NAME = r"[a-zA-Z0-9][a-zA-Z0-9_.:-]*"
+_CONTAINER = r"[a-zA-Z0-9][a-zA-Z0-9_.-]*"
 _KNOWN_AS = r"[a-zA-Z0-9_](?:[a-zA-Z0-9_.-]{0,252}[a-zA-Z0-9_])?"
 _CPUSET = r"[0-9]+(?:-[0-9]+)?(?:,[0-9]+(?:-[0-9]+)?)*"
 _RESTART = r"no|always|unless-stopped|on-failure(?::[0-9]+)?"
@@ -120,6 +121,15 @@ def _matching(pattern: str, remedy: str) -> Normalise:
         return value
 
     return normalise
+
+
+def _shared(option: str, value: Any) -> str:
+    """Return with whom a namespace is shared; docker's "shareable" is what every container's is here."""
+    if value in ("private", "shareable", "host"):
+        return "private" if value == "shareable" else str(value)
+    if isinstance(value, str) and re.fullmatch(r"container:" + _CONTAINER, value):
+        return value
+    raise SpecError(option, value, 'give "private", "host" or "container:NAME"')
 
 
 def _choice(*choices: str) -> Normalise:
@@ -563,10 +573,10 @@ NORMAL: dict[str, Normalise] = {
     "seccomp": _seccomp,
     "no_new_privileges": _flag,
     "userns": _choice("private", "host"),
-    "pid": _text,
-    "ipc": _text,
-    "uts": _text,
-    "cgroup": _text,
+    "pid": _shared,
+    "ipc": _shared,
+    "uts": _shared,
+    "cgroup": _choice("private", "host"),
     "sysctls": _sysctls,
     "tty": _flag,
     "stdin": _flag,

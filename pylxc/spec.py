@@ -61,10 +61,6 @@ _NOT_YET: dict[str, tuple[tuple[object, ...], str]] = {
     "ports": ((), 'use Container.connect(port), or network="host"'),
     "aliases": ((), "leave it out: there are no networks to be known on"),
     "dns": ((), 'give extra_hosts, or network="host", which has the host\'s'),
-    "pid": ((), "leave it out: a container has its own"),
-    "ipc": ((), "leave it out: a container has its own"),
-    "uts": ((), "leave it out: a container has its own"),
-    "cgroup": ((), "leave it out: a container has its own"),
     "restart": (("no",), "start it again yourself"),
     "healthcheck": ((), "use exec"),
     "pull": (("never",), 'make the image with Image.build, Image.bootstrap or Image.from_tar, and give "missing"'),
@@ -73,10 +69,19 @@ _NOT_YET: dict[str, tuple[tuple[object, ...], str]] = {
 }
 
 
+# Where the sysctls of a namespace lie, by the option that shares it (sysctl names below /proc/sys).
+_SYSCTLS_OF = {"network": ("net/",), "ipc": ("kernel/msg", "kernel/sem", "kernel/shm", "fs/mqueue/")}
+
+
+def _is_shared(value: str) -> bool:
+    return value == "host" or value.startswith("container:")
+
+
 def _refuse(option: str, value: object) -> None:
     if option in _NOT_YET:
         carried_out, remedy = _NOT_YET[option]
-        if value not in carried_out:
+        shares = option == "network" and isinstance(value, str) and value.startswith("container:")
+        if value not in carried_out and not shares:
             raise UnsupportedError(f"{option}={value!r}", f"not in this version of pylxc; {remedy}")
 
 
@@ -196,12 +201,31 @@ class ContainerSpec:
                 if mount.is_shared:
                     remedy = 'gives a container of less privilege the host\'s mounts; give "rslave", or userns="host"'
                     raise UnsupportedError(f"propagation={mount.propagation!r} on {mount.target}", remedy)
-        if self.network == "host":
-            for name in self.sysctls:
-                if sysctl_path(name).startswith("net/"):
-                    raise SpecError("sysctls", name, 'with network="host" it would change the host; set it there')
+        self._check_shared()
         if self.init == SYSTEM and self.userns == "host" and not self.privileged:
             raise SpecError("init", SYSTEM, 'with userns="host" its root could lift its own limits; leave userns out')
+
+    def _check_shared(self) -> None:
+        """Refuse what a container cannot do with namespaces that it shares."""
+        shared = {option: getattr(self, option) or "private" for option in ("network", "pid", "ipc", "uts")}
+        others = {value for value in shared.values() if value.startswith("container:")}
+        if len(others) > 1:
+            raise SpecError("pid", ", ".join(sorted(others)), "namespaces can be shared with one container only")
+        for option in ("pid", "ipc"):
+            if shared[option] == "host" and not (self.userns == "host" or self.privileged):
+                remedy = 'the host\'s cannot be used from a user namespace of its own; give userns="host" as well'
+                raise SpecError(option, "host", remedy)
+        if self.hostname and _is_shared(shared["uts"]):
+            raise SpecError(
+                "hostname", self.hostname, f"with uts={shared['uts']!r} it would be another's; leave it out"
+            )
+        if self.init and _is_shared(shared["pid"]):
+            raise SpecError("init", self.init, f"with pid={shared['pid']!r} it is no PID 1; leave it out")
+        for name in self.sysctls:
+            for option, places in _SYSCTLS_OF.items():
+                if _is_shared(shared[option]) and sysctl_path(name).startswith(places):
+                    remedy = f"with {option}={shared[option]!r} it would change another's; set it there"
+                    raise SpecError("sysctls", name, remedy)
 
     @classmethod
     def from_options(

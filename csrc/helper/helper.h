@@ -8,6 +8,7 @@
  *   terminal.c  the payload's terminal
  *   userns.c    the container's own user namespace: id maps, and the host's trees seen through them
  *   idmap.c     id maps of single mounts
+ *   join.c      namespaces shared with another container
  *   message.c   bytes and descriptors from one process to another
  *   seccomp.c   the system call filter
  *   init.c      a small PID 1

@@ -3,6 +3,7 @@
  * The first operation that fails ends the process; (stage, errno, index) go down a pipe that the exec closes.
  */
 #include "helper.h"
+#include "join.h"
 #include "tar.h"
 #include "userns.h"
 #include <asm/poll.h>
@@ -230,6 +231,7 @@ static const struct {
     enum pylxc_stage stage;
 } operations[] = {
     [PYLXC_OP_ID_MAP] = {op_done_before, PYLXC_STAGE_NAMESPACES},
+    [PYLXC_OP_JOIN] = {op_done_before, PYLXC_STAGE_NAMESPACES},
     [PYLXC_OP_CGROUP] = {op_done_before, PYLXC_STAGE_CGROUP},
     [PYLXC_OP_OVERLAY] = {op_overlay, PYLXC_STAGE_ROOT},
     [PYLXC_OP_BIND_ROOT] = {op_bind_root, PYLXC_STAGE_ROOT},
@@ -317,11 +319,13 @@ _Noreturn void launch_run(const struct plan *plan, int error_fd)
     /* The monitor's, not the payload's: a process of the container that may trace could take them from here. */
     sys(close, head->owner_fd);
     sys(close, head->directory_fd);
-    sys(prctl, PR_SET_DUMPABLE, head->flags & PYLXC_PLAN_UNPRIVILEGED && userns_is_own(plan), 0, 0, 0);
+    sys(prctl, PR_SET_DUMPABLE, head->flags & PYLXC_PLAN_UNPRIVILEGED && userns_is_new(plan), 0, 0, 0);
     sys(setsid);
     if (head->flags & PYLXC_PLAN_JOIN)
         enter_target(&l);
-    int made = make_late_namespaces(&l);
+    int made = join_rest(plan);
+    if (made >= 0)
+        made = make_late_namespaces(&l);
     if (made < 0)
         fail(&l, PYLXC_STAGE_NAMESPACES, -made);
     if (!(head->flags & PYLXC_PLAN_JOIN) && head->clone_flags & CLONE_NEWNS) {

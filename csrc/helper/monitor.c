@@ -7,6 +7,7 @@
  */
 #include "cgroup.h"
 #include "helper.h"
+#include "join.h"
 #include "message.h"
 #include "remove_tree.h"
 #include "terminal.h"
@@ -350,7 +351,7 @@ static void make_process(struct monitor *m)
     if (r < 0)
         give_up(PYLXC_STAGE_NAMESPACES, r, -1);
     /* The id maps of a child that is not dumpable belong to the host's root: it becomes so when they are written. */
-    if (is_unprivileged(m) && userns_is_own(m->plan))
+    if (is_unprivileged(m) && userns_is_new(m->plan))
         sys(prctl, PR_SET_DUMPABLE, 1, 0, 0, 0);
     /* Not CLONE_NEWCGROUP: its root would be the monitor's own cgroup, for clone3 makes namespaces before it moves. */
     struct clone_args args = {.flags = CLONE_PIDFD | (joining ? 0 : head->clone_flags & ~(uint64_t)CLONE_NEWCGROUP) |
@@ -358,9 +359,10 @@ static void make_process(struct monitor *m)
                               .cgroup = (uint64_t)(cgroups.v2_fd >= 0 ? cgroups.v2_fd : 0),
                               .pidfd = (uintptr_t)&m->pid_fd,
                               .exit_signal = 17 /* SIGCHLD */};
-    r = sys(clone3, &args, sizeof args);
+    const struct pylxc_op *join = join_operation(m->plan);
+    r = join ? join_clone(join, &args, &m->pid_fd) : sys(clone3, &args, sizeof args);
     if (r < 0)
-        give_up(PYLXC_STAGE_NAMESPACES, r, -1);
+        give_up(PYLXC_STAGE_NAMESPACES, r, join ? join_index(m->plan) : -1);
     if (r == 0) {
         sys(close, PYLXC_FD_CONTROL);
         sys(close, ends[0]);

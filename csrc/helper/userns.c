@@ -15,6 +15,7 @@
  */
 #include "userns.h"
 #include "idmap.h"
+#include "join.h"
 #include "message.h"
 #include <linux/mount.h>
 #include <linux/prctl.h>
@@ -42,6 +43,12 @@ static const struct pylxc_op *id_map(const struct plan *plan)
 int userns_is_own(const struct plan *plan)
 {
     return (plan->head->clone_flags & CLONE_NEWUSER) != 0 && !(plan->head->flags & PYLXC_PLAN_JOIN);
+}
+
+int userns_is_new(const struct plan *plan)
+{
+    const struct pylxc_op *join = join_operation(plan);
+    return userns_is_own(plan) && !(join && join->flags & CLONE_NEWUSER);
 }
 
 int userns_maps_trees(const struct plan *plan)
@@ -240,8 +247,8 @@ int userns_begin(const struct plan *plan, int32_t pid, int channel, int *ret_use
     const struct pylxc_op *map = id_map(plan);
     if (!map)
         return -EINVAL;
-    int r = write_process_file(pid, "/uid_map", op_string(map, 0));
-    if (r >= 0)
+    int r = userns_is_new(plan) ? write_process_file(pid, "/uid_map", op_string(map, 0)) : 0;
+    if (r >= 0 && userns_is_new(plan))
         r = write_process_file(pid, "/gid_map", op_string(map, 1));
     if (r < 0)
         return r;

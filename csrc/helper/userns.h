@@ -10,8 +10,10 @@ struct tree_reply {
     int32_t errnum;
 };
 
-/* Whether the plan's process has a user namespace of its own, made with it. */
+/* Whether the plan's process begins in another user namespace than the monitor's. */
 int userns_is_own(const struct plan *plan);
+/* Whether that is made with it: its id maps are to be written. Else it is another container's (PYLXC_OP_JOIN). */
+int userns_is_new(const struct plan *plan);
 /* Whether it is shown the host's trees through id-mapped mounts, which the monitor makes. */
 int userns_maps_trees(const struct plan *plan);
 /* Enters the user namespace that the plan gives, if it gives one: 0 or a negative errno. */

@@ -47,7 +47,8 @@ def take() -> tuple[int, int]:
         ) from error
     try:
         for number in _numbers():
-            if _lock(fd, number):
+            if _lock(fd, number, fcntl.F_WRLCK):
+                _lock(fd, number, fcntl.F_RDLCK)  # others may share it, nobody can take it
                 return FIRST + number * SIZE, fd
     except BaseException:
         os.close(fd)
@@ -56,15 +57,30 @@ def take() -> tuple[int, int]:
     raise StoreError(f"{DIRECTORY}/ids", f"all {COUNT} ranges of user ids are taken; stop containers first")
 
 
+def share(first: int) -> int:
+    """Return a descriptor that keeps a range which another container has already; -1 for ids that are no range of ours.
+
+    The range is free again when all of them have ended.
+    """
+    number, rest = divmod(first - FIRST, SIZE)
+    if rest or not 0 <= number < COUNT:
+        return -1
+    fd = os.open(f"{DIRECTORY}/ids", os.O_RDWR | os.O_CLOEXEC)
+    if not _lock(fd, number, fcntl.F_RDLCK):
+        os.close(fd)
+        raise ProcessLookupError(errno.ESRCH, "the container that has these ids has ended")
+    return fd
+
+
 def _numbers() -> Iterator[int]:
     """All ranges, from a place of chance on: processes that start containers at once seldom meet."""
     begin = random.randrange(COUNT)  # noqa: S311  no secret
     return (n % COUNT for n in range(begin, begin + COUNT))
 
 
-def _lock(fd: int, number: int) -> bool:
+def _lock(fd: int, number: int, kind: int) -> bool:
     try:
-        fcntl.fcntl(fd, fcntl.F_OFD_SETLK, _FLOCK.pack(fcntl.F_WRLCK, os.SEEK_SET, number, 1, 0))
+        fcntl.fcntl(fd, fcntl.F_OFD_SETLK, _FLOCK.pack(kind, os.SEEK_SET, number, 1, 0))
     except OSError as error:
         if error.errno in (errno.EAGAIN, errno.EACCES):
             return False

@@ -14,12 +14,12 @@ from functools import lru_cache
 from types import MappingProxyType
 from typing import TYPE_CHECKING
 
-from attrs import frozen
+from attrs import evolve, frozen
 
 from pylxc.errors import SpecError, UnsupportedError
 from pylxc.mounts import Mount
 from pylxc.normalise import RLIMITS, sysctl_path
-from pylxc.runtime import idrange, propagation, rootless
+from pylxc.runtime import idrange, joining, propagation, rootless
 from pylxc.runtime import plan as p
 from pylxc.runtime.cgroup import SYSTEMD, hierarchies
 from pylxc.runtime.devicefilter import DEVICES, number_of
@@ -29,11 +29,12 @@ from pylxc.runtime.plan import Plan
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
+    from pylxc.runtime.joining import Joined
     from pylxc.spec import ContainerSpec
 
 # CLONE_NEW* of clone(2).
-NEWNS, NEWCGROUP, NEWUTS, NEWIPC, NEWPID, NEWNET = 0x20000, 0x2000000, 0x4000000, 0x8000000, 0x20000000, 0x40000000
-NEWUSER = 0x10000000
+NEWNS, NEWUSER = 0x20000, 0x10000000
+ALL_OFF = Attr.NOSUID | Attr.NODEV | Attr.NOEXEC
 MANY_MOUNTS = 1000  # from here on the kernel's limit is asked for
 
 MASKED = (
@@ -219,10 +220,9 @@ def kernel_filesystems(shm_size: int, privileged: bool, foreign_network: bool, t
     pts = "newinstance,ptmxmode=0666,mode=0620" + (",gid=5" if tty_group else "")
     plan.add(p.MOUNT, "devpts", "/dev/pts", pts, flags=Attr.NOSUID | Attr.NOEXEC, a=place)
     shm = f"mode=1777,size={shm_size}"
-    all_off = Attr.NOSUID | Attr.NODEV | Attr.NOEXEC
-    plan.add(p.MOUNT, "tmpfs", "/dev/shm", shm, flags=all_off, a=place)  # noqa: S108
-    plan.add(p.MOUNT, "mqueue", "/dev/mqueue", "", flags=all_off, a=place)
-    sys_flags = all_off | (0 if privileged else Attr.RDONLY)
+    plan.add(p.MOUNT, "tmpfs", "/dev/shm", shm, flags=ALL_OFF, a=place)  # noqa: S108
+    plan.add(p.MOUNT, "mqueue", "/dev/mqueue", "", flags=ALL_OFF, a=place)
+    sys_flags = ALL_OFF | (0 if privileged else Attr.RDONLY)
     if foreign_network:
         how = p.MAKE_LIKE_SOURCE | p.MAKE_PLAIN | p.BIND_RECURSIVE
         plan.add(p.BIND, "/sys", "/sys", flags=sys_flags, a=how, subject="/sys of the host")
@@ -398,8 +398,15 @@ def _user_words(payload: Payload) -> str:
 
 
 @contextmanager
-def ids_for(spec: ContainerSpec) -> Iterator[Ids | None]:
-    """Give ids to a container that is being started; None: it has the host's. The plan passes on what keeps them."""
+def ids_for(spec: ContainerSpec, joined: Joined | None = None) -> Iterator[Ids | None]:
+    """Give ids to a container that is being started; None: it has the host's. The plan passes on what keeps them.
+
+    One that shares namespaces with another container has its ids. Raises ProcessLookupError when that has ended.
+    """
+    if joined is not None:
+        with _shared_ids(joined) as ids:
+            yield ids
+        return
     if spec.userns == "host" or spec.privileged:
         yield None
         return
@@ -413,6 +420,20 @@ def ids_for(spec: ContainerSpec) -> Iterator[Ids | None]:
         yield Ids(uid_map=words, gid_map=words, keeper=keeper)
     finally:
         os.close(keeper)
+
+
+@contextmanager
+def _shared_ids(joined: Joined) -> Iterator[Ids | None]:
+    ids = ids_of(joined.pid)
+    if ids is None:
+        yield None
+        return
+    keeper = idrange.share(int(ids.uid_map.split()[1])) if rootless.is_privileged() else -1
+    try:
+        yield evolve(ids, keeper=keeper)
+    finally:
+        if keeper >= 0:
+            os.close(keeper)
 
 
 def ids_of(pid: int) -> Ids | None:
@@ -469,29 +490,27 @@ def container_plan(  # noqa: PLR0913  what a container is made of
     cgroups: tuple[str, ...] = (),
     terminal: tuple[int, int] | None = None,
     volumes: Mapping[str, str] = MappingProxyType({}),
+    joined: Joined | None = None,
 ) -> Plan:
     """Return the whole plan of a container's main process. ``ids``: of its user namespace, None = it has the host's.
 
     ``terminal``: the (rows, columns) of its terminal, None = it has none. ``volumes``: target -> directory of the
-    store.
+    store. ``joined``: the container that it shares namespaces with.
     """
-    namespaces = NEWNS | NEWCGROUP | NEWUTS | NEWIPC | NEWPID | (0 if spec.network == "host" else NEWNET)
+    namespaces = NEWNS | joining.own(spec)
     system = spec.init == "system"
     plan = Plan(clone_flags=namespaces, flags=p.PLAN_SYSTEM if system else p.PLAN_INIT if spec.init else 0)
     if ids is not None:
         _add_ids(plan, ids)
+    if joined is not None:
+        _add_joined(plan, joined, ids)
     add_cgroups(plan, cgroups, spec.oom_score_adj)
     add_tree(plan, tree, read_only=spec.read_only)
-    privileged = rootless.is_privileged()
-    foreign_network = spec.network == "host" and (ids is not None or not privileged)
-    tty_group = privileged or not rootless.namespace().is_single()
-    plan.extend(kernel_filesystems(spec.shm_size, spec.privileged, foreign_network, tty_group))
-    if system:
-        add_system(plan, spec)
+    _add_kernel_filesystems(plan, spec, ids)
     add_devices(plan, spec)
     if volumes or spec.mounts or spec.volumes or spec.tmpfs:
         is_root = payload.user.partition(":")[0] in ("0", "root")
-        add_mounts(plan, spec, tree, volumes, maps_owners=ids is not None and is_root and privileged)
+        add_mounts(plan, spec, tree, volumes, maps_owners=ids is not None and is_root and rootless.is_privileged())
     add_etc(plan, spec, hostname)
     plan.add(p.WORKDIR, payload.workdir, a=p.MAKE_DIRECTORY, subject=f"working directory {payload.workdir}")
     if spec.read_only:
@@ -501,12 +520,30 @@ def container_plan(  # noqa: PLR0913  what a container is made of
     if not spec.privileged:
         plan.extend(hidden_paths())
     plan.add(p.PIVOT)
-    plan.add(p.HOSTNAME, hostname, subject=f"hostname {hostname}")
-    if spec.network != "host":
+    if namespaces & joining.NEWUTS:
+        plan.add(p.HOSTNAME, hostname, subject=f"hostname {hostname}")
+    if namespaces & joining.NEWNET:
         plan.add(p.LOOPBACK, subject="the loopback interface")
     add_terminal(plan, terminal, console=True)
     add_identity(plan, payload, spec)
     return plan
+
+
+def _add_kernel_filesystems(plan: Plan, spec: ContainerSpec, ids: Ids | None) -> None:
+    privileged = rootless.is_privileged()
+    foreign_network = spec.network == "host" and (ids is not None or not privileged)
+    tty_group = privileged or not rootless.namespace().is_single()
+    plan.extend(kernel_filesystems(spec.shm_size, spec.privileged, foreign_network, tty_group))
+    if spec.ipc == "host":
+        plan.add(p.BIND, "/dev/shm", "/dev/shm", flags=ALL_OFF, subject="/dev/shm of the host")  # noqa: S108
+    if spec.init == "system":
+        add_system(plan, spec)
+
+
+def _add_joined(plan: Plan, joined: Joined, ids: Ids | None) -> None:
+    flags = joined.flags | (NEWUSER if ids is not None else 0)
+    plan.add(p.JOIN, flags=flags, a=plan.descriptor(joined.pid_fd), subject="the other container's namespaces")
+    plan.shares = True
 
 
 def _add_ids(plan: Plan, ids: Ids) -> None:
@@ -525,7 +562,7 @@ def exec_plan(
     terminal: tuple[int, int] | None = None,
 ) -> Plan:
     """Return the plan of a further process in a running container. ``target_fd`` is for the caller to set."""
-    plan = Plan(flags=p.PLAN_JOIN, clone_flags=NEWNS | NEWCGROUP | NEWUTS | NEWIPC | NEWPID | NEWNET)
+    plan = Plan(flags=p.PLAN_JOIN, clone_flags=NEWNS | joining.own(spec) | joining.other(spec)[1])
     if ids is not None:
         _add_ids(plan, ids)
     add_cgroups(plan, cgroups, spec.oom_score_adj, keep=True)

@@ -43,6 +43,7 @@ class Plan:
         self.target_fd = -1
         self.directory_fd = -1
         self.userns_fd = -1
+        self.shares = False  # namespaces with another container
         self.extra_fds: list[int] = []
         self.argv: tuple[str, ...] = ()
         self._operations: list[bytes] = []

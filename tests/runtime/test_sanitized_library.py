@@ -17,13 +17,14 @@ from pathlib import Path
 
 import pytest
 
-from pylxc.runtime import isolation, native
+from pylxc.runtime import isolation, joining, native
 from pylxc.runtime import plan as p
 from pylxc.runtime.plan import MountAttribute as Attr
 from pylxc.runtime.plan import Plan
 from tests.sanitizers import FLAGS, build, build_helper, library_sources, reports
 
 NOBODY = 65534
+HEAD = p._HEAD.size
 ALLOW = struct.pack("=HBBI", 0x06, 0, 0, 0x7FFF0000)  # BPF_RET, SECCOMP_RET_ALLOW
 AS_NOBODY = ("setpriv", f"--reuid={NOBODY}", f"--regid={NOBODY}", "--clear-groups")
 ALONE = (
@@ -140,10 +141,10 @@ def test_a_transfer_that_fails_on_the_way(driver, tmp_path):
 def malformed() -> dict[str, bytes]:
     """Plans that are none, by what is wrong with them."""
     whole = plan_of((p.HOSTNAME, "name"), (p.ENV, "A=b", "C=d"), (p.EXEC, "true", "x")).encode()
-    head, rest = whole[:40], whole[40:]
+    head, rest = whole[:HEAD], whole[HEAD:]
     found = {f"cut at {size}": whole[:size] for size in range(1, len(whole), 7)}
     found |= {f"{extra} bytes more": whole + bytes(extra) for extra in (1, 8, 4096)}
-    for field, values in {0: (0, 1), 4: (0, 39, len(whole) - 1, 2**32 - 1), 8: (2, 4, 2**32 - 1)}.items():
+    for field, values in {0: (0, 1), 4: (0, HEAD - 1, len(whole) - 1, 2**32 - 1), 8: (2, 4, 2**32 - 1)}.items():
         for value in values:
             found[f"head {field}={value}"] = head[:field] + struct.pack("=I", value) + head[field + 4 :] + rest
     for form, field, values in (
@@ -157,7 +158,7 @@ def malformed() -> dict[str, bytes]:
     found["no NUL"] = whole.replace(b"name\0\0\0\0", b"namename")
     for number in (-1, 0, 2, 65536, 2**61):
         program = struct.pack("=IHHQqq", 40, p.SECCOMP, 0, 0, number, 0) + ALLOW
-        found[f"a filter of {number}"] = struct.pack("=II", 0x70786C31, 80) + struct.pack("=I", 1) + head[12:] + program
+        found[f"a filter of {number}"] = struct.pack("=II", 0x70786C31, HEAD + 40) + struct.pack("=I", 1) + head[12:] + program
     return found
 
 
@@ -173,7 +174,7 @@ def test_what_is_refused_before_a_process_is_made(driver):
 
 
 def test_sockets_pidfds_and_trees(driver, tmp_path):
-    waits = plan_of((p.EXEC, "sleep", "1000"), clone_flags=isolation.NEWNET)
+    waits = plan_of((p.EXEC, "sleep", "1000"), clone_flags=joining.NEWNET)
     assert driver("calls", driver.written(waits, "plan"), tmp_path) == []
     assert os.listdir(tmp_path) == []
 
@@ -181,7 +182,7 @@ def test_sockets_pidfds_and_trees(driver, tmp_path):
 def rich_plan(store: Path) -> Plan:
     """Return a plan with most operations in it, which a root of a namespace can carry out."""
     tree = store / "tree"
-    plan = Plan(clone_flags=isolation.NEWNS | isolation.NEWUTS | isolation.NEWIPC | isolation.NEWPID | isolation.NEWNET)
+    plan = Plan(clone_flags=isolation.NEWNS | joining.NEWUTS | joining.NEWIPC | joining.NEWPID | joining.NEWNET)
     isolation.add_place(plan, f"{store}/run")
     plan.add(p.BIND_ROOT, "root", str(tree))
     plan.add(p.MOUNT, "proc", "/proc", "", flags=Attr.NOSUID | Attr.NODEV | Attr.NOEXEC)
