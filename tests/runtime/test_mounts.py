@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import json
 import os
+import shutil
 import stat
 import subprocess
 import sys
@@ -327,3 +328,80 @@ def test_a_later_process_sees_the_same(box, project):
     with box.start("sleep", "100", volumes={project: "/in"}) as container:
         container.exec(["touch", "/in/made"])
     assert owners(project / "made") == (OWNER, GROUP)
+
+
+def test_file_capabilities_are_the_owners_not_the_hosts(box, project):
+    """They hold in user namespaces whose root is the owner: on the host itself, for nobody (capabilities(7))."""
+    shutil.copy("/bin/true", project / "tool")
+    os.chown(project / "tool", OWNER, GROUP)
+    box.sh("setcap cap_setuid+ep /in/tool", image="host", volumes={project: "/in"})
+    value = os.getxattr(project / "tool", "security.capability")
+    revision, root = int.from_bytes(value[:4], "little") >> 24, int.from_bytes(value[20:24], "little")
+    assert (revision, root) == (3, OWNER)
+
+
+# -- memory, and read-only roots --------------------------------------------------------------------------------------
+
+
+def attributes(box, path: str, **options) -> tuple[str, set[str]]:
+    """Return the type and the options of the mount on a path, as the container sees them."""
+    lines = [line.split() for line in box.run("cat", "/proc/mounts", **options).text.splitlines()]
+    return next((line[2], set(line[3].split(","))) for line in reversed(lines) if line[1] == path)
+
+
+def test_shared_memory(box):
+    kind, flags = attributes(box, "/dev/shm")
+    assert kind == "tmpfs"
+    assert flags >= {"rw", "nosuid", "nodev", "noexec", "size=65536k"}
+    script = (
+        "stat -c %a /dev/shm; dd if=/dev/zero of=/dev/shm/f bs=1M count=3 2>/dev/null || echo full; wc -c </dev/shm/f"
+    )
+    text = box.sh(script, shm_size="2m", user="nobody", read_only=True).text
+    assert text.split() == ["1777", "full", str(2 << 20)]
+
+
+def test_every_container_has_memory_of_its_own(box):
+    with box.start("sleep", "100", tmpfs=["/t"]) as one, box.start("sleep", "100", tmpfs=["/t"]) as other:
+        one.exec(["touch", "/t/file", "/dev/shm/file"])
+        assert other.exec(["sh", "-c", "ls -A /t /dev/shm"]).text == "/dev/shm:\n\n/t:\n"
+
+
+def test_a_tmpfs_hides_what_the_image_has_and_is_full_at_its_size(box):
+    script = "ls -A /etc; dd if=/dev/zero of=/etc/f bs=64k count=32 2>/dev/null; wc -c </etc/f; cat /etc/hostname"
+    text = box.sh(script, tmpfs={"/etc": "size=1m"}, hostname="hal", check=False).text
+    *names, size, hostname = text.split()
+    assert (names, hostname) == (["hostname", "hosts"], "hal")
+    assert 0 < int(size) <= 1 << 20
+
+
+def test_options_of_a_tmpfs(box):
+    owned = "stat -c %u:%g:%a /t; touch /t/x && echo written"
+    options = {"/t": "uid=1000,gid=1001,mode=700,size=10%,nr_inodes=20"}
+    assert box.sh(owned, tmpfs=options, user="1000:1001").text == "1000:1001:700\nwritten\n"
+    script = "cp /bin/busybox /t/echo; /t/echo ran"
+    refused = box.sh(script, tmpfs=["/t"], check=False)
+    assert (refused.exit_code, refused.stdout) == (126, b"")
+    assert box.sh(script, tmpfs=["/t:exec"]).text == "ran\n"
+    assert b"Read-only" in box.sh("touch /t/x", tmpfs=["/t:ro"], check=False).stderr
+    count = "i=0; while touch /t/$i 2>/dev/null; do i=$((i+1)); done; echo $i"
+    assert 0 < int(box.sh(count, tmpfs=options, user="1000").text) < 20
+
+
+def test_on_a_read_only_root_targets_are_made_and_nothing_else_is_written(box, tmp_path):
+    (tmp_path / "dir").mkdir()
+    (tmp_path / "file").write_text("bound\n")
+    volumes = {tmp_path / "dir": "/new/a/dir", tmp_path / "file": "/new/b/file", tmp_path: "/etc/ro:ro"}
+    script = "cat /new/b/file; echo more >>/new/b/file; touch /new/a/dir/made; echo x >/dev/null"
+    script += "; for d in / /new /new/a /new/b /etc /etc/ro /dev/shm /tmp; do touch $d/x 2>/dev/null && echo $d; done"
+    result = box.sh(script, volumes=volumes, tmpfs=["/tmp"], read_only=True)
+    assert result.text.split() == ["bound", "/dev/shm", "/tmp"]
+    assert (tmp_path / "file").read_text() == "bound\nmore\n"
+    assert sorted(path.name for path in tmp_path.rglob("*")) == ["dir", "file", "made"]
+    with box.start("sleep", "100", volumes=volumes, read_only=True) as container:
+        assert container.exec(["sh", "-c", "touch /new/a/dir/later; touch /new/x"], check=False).exit_code == 1
+    assert (tmp_path / "dir/later").exists()
+
+
+def test_a_read_only_root_stays_so(box):
+    for script in ("mount -o remount,rw /", "mount -t tmpfs none /etc", "umount /dev/shm"):
+        assert not box.sh(script, read_only=True, check=False).ok
