@@ -12,12 +12,21 @@ import sys
 from pathlib import Path
 
 import pytest
+from pylxc._native import lib
 
 import pylxc
 from pylxc.errors import SpawnError, UnsupportedError
 
 OWNER, GROUP, OTHER = 1000, 1001, 33  # of the host: whose directory it is, and somebody else
 NOBODY = 65534
+
+
+def test_flags_that_stand_in_one_number_are_different_bits():
+    flags = [getattr(lib, name) for name in dir(lib) if name.startswith(("PYLXC_MAKE_", "PYLXC_BIND_"))]
+    assert len(flags) > 8
+    assert all(flag.bit_count() == 1 for flag in flags)
+    assert len(set(flags)) == len(flags)
+
 
 # -- mounts of the host: made in a mount namespace of its own, by a program that ends with it -------------------------
 
@@ -405,3 +414,14 @@ def test_on_a_read_only_root_targets_are_made_and_nothing_else_is_written(box, t
 def test_a_read_only_root_stays_so(box):
     for script in ("mount -o remount,rw /", "mount -t tmpfs none /etc", "umount /dev/shm"):
         assert not box.sh(script, read_only=True, check=False).ok
+
+
+def test_a_bind_whose_owner_is_root_goes_through_a_link_to_its_target(box, busybox_root, project, tmp_path):
+    tree = tmp_path / "tree"
+    subprocess.run(["cp", "-a", busybox_root, tree], check=True)
+    (tree / "real").mkdir()
+    (tree / "link").symlink_to("real")
+    image = pylxc.Image.from_directory(tree, engine=box.engine)
+    script = "stat -c %u /real/in; touch /link/in/made"
+    assert box.sh(script, image=image, volumes={project: "/link/in"}).text == "0\n"
+    assert owners(project / "made") == (OWNER, GROUP)
