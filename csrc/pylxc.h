@@ -104,15 +104,16 @@ enum pylxc_flags {
 
     PYLXC_TERMINAL_CONSOLE = 1,  /* /dev/console is this terminal too */
 
+    /* MAKE and BIND flags stand together in one number. */
     PYLXC_MAKE_DIRECTORY = 1,    /* make the target, a directory, where it is missing */
     PYLXC_MAKE_LIKE_SOURCE = 2,  /* make the target, of the source's kind, where it is missing */
-    PYLXC_MAKE_PLAIN = 16,       /* and no part of the target's path may be a symbolic link */
     PYLXC_BIND_RECURSIVE = 4,
     PYLXC_BIND_OPTIONAL = 8,     /* pass over a source that is missing */
-    PYLXC_BIND_OWNER = 16,       /* the source's owner is the container's root (idmap.c) */
-    PYLXC_BIND_MAPPED = 32,      /* refuse a source whose ids cannot be mapped (EOPNOTSUPP) */
-    PYLXC_BIND_SLAVE = 64,       /* what the host mounts below the source appears; else nothing propagates (private) */
-    PYLXC_BIND_SHARED = 128,     /* and what the container mounts appears on the host; not in a user namespace of its own */
+    PYLXC_MAKE_PLAIN = 16,       /* and no part of the target's path may be a symbolic link */
+    PYLXC_BIND_OWNER = 32,       /* the source's owner is the container's root (idmap.c) */
+    PYLXC_BIND_MAPPED = 64,      /* refuse a source whose ids cannot be mapped (EOPNOTSUPP) */
+    PYLXC_BIND_SLAVE = 128,      /* what the host mounts below the source appears; else nothing propagates (private) */
+    PYLXC_BIND_SHARED = 256,     /* and what the container mounts appears on the host; not in a user namespace of its own */
 
     PYLXC_UNPACK_LAYER = 1,      /* .wh. names are whiteouts, as in an image layer */
     PYLXC_UNPACK_OWNER_ROOT = 2, /* everything belongs to 0:0, whatever the archive says */

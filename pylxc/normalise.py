@@ -154,6 +154,13 @@ def _size(option: str, value: Any) -> int:
     return parse_size(value, option)
 
 
+def _some_size(option: str, value: Any) -> int:
+    size = parse_size(value, option)
+    if not size:
+        raise SpecError(option, value, "a tmpfs of size 0 has no limit (tmpfs(5)); give one, or leave it out")
+    return size
+
+
 def _swap(option: str, value: Any) -> int:
     return UNLIMITED if value in (UNLIMITED, str(UNLIMITED)) else parse_size(value, option)
 
@@ -563,7 +570,7 @@ NORMAL: dict[str, Normalise] = {
     "cpuset": _matching(_CPUSET, 'give processors as a list, such as "0-3,5"'),
     "pids_limit": _integer(-1, 2**31 - 1),
     "io_weight": _integer(10, 1000),
-    "shm_size": _size,
+    "shm_size": _some_size,
     "ulimits": _ulimits,
     "oom_score_adj": _integer(-1000, 1000),
     "cap_add": _capabilities,

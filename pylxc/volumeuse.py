@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import errno
 import os
+import posixpath
 from typing import TYPE_CHECKING, Any
 
 from pylxc.errors import SpawnError, SpecError
@@ -38,7 +39,8 @@ def volumes_for(spec: ContainerSpec, image_volumes: Sequence[str]) -> Sequence[M
     taken = {mount.target for mount in given}
     for path in image_volumes:
         try:
-            mount = Mount(type="volume", target=path)
+            # As docker does: whatever an image says is seen from the root.
+            mount = Mount(type="volume", target=posixpath.normpath(f"/{path}"))
         except SpecError as error:
             raise SpecError("volumes", path, f"the image asks for a volume there: {error.remedy}") from error
         if mount.target not in taken:

@@ -329,8 +329,10 @@ _Noreturn void launch_run(const struct plan *plan, int error_fd)
     if (made < 0)
         fail(&l, PYLXC_STAGE_NAMESPACES, -made);
     if (!(head->flags & PYLXC_PLAN_JOIN) && head->clone_flags & CLONE_NEWNS) {
-        /* Nothing mounted from here on may appear outside, nor the other way round. */
-        long r = sys(mount, 0, "/", 0, 1 << 14 | 1 << 18 /* MS_REC | MS_PRIVATE */, 0);
+        /* Nothing mounted from here on may appear outside, nor the other way round but through a bind that is to be a
+         * slave of the host's; and there every copy says what it is. */
+        uint64_t propagation = userns_keeps_slaves(plan) ? 1 << 19 /* MS_SLAVE */ : 1 << 18 /* MS_PRIVATE */;
+        long r = sys(mount, 0, "/", 0, 1 << 14 /* MS_REC */ | propagation, 0);
         if (r < 0)
             fail(&l, PYLXC_STAGE_NAMESPACES, (int)-r);
     }

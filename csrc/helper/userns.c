@@ -299,6 +299,15 @@ int userns_enter(struct launch *l)
     return (int)r;
 }
 
+int userns_keeps_slaves(const struct plan *plan)
+{
+    const struct pylxc_op *op = plan->first;
+    int found = 0;
+    for (uint32_t i = 0; i < plan->head->op_count; i++, op = (const void *)((const char *)op + op->size))
+        found |= (how_to_bind(op) & PYLXC_BIND_SLAVE) != 0;
+    return found && plan->head->flags & PYLXC_PLAN_UNPRIVILEGED;
+}
+
 /* What only the monitor can give: its mounts still belong to the host's peer groups, and it makes maps. */
 static int is_monitors(const struct launch *l, const struct pylxc_op *op)
 {

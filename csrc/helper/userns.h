@@ -33,6 +33,9 @@ int write_process_file(int32_t pid, const char *name, const char *content);
 /* A descriptor of a process's user namespace. */
 int open_userns(int32_t pid);
 
+/* Whether the child opens the sources of slaves itself, and so must not leave the host's peer groups before. */
+int userns_keeps_slaves(const struct plan *plan);
+
 /* The child's side: waits for the maps and becomes root there. */
 int userns_enter(struct launch *l);
 /* A detached copy of the tree that string k of an operation names: the monitor's to open where there is a user

@@ -19,12 +19,12 @@ if TYPE_CHECKING:
 def check(mount: Mount) -> None:
     """Raise SpecError when the mount that a bind's source lies on is of no peer group that would do.
 
-    A source that is missing is passed over: the start names it. Raises UnsupportedError for an ordinary user, whose
-    containers lie in a user namespace from which the host's mounts cannot be had in their peer groups.
+    A source that is missing is passed over: the start names it. Raises UnsupportedError for an ordinary user who wants
+    the container's mounts on the host: in a mount namespace of less privilege all are slaves (mount_namespaces(7)).
     """
-    if not rootless.is_privileged():
-        remedy = "only the machine's root can let mounts propagate; leave it out"
-        raise UnsupportedError(f"propagation {mount.propagation!r}", remedy)
+    if mount.is_shared and not rootless.is_privileged():
+        remedy = 'only the machine\'s root may let a container mount on the host; give "rslave"'
+        raise UnsupportedError(f"propagation={mount.propagation!r} on {mount.target}", remedy)
     try:
         fd = os.open(mount.source, os.O_PATH | os.O_CLOEXEC)
     except OSError:

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 from attrs import field, frozen
 
 from pylxc.errors import Conflict, VolumeNotFound
+from pylxc.runtime import native, rootless
 from pylxc.store.layout import explained, sync_directory, sync_filesystem
 
 if TYPE_CHECKING:
@@ -181,20 +182,20 @@ class Volumes:
         place = self._layout.volume(use.volume)
         data, mark = f"{place}/data", f"{place}/filling"
         # In this order: while the volume is being filled, the mark is there before the content and after it.
-        if os.listdir(data) and not os.path.exists(mark):  # noqa: PTH110, PTH208
+        if _has_entries(data) and not os.path.exists(mark):  # noqa: PTH110
             yield -1
             return
         with explained(place), _locked(place) as lock:
             if os.path.exists(mark):  # noqa: PTH110
                 if not any(is_running(other) for other in self.users(use.volume) if other != container):
-                    self._layout.remove_below(data, os.listdir(data))  # noqa: PTH208
-            elif os.listdir(data):  # noqa: PTH208
+                    rootless.as_owner(_empty, data)
+            elif _has_entries(data):
                 yield -1
                 return
             os.close(os.open(mark, os.O_CREAT | os.O_WRONLY | os.O_CLOEXEC, 0o600))
             yield lock
-            if not use.anonymous and os.listdir(data):  # noqa: PTH208
-                sync_filesystem(data)
+            if not use.anonymous and _has_entries(data):
+                sync_filesystem(place)  # the content may be closed to an ordinary user
             os.unlink(mark)  # noqa: PTH108
 
     def clear(self, names: Sequence[str]) -> None:
@@ -219,6 +220,24 @@ class Volumes:
 def _to_row(values: tuple[Any, ...]) -> VolumeRow:
     name, labels, created, anonymous = values
     return VolumeRow(name, json.loads(labels), created, bool(anonymous))
+
+
+def _empty(path: str) -> None:
+    parent = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        for name in os.listdir(parent):  # noqa: PTH208  by descriptor
+            native.remove_tree(parent, name)
+    finally:
+        os.close(parent)
+
+
+def _has_entries(path: str) -> bool:
+    """Say whether a directory holds anything; one that is not ours to look into has been given to somebody inside."""
+    try:
+        with os.scandir(path) as entries:
+            return next(entries, None) is not None
+    except PermissionError:
+        return True
 
 
 @contextmanager

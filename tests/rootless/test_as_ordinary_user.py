@@ -27,6 +27,7 @@ PARTS = {
         "tests/runtime",
         "tests/cli/test_cli_run.py",
         "tests/cli/test_cli_containers.py",
+        "tests/cli/test_cli_volumes.py",
         "tests/build/test_build.py",
         "tests/build/test_build_copy.py",
         "tests/build/test_build_layers.py",

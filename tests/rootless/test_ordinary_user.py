@@ -219,3 +219,48 @@ def test_without_subordinate_ids_there_is_root_and_a_note(tmp_path, busybox_root
     assert note in done.stderr
     assert "newuidmap and newgidmap not found" in done.stderr
     assert done.stderr.count(note) == 1
+
+
+def test_a_bound_directory_of_ones_own(box, tmp_path):
+    """Container root is its owner already; asking for that is no error, and another user's cannot be had."""
+    for word in ("", ":idmap", ":noidmap"):
+        assert box.sh("stat -c %u /in; touch /in/made", volumes={tmp_path: f"/in{word}"}).text == "0\n"
+        assert (tmp_path / "made").stat().st_uid == os.geteuid()
+        (tmp_path / "made").unlink()
+    with pytest.raises(pylxc.UnsupportedError, match="another user's"):
+        box.run("true", volumes={"/etc": "/in:idmap"})
+
+
+def test_mounts_are_never_shared_with_the_host(box, tmp_path):
+    for options in ({}, {"userns": "host"}):
+        with pytest.raises(pylxc.UnsupportedError, match="rslave"):
+            box.run("true", volumes={tmp_path: "/in:rshared"}, **options)
+
+
+def test_a_volume_that_was_given_to_somebody_inside(box):
+    """Its directory is closed to the caller then, who still fills, lists and removes it."""
+    close = "echo x >/data/file; chown -R 70:70 /data; chmod 700 /data"
+    box.sh(close, volumes={"shelf": "/data"})
+    shelf = pylxc.Volume.get("shelf", engine=box.engine)
+    assert shelf.path.stat().st_uid == outside(70)
+    assert box.run("cat", "/data/file", user="70", volumes={"shelf": "/data"}).text == "x\n"
+    shelf.remove()
+    assert os.listdir(box.engine.root / "volumes") == []
+
+
+def test_a_closed_volume_that_was_half_filled(box):
+    """The mark is there and nobody fills: the next start empties it first, though its owner is another."""
+    box.sh("echo x >/data/half; chown 70:70 /data; chmod 700 /data", volumes={"shelf": "/data"})
+    shelf = pylxc.Volume.get("shelf", engine=box.engine)
+    (shelf.path.parent / "filling").touch()
+    assert box.run("ls", "-A", "/data", volumes={"shelf": "/data"}).text == ""
+    shelf.remove()
+
+
+def test_ids_in_a_volume_are_the_callers_subordinate_ones(box):
+    box.sh("touch /data/file /data/mine; chown 5:6 /data/file", volumes={"shelf": "/data"})
+    shelf = pylxc.Volume.get("shelf", engine=box.engine)
+    assert (shelf.path / "file").stat().st_uid == outside(5)
+    assert (shelf.path / "mine").stat().st_uid == os.geteuid()
+    assert box.sh("stat -c %u:%g /data/file", volumes={"shelf": "/data"}).text == "5:6\n"
+    shelf.remove()

@@ -5,18 +5,28 @@ from __future__ import annotations
 import errno
 import json
 import os
+import shutil
 import stat
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+from pylxc._native import lib
 
 import pylxc
 from pylxc.errors import SpawnError, UnsupportedError
 
 OWNER, GROUP, OTHER = 1000, 1001, 33  # of the host: whose directory it is, and somebody else
 NOBODY = 65534
+
+
+def test_flags_that_stand_in_one_number_are_different_bits():
+    flags = [getattr(lib, name) for name in dir(lib) if name.startswith(("PYLXC_MAKE_", "PYLXC_BIND_"))]
+    assert len(flags) > 8
+    assert all(flag.bit_count() == 1 for flag in flags)
+    assert len(set(flags)) == len(flags)
+
 
 # -- mounts of the host: made in a mount namespace of its own, by a program that ends with it -------------------------
 
@@ -55,12 +65,13 @@ def share():
 def in_namespace(tmp_path, busybox_root):
     """Run a program that may mount what it likes; give what it says with ``tell(...)``."""
 
-    def run(program: str, **values: object):
+    def run(program: str, *, privileged: bool = True, **values: object):
         busybox_root.chmod(0o755)
         given = "".join(f"{name} = {value!r}\n" for name, value in values.items())
-        words = [sys.executable, "-c", PRELUDE + given + "tell = lambda *words: print(json.dumps(words))\n" + program]
+        program = PRELUDE + given + "tell = lambda *words: print(json.dumps(words))\n" + program
+        unshare = ["unshare", "--mount", *([] if privileged else ["--user", "--map-root-user"])]
         done = subprocess.run(
-            ["unshare", "--mount", *words, tmp_path, busybox_root],
+            [*unshare, sys.executable, "-c", program, tmp_path, busybox_root],
             check=False,
             capture_output=True,
             text=True,
@@ -88,6 +99,7 @@ with start(volumes=volumes, **ADMIN, **options) as container:
 USER_NAMESPACES = pytest.mark.parametrize("options", [{}, {"userns": "host"}], ids=["own", "host"])
 
 
+@pytest.mark.root
 @USER_NAMESPACES
 @pytest.mark.parametrize("word", ["", "private", "rprivate"])
 def test_by_default_no_mount_reaches_the_other_side(in_namespace, options, word):
@@ -95,12 +107,23 @@ def test_by_default_no_mount_reaches_the_other_side(in_namespace, options, word)
     assert in_namespace(BOTH_WAYS, options=options, word=word) == ["", "", "made\n", False]
 
 
+@pytest.mark.root
 @USER_NAMESPACES
 @pytest.mark.parametrize("word", ["slave", "rslave"])
 def test_a_slave_sees_what_the_host_mounts_later(in_namespace, options, word):
     assert in_namespace(BOTH_WAYS, options=options, word=word) == ["new", "", "made\n", False]
 
 
+@pytest.mark.root
+@pytest.mark.parametrize("word", ["rprivate", "rslave"])
+@USER_NAMESPACES
+def test_containers_of_a_root_that_is_not_the_machines(in_namespace, options, word):
+    """As those of an ordinary user: nothing can be mapped or handed in, the child opens the sources itself."""
+    seen = in_namespace(BOTH_WAYS, privileged=False, options=options, word=word)
+    assert seen == ["new" if word == "rslave" else "", "", "made\n", False]
+
+
+@pytest.mark.root
 @pytest.mark.parametrize("options", [{"userns": "host"}, {"privileged": True}], ids=["userns", "privileged"])
 @pytest.mark.parametrize("word", ["shared", "rshared"])
 def test_shared_goes_both_ways(in_namespace, options, word):
@@ -113,6 +136,7 @@ def test_shared_is_refused_where_it_would_give_the_host_away(box, tmp_path):
             box.run("true", volumes={tmp_path: f"/in:{word}"})
 
 
+@pytest.mark.root
 def test_the_helper_refuses_it_too(box, tmp_path, monkeypatch):
     """The kernel would let it pass: what a monitor hands in keeps its peer group."""
     monkeypatch.setattr(pylxc.Mount, "is_shared", property(lambda self: self.propagation == "rslave"))
@@ -123,6 +147,7 @@ def test_the_helper_refuses_it_too(box, tmp_path, monkeypatch):
     assert (caught.value.stage, caught.value.errno) == ("mount", errno.EPERM)
 
 
+@pytest.mark.root
 def test_what_could_never_propagate_is_refused(in_namespace):
     program = """
 mount("-t", "tmpfs", "alone", source)
@@ -157,18 +182,21 @@ with start(mounts=[spec % source], **options) as container:
 """
 
 
+@pytest.mark.root
 @USER_NAMESPACES
 def test_read_only_holds_for_all_that_is_mounted_below(in_namespace, options):
     text, made = in_namespace(REACH, options=options, spec=SPEC + ",readonly")
     assert (text, made) == ("deep", [])
 
 
+@pytest.mark.root
 @USER_NAMESPACES
 def test_with_what_is_mounted_below_and_without(in_namespace, tmp_path, options):
     text, _ = in_namespace(REACH, options=options, spec=SPEC)
     assert text == "deep/in\n/in/a\n/in/a/b\n"
 
 
+@pytest.mark.root
 @USER_NAMESPACES
 @pytest.mark.parametrize("word", ["bind-nonrecursive", "bind-recursive=disabled", "recursive=false"])
 def test_without_what_is_mounted_below(in_namespace, options, word):
@@ -198,6 +226,7 @@ def owners(path: Path) -> tuple[int, int]:
     return status.st_uid, status.st_gid
 
 
+@pytest.mark.root
 def test_the_owner_of_a_directory_is_root_inside(box, project):
     script = "cd /in; stat -c %u:%g . mine others; echo more >>mine; mkdir made; ln -s x made/link; echo >made/file"
     assert box.sh(script, volumes={project: "/in"}).text == "0:0\n0:0\n33:33\n"
@@ -207,11 +236,13 @@ def test_the_owner_of_a_directory_is_root_inside(box, project):
     assert owners(project / "others") == (OTHER, OTHER)
 
 
+@pytest.mark.root
 def test_a_file_bound_alone_likewise(box, project):
     assert box.sh("stat -c %u:%g /in; echo more >>/in", volumes={project / "mine": "/in"}).text == "0:0\n"
     assert (project / "mine").read_text() == "minemore\n"
 
 
+@pytest.mark.root
 def test_other_ids_are_the_same_on_both_sides(box, project):
     box.sh("touch /in/a /in/b; chown 33:34 /in/a; chown 65535:1 /in/b", volumes={project: "/in"})
     assert owners(project / "a") == (33, 34)
@@ -220,6 +251,7 @@ def test_other_ids_are_the_same_on_both_sides(box, project):
     assert made.exit_code == 1  # not theirs to write to, by the mode
 
 
+@pytest.mark.root
 def test_the_hosts_root_owns_nothing_that_a_container_makes_or_changes(box, project):
     """Neither by being root inside, nor by the number that owns the directory, nor by set-uid bits."""
     project.chmod(0o2777)
@@ -241,6 +273,7 @@ def test_the_hosts_root_owns_nothing_that_a_container_makes_or_changes(box, proj
     assert hosts.st_nlink == 1
 
 
+@pytest.mark.root
 def test_the_user_of_the_owners_number_can_own_nothing_there(box, project):
     project.chmod(0o777)
     result = box.sh("touch /in/made", volumes={project: "/in:idmap"}, user=str(OWNER), check=False)
@@ -248,12 +281,14 @@ def test_the_user_of_the_owners_number_can_own_nothing_there(box, project):
     assert not (project / "made").exists()
 
 
+@pytest.mark.root
 def test_a_source_of_group_root(box, project):
     os.chown(project, OWNER, 0)
     assert box.sh("touch /in/made; stat -c %u:%g /in/made", volumes={project: "/in"}).text == "0:0\n"
     assert owners(project / "made") == (OWNER, 0)
 
 
+@pytest.mark.root
 @pytest.mark.parametrize("owner", [1, 65534, 65535, 65536, 1234567, 2**32 - 2])
 def test_owners_of_any_number(box, tmp_path, owner):
     os.chown(tmp_path, owner, owner)
@@ -263,6 +298,7 @@ def test_owners_of_any_number(box, tmp_path, owner):
     assert owners(tmp_path / "again") == (owner, owner)
 
 
+@pytest.mark.root
 def test_a_container_that_is_not_root_has_the_hosts_numbers(box, project):
     """What `-u $(id -u):$(id -g)` is given for."""
     user = f"{OWNER}:{GROUP}"
@@ -270,11 +306,13 @@ def test_a_container_that_is_not_root_has_the_hosts_numbers(box, project):
     assert owners(project / "made") == (OWNER, GROUP)
 
 
+@pytest.mark.root
 @pytest.mark.parametrize("user", [None, "0", "root", "root:root", "0:0"])
 def test_who_is_root(box, project, user):
     assert box.sh("stat -c %u /in", volumes={project: "/in"}, user=user).text == "0\n"
 
 
+@pytest.mark.root
 @pytest.mark.parametrize("volume", ["/in:noidmap", {"idmap": False}])
 def test_opting_out(box, project, volume):
     if isinstance(volume, dict):
@@ -285,6 +323,7 @@ def test_opting_out(box, project, volume):
     assert owners(project / "mine") == (0, 0)
 
 
+@pytest.mark.root
 @pytest.mark.parametrize("options", [{}, {"userns": "host"}, {"privileged": True}, {"user": "77"}])
 def test_asking_for_it(box, project, options):
     """Also where the container has the host's ids, and whoever it runs as."""
@@ -293,10 +332,12 @@ def test_asking_for_it(box, project, options):
     assert owners(project / "made") == (OWNER, GROUP)
 
 
+@pytest.mark.root
 def test_the_hosts_ids_are_not_mapped_unasked(box, project):
     assert box.sh("stat -c %u /in", volumes={project: "/in"}, userns="host").text == f"{OWNER}\n"
 
 
+@pytest.mark.root
 def test_what_cannot_be_mapped_is_refused_when_it_was_asked_for(box):
     with pytest.raises(SpawnError, match="id-mapped") as caught:
         box.run("true", mounts=["type=bind,source=/proc,target=/in,idmap"])
@@ -304,6 +345,7 @@ def test_what_cannot_be_mapped_is_refused_when_it_was_asked_for(box):
     assert (caught.value.stage, caught.value.errno) == ("mount", errno.EOPNOTSUPP)
 
 
+@pytest.mark.root
 def test_many_owners(box, tmp_path):
     tmp_path.chmod(0o755)
     volumes = {}
@@ -316,6 +358,7 @@ def test_many_owners(box, tmp_path):
     assert {owners(directory / "x")[0] for directory in volumes} == {2000, 2001, 2002}
 
 
+@pytest.mark.root
 def test_the_process_that_a_map_is_taken_from_is_gone(box, project):
     with box.start("sleep", "100", volumes={project: "/in"}) as container:
         monitor = int(Path(f"/proc/{container.status().pid}/stat").read_text().rpartition(") ")[2].split()[1])
@@ -323,7 +366,98 @@ def test_the_process_that_a_map_is_taken_from_is_gone(box, project):
         assert children == [str(container.status().pid)]
 
 
+@pytest.mark.root
 def test_a_later_process_sees_the_same(box, project):
     with box.start("sleep", "100", volumes={project: "/in"}) as container:
         container.exec(["touch", "/in/made"])
+    assert owners(project / "made") == (OWNER, GROUP)
+
+
+@pytest.mark.root
+def test_file_capabilities_are_the_owners_not_the_hosts(box, project):
+    """They hold in user namespaces whose root is the owner: on the host itself, for nobody (capabilities(7))."""
+    shutil.copy("/bin/true", project / "tool")
+    os.chown(project / "tool", OWNER, GROUP)
+    box.sh("setcap cap_setuid+ep /in/tool", image="host", volumes={project: "/in"})
+    value = os.getxattr(project / "tool", "security.capability")
+    revision, root = int.from_bytes(value[:4], "little") >> 24, int.from_bytes(value[20:24], "little")
+    assert (revision, root) == (3, OWNER)
+
+
+# -- memory, and read-only roots --------------------------------------------------------------------------------------
+
+
+def attributes(box, path: str, **options) -> tuple[str, set[str]]:
+    """Return the type and the options of the mount on a path, as the container sees them."""
+    lines = [line.split() for line in box.run("cat", "/proc/mounts", **options).text.splitlines()]
+    return next((line[2], set(line[3].split(","))) for line in reversed(lines) if line[1] == path)
+
+
+def test_shared_memory(box):
+    kind, flags = attributes(box, "/dev/shm")
+    assert kind == "tmpfs"
+    assert flags >= {"rw", "nosuid", "nodev", "noexec", "size=65536k"}
+    script = (
+        "stat -c %a /dev/shm; dd if=/dev/zero of=/dev/shm/f bs=1M count=3 2>/dev/null || echo full; wc -c </dev/shm/f"
+    )
+    text = box.sh(script, shm_size="2m", user="nobody", read_only=True).text
+    assert text.split() == ["1777", "full", str(2 << 20)]
+
+
+def test_every_container_has_memory_of_its_own(box):
+    with box.start("sleep", "100", tmpfs=["/t"]) as one, box.start("sleep", "100", tmpfs=["/t"]) as other:
+        one.exec(["touch", "/t/file", "/dev/shm/file"])
+        assert other.exec(["sh", "-c", "ls -A /t /dev/shm"]).text == "/dev/shm:\n\n/t:\n"
+
+
+def test_a_tmpfs_hides_what_the_image_has_and_is_full_at_its_size(box):
+    script = "ls -A /etc; dd if=/dev/zero of=/etc/f bs=64k count=32 2>/dev/null; wc -c </etc/f; cat /etc/hostname"
+    text = box.sh(script, tmpfs={"/etc": "size=1m"}, hostname="hal", check=False).text
+    *names, size, hostname = text.split()
+    assert (names, hostname) == (["hostname", "hosts"], "hal")
+    assert 0 < int(size) <= 1 << 20
+
+
+def test_options_of_a_tmpfs(box):
+    owned = "stat -c %u:%g:%a /t; touch /t/x && echo written"
+    options = {"/t": "uid=1000,gid=1001,mode=700,size=10%,nr_inodes=20"}
+    assert box.sh(owned, tmpfs=options, user="1000:1001").text == "1000:1001:700\nwritten\n"
+    script = "cp /bin/busybox /t/echo; /t/echo ran"
+    refused = box.sh(script, tmpfs=["/t"], check=False)
+    assert (refused.exit_code, refused.stdout) == (126, b"")
+    assert box.sh(script, tmpfs=["/t:exec"]).text == "ran\n"
+    assert b"Read-only" in box.sh("touch /t/x", tmpfs=["/t:ro"], check=False).stderr
+    count = "i=0; while touch /t/$i 2>/dev/null; do i=$((i+1)); done; echo $i"
+    assert 0 < int(box.sh(count, tmpfs=options, user="1000").text) < 20
+
+
+def test_on_a_read_only_root_targets_are_made_and_nothing_else_is_written(box, tmp_path):
+    (tmp_path / "dir").mkdir()
+    (tmp_path / "file").write_text("bound\n")
+    volumes = {tmp_path / "dir": "/new/a/dir", tmp_path / "file": "/new/b/file", tmp_path: "/etc/ro:ro"}
+    script = "cat /new/b/file; echo more >>/new/b/file; touch /new/a/dir/made; echo x >/dev/null"
+    script += "; for d in / /new /new/a /new/b /etc /etc/ro /dev/shm /tmp; do touch $d/x 2>/dev/null && echo $d; done"
+    result = box.sh(script, volumes=volumes, tmpfs=["/tmp"], read_only=True)
+    assert result.text.split() == ["bound", "/dev/shm", "/tmp"]
+    assert (tmp_path / "file").read_text() == "bound\nmore\n"
+    assert sorted(path.name for path in tmp_path.rglob("*")) == ["dir", "file", "made"]
+    with box.start("sleep", "100", volumes=volumes, read_only=True) as container:
+        assert container.exec(["sh", "-c", "touch /new/a/dir/later; touch /new/x"], check=False).exit_code == 1
+    assert (tmp_path / "dir/later").exists()
+
+
+def test_a_read_only_root_stays_so(box):
+    for script in ("mount -o remount,rw /", "mount -t tmpfs none /etc", "umount /dev/shm"):
+        assert not box.sh(script, read_only=True, check=False).ok
+
+
+@pytest.mark.root
+def test_a_bind_whose_owner_is_root_goes_through_a_link_to_its_target(box, busybox_root, project, tmp_path):
+    tree = tmp_path / "tree"
+    subprocess.run(["cp", "-a", busybox_root, tree], check=True)
+    (tree / "real").mkdir()
+    (tree / "link").symlink_to("real")
+    image = pylxc.Image.from_directory(tree, engine=box.engine)
+    script = "stat -c %u /real/in; touch /link/in/made"
+    assert box.sh(script, image=image, volumes={project: "/link/in"}).text == "0\n"
     assert owners(project / "made") == (OWNER, GROUP)

@@ -207,6 +207,7 @@ def test_image_and_command_are_no_options():
             for value in (["x"], {"a b": "1.2.3.4"}, {"a\nb": "1.2.3.4"}, {"a": "1.2.3.4\n6.6.6.6 b"})
         ),
         *((option, value) for option in ("memory", "shm_size") for value in ("x", -1, 1.5, True, "1 m b")),
+        *(("shm_size", value) for value in (0, "0", "0m")),
         *(("cpus", value) for value in (0, -1, "1", float("nan"), float("inf"), True)),
         *(("cpu_shares", value) for value in (1, 262145, "2")),
         *(("cpuset", value) for value in ("", "a", "1-", "1,,2", 0)),
