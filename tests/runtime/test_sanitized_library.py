@@ -257,7 +257,7 @@ def test_it_bites(place, driver, tmp_path):
     done = subprocess.run([tmp_path / "leak"], check=False, capture_output=True)
     assert done.returncode != 0
     assert b"LeakSanitizer" in done.stderr
-    plan = driver.written(shell("exit 0"), "plan")
+    plan = driver.written(plan_of((p.UMASK,)), "plan")  # has ended when it counts as started
     done = subprocess.run(
         [place / "driver", "calls", place / "helper", plan, tmp_path], check=False, capture_output=True
     )
