@@ -140,12 +140,15 @@ def test_a_transfer_that_fails_on_the_way(driver, tmp_path):
 def malformed() -> dict[str, bytes]:
     """Plans that are none, by what is wrong with them."""
     whole = plan_of((p.HOSTNAME, "name"), (p.ENV, "A=b", "C=d"), (p.EXEC, "true", "x")).encode()
-    head, rest = whole[:40], whole[40:]
-    found = {f"cut at {size}": whole[:size] for size in range(1, len(whole), 7)}
+    size = p._HEAD.size
+    head, rest = whole[:size], whole[size:]
+    found = {f"cut at {cut}": whole[:cut] for cut in range(1, len(whole), 7)}
     found |= {f"{extra} bytes more": whole + bytes(extra) for extra in (1, 8, 4096)}
-    for field, values in {0: (0, 1), 4: (0, 39, len(whole) - 1, 2**32 - 1), 8: (2, 4, 2**32 - 1)}.items():
+    for field, values in {0: (0, 1), 4: (0, size - 1, len(whole) - 1, 2**32 - 1), 8: (2, 4, 2**32 - 1)}.items():
         for value in values:
             found[f"head {field}={value}"] = head[:field] + struct.pack("=I", value) + head[field + 4 :] + rest
+    for flag in (0x100, 0x800, 0x10000, 0x8000000000):  # CLONE_VM, CLONE_SIGHAND, CLONE_THREAD, none
+        found[f"clone flag {flag:#x}"] = head[:16] + struct.pack("=Q", flag) + head[24:] + rest
     for form, field, values in (
         ("=I", 0, (0, 8, 31, 33, 2**31, 2**32 - 1)),
         ("=H", 6, (9, 50, 65535)),
@@ -157,7 +160,7 @@ def malformed() -> dict[str, bytes]:
     found["no NUL"] = whole.replace(b"name\0\0\0\0", b"namename")
     for number in (-1, 0, 2, 65536, 2**61):
         program = struct.pack("=IHHQqq", 40, p.SECCOMP, 0, 0, number, 0) + ALLOW
-        found[f"a filter of {number}"] = struct.pack("=II", 0x70786C31, 80) + struct.pack("=I", 1) + head[12:] + program
+        found[f"a filter of {number}"] = head[:4] + struct.pack("=II", size + 40, 1) + head[12:] + program
     return found
 
 
