@@ -129,11 +129,10 @@ def test_operations_that_fail(driver):
     ]
 
 
-def test_a_transfer_that_fails_on_the_way(driver, tmp_path):
-    tmp_path.chmod(0o755)
-    plan = isolation.transfer_plan(None, str(tmp_path), f"{tmp_path}/run")
+def test_a_transfer_that_fails_on_the_way(driver, store):
+    plan = isolation.transfer_plan(None, str(store / "tree"), f"{store}/run")
     plan.add(p.UNPACK, "/", a=0)
-    (line,) = driver.spawn(plan, stdin=b"x" * 1024)
+    (line,) = driver.spawn(plan, stdin=b"x" * 1024, inside=OF_NOBODY)
     assert line == f"ended code=127 signal=0 stage={STAGES['unpack']} errno={errno.EBADMSG} subject="
 
 
@@ -175,10 +174,10 @@ def test_what_is_refused_before_a_process_is_made(driver):
     assert driver("errors", driver.written(shell("echo at last"), "plan")) == ["at last"]
 
 
-def test_sockets_pidfds_and_trees(driver, tmp_path):
+def test_sockets_pidfds_and_trees(driver, store):
     waits = plan_of((p.EXEC, "sleep", "1000"), clone_flags=isolation.NEWNET)
-    assert driver("calls", driver.written(waits, "plan"), tmp_path) == []
-    assert os.listdir(tmp_path) == []
+    assert driver("calls", driver.written(waits, "plan"), store / "tree/tmp", inside=OF_NOBODY) == []
+    assert os.listdir(store / "tree/tmp") == []
 
 
 def rich_plan(store: Path) -> Plan:
