@@ -8,17 +8,16 @@
 #include <asm/mman.h>
 #endif
 
-enum {
-    NAMESPACES = CLONE_NEWNS | CLONE_NEWCGROUP | CLONE_NEWUTS | CLONE_NEWIPC | CLONE_NEWUSER | CLONE_NEWPID |
-    CLONE_NEWNET
-};
+/* With other flags of clone(2) the process would be more, or less, than one of its own: with CLONE_VM it would run on
+ * this one's stack. */
+#define NAMESPACES                                                                                                     \
+    ((uint64_t)CLONE_NEWNS | CLONE_NEWCGROUP | CLONE_NEWUTS | CLONE_NEWIPC | CLONE_NEWUSER | CLONE_NEWPID |            \
+     CLONE_NEWNET | CLONE_NEWTIME)
 
 /* The operations must lie within the plan, and each one's strings within it: nothing later checks bounds. */
 static int plan_is_sound(const struct pylxc_plan *head, size_t size)
 {
-    if (size < sizeof *head || head->magic != PYLXC_PLAN_MAGIC || head->size != size)
-        return 0;
-    if (head->clone_flags & ~(uint64_t)NAMESPACES) /* any other flag would make another kind of process */
+    if (size < sizeof *head || head->magic != PYLXC_PLAN_MAGIC || head->size != size || head->clone_flags & ~NAMESPACES)
         return 0;
     size_t at = sizeof *head;
     for (uint32_t i = 0; i < head->op_count; i++) {

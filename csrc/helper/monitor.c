@@ -333,6 +333,15 @@ static void begin_process(struct monitor *m)
     }
 }
 
+/* Of the namespaces of a process that is joined, those that must be entered before the clone: the pid namespace, which
+ * counts for children only, and the user namespace where only its owner may enter the others (setns(2)). */
+static int join_first(const struct monitor *m)
+{
+    const struct pylxc_plan *head = m->plan->head;
+    uint64_t first = head->clone_flags & (CLONE_NEWPID | (is_unprivileged(m) ? CLONE_NEWUSER : 0));
+    return head->flags & PYLXC_PLAN_JOIN && first ? (int)sys(setns, head->target_fd, first) : 0;
+}
+
 static void make_process(struct monitor *m)
 {
     const struct pylxc_plan *head = m->plan->head;
@@ -346,8 +355,8 @@ static void make_process(struct monitor *m)
     if (opened < 0)
         give_up(PYLXC_STAGE_CGROUP, opened, -1);
     long r = sys(socketpair, 1 /* AF_UNIX */, 5 /* SOCK_SEQPACKET */ | O_CLOEXEC, 0, ends);
-    if (r >= 0 && joining && head->clone_flags & CLONE_NEWPID)
-        r = sys(setns, head->target_fd, CLONE_NEWPID | (is_unprivileged(m) ? head->clone_flags & CLONE_NEWUSER : 0));
+    if (r >= 0)
+        r = join_first(m);
     if (r < 0)
         give_up(PYLXC_STAGE_NAMESPACES, r, -1);
     /* The id maps of a child that is not dumpable belong to the host's root: it becomes so when they are written. */

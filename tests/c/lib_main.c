@@ -77,6 +77,7 @@ static void close_child(const struct pylxc_child *child)
     struct pollfd monitor = {.fd = child->monitor_fd, .events = POLLIN};
     EXPECT(poll(&monitor, 1, PATIENCE) == 1);
     EXPECT(pylxc_reap(child->monitor_fd, &ended) == 0 && ended);
+    EXPECT(child->terminal_fd == -1 || close(child->terminal_fd) == 0);
     EXPECT(close(child->monitor_fd) == 0 && close(child->pid_fd) == 0 && close(child->control_fd) == 0);
 }
 
@@ -308,6 +309,9 @@ static void calls(int helper, const char *plan, const char *path)
     EXPECT(pylxc_remove_tree(directory, "tree") == 0 && faccessat(directory, "tree", F_OK, 0) == -1);
     EXPECT(pylxc_remove_tree(directory, "tree") == -1 && errno == ENOENT);
     EXPECT(pylxc_remove_tree(-1, "tree") == -1 && errno == EBADF);
+    EXPECT(pylxc_remove_cgroup("/no/such/cgroup") == 0);
+    EXPECT(pylxc_device_filter_attach("/no/such/cgroup", "", 0) == -1 && errno == ENOENT);
+    EXPECT(pylxc_device_filter_attach(path, "", 0) == -1);
     EXPECT(pylxc_syncfs(directory) == 0 && pylxc_syncfs(-1) == -1 && errno == EBADF);
     EXPECT(pylxc_syscall(PYLXC_CALL_UNSHARE, 0, 0, 0, 0, 0) == 0 && pylxc_syscall_number(PYLXC_CALL_CLONE3) == 435);
     EXPECT(pylxc_syscall(PYLXC_CALL_SETNS, (uintptr_t)-1, 0, 0, 0, 0) == -1 && errno == EBADF);

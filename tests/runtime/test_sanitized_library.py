@@ -24,7 +24,6 @@ from pylxc.runtime.plan import Plan
 from tests.sanitizers import FLAGS, build, build_helper, library_sources, reports
 
 NOBODY = 65534
-HEAD = p._HEAD.size
 ALLOW = struct.pack("=HBBI", 0x06, 0, 0, 0x7FFF0000)  # BPF_RET, SECCOMP_RET_ALLOW
 AS_NOBODY = ("setpriv", f"--reuid={NOBODY}", f"--regid={NOBODY}", "--clear-groups")
 ALONE = (
@@ -130,23 +129,25 @@ def test_operations_that_fail(driver):
     ]
 
 
-def test_a_transfer_that_fails_on_the_way(driver, tmp_path):
-    tmp_path.chmod(0o755)
-    plan = isolation.transfer_plan(None, str(tmp_path), f"{tmp_path}/run")
+def test_a_transfer_that_fails_on_the_way(driver, store):
+    plan = isolation.transfer_plan(None, str(store / "tree"), f"{store}/run")
     plan.add(p.UNPACK, "/", a=0)
-    (line,) = driver.spawn(plan, stdin=b"x" * 1024)
+    (line,) = driver.spawn(plan, stdin=b"x" * 1024, inside=OF_NOBODY)
     assert line == f"ended code=127 signal=0 stage={STAGES['unpack']} errno={errno.EBADMSG} subject="
 
 
 def malformed() -> dict[str, bytes]:
     """Plans that are none, by what is wrong with them."""
     whole = plan_of((p.HOSTNAME, "name"), (p.ENV, "A=b", "C=d"), (p.EXEC, "true", "x")).encode()
-    head, rest = whole[:HEAD], whole[HEAD:]
-    found = {f"cut at {size}": whole[:size] for size in range(1, len(whole), 7)}
+    size = p._HEAD.size
+    head, rest = whole[:size], whole[size:]
+    found = {f"cut at {cut}": whole[:cut] for cut in range(1, len(whole), 7)}
     found |= {f"{extra} bytes more": whole + bytes(extra) for extra in (1, 8, 4096)}
-    for field, values in {0: (0, 1), 4: (0, HEAD - 1, len(whole) - 1, 2**32 - 1), 8: (2, 4, 2**32 - 1)}.items():
+    for field, values in {0: (0, 1), 4: (0, size - 1, len(whole) - 1, 2**32 - 1), 8: (2, 4, 2**32 - 1)}.items():
         for value in values:
             found[f"head {field}={value}"] = head[:field] + struct.pack("=I", value) + head[field + 4 :] + rest
+    for flag in (0x100, 0x800, 0x10000, 0x8000000000):  # CLONE_VM, CLONE_SIGHAND, CLONE_THREAD, none
+        found[f"clone flag {flag:#x}"] = head[:16] + struct.pack("=Q", flag) + head[24:] + rest
     for form, field, values in (
         ("=I", 0, (0, 8, 31, 33, 2**31, 2**32 - 1)),
         ("=H", 6, (9, 50, 65535)),
@@ -158,7 +159,7 @@ def malformed() -> dict[str, bytes]:
     found["no NUL"] = whole.replace(b"name\0\0\0\0", b"namename")
     for number in (-1, 0, 2, 65536, 2**61):
         program = struct.pack("=IHHQqq", 40, p.SECCOMP, 0, 0, number, 0) + ALLOW
-        found[f"a filter of {number}"] = struct.pack("=II", 0x70786C31, HEAD + 40) + struct.pack("=I", 1) + head[12:] + program
+        found[f"a filter of {number}"] = head[:4] + struct.pack("=II", size + 40, 1) + head[12:] + program
     return found
 
 
@@ -173,10 +174,10 @@ def test_what_is_refused_before_a_process_is_made(driver):
     assert driver("errors", driver.written(shell("echo at last"), "plan")) == ["at last"]
 
 
-def test_sockets_pidfds_and_trees(driver, tmp_path):
+def test_sockets_pidfds_and_trees(driver, store):
     waits = plan_of((p.EXEC, "sleep", "1000"), clone_flags=joining.NEWNET)
-    assert driver("calls", driver.written(waits, "plan"), tmp_path) == []
-    assert os.listdir(tmp_path) == []
+    assert driver("calls", driver.written(waits, "plan"), store / "tree/tmp", inside=OF_NOBODY) == []
+    assert os.listdir(store / "tree/tmp") == []
 
 
 def rich_plan(store: Path) -> Plan:
@@ -258,7 +259,7 @@ def test_it_bites(place, driver, tmp_path):
     done = subprocess.run([tmp_path / "leak"], check=False, capture_output=True)
     assert done.returncode != 0
     assert b"LeakSanitizer" in done.stderr
-    plan = driver.written(shell("exit 0"), "plan")
+    plan = driver.written(plan_of((p.UMASK,)), "plan")  # has ended when it counts as started
     done = subprocess.run(
         [place / "driver", "calls", place / "helper", plan, tmp_path], check=False, capture_output=True
     )
