@@ -23,6 +23,8 @@ from pylxc.errors import SpecError, UnsupportedError
 from pylxc.runtime import cgroup, record
 from pylxc.spec import ContainerSpec
 
+pytestmark = pytest.mark.root
+
 HERE = cgroup.hierarchies()
 BOOT = 60.0  # s that a boot may take on a machine that does much else; it takes one
 # A service of one's own, as an image brings it: it says what it is allowed, and goes on.
@@ -239,6 +241,19 @@ def test_several_at_once_with_limits(box, systemd):
         for one in containers:
             one.remove(force=True)
     assert [left_of(one) for one in containers] == [[], [], []]
+
+
+@pytest.mark.network
+def test_with_a_terminal_it_has_a_console(box, systemd):
+    """systemd writes what it does to /dev/console, and has a login there."""
+    with boot(box, systemd, tty=True) as container:
+        settle(container)
+        assert container.exec(["systemctl", "is-active", "console-getty.service"]).ok
+        container.stop(timeout=BOOT)
+        assert container.status().exit_code == 0
+        shown = b"".join(line.data for line in container.logs())
+        assert b"Multi-User System" in shown
+        assert b"Halting system" in shown
 
 
 if cgroup.SYSTEMD in HERE.v1:  # else there is nothing of the kind to be tried
