@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING
 
 from attrs import frozen
 
+from pylxc.imageconfig import DEFAULT_PATH
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
@@ -34,15 +36,23 @@ OTHER = Shutdown()
 
 def shutdown_of(view: LayerView, argv: Sequence[str]) -> Shutdown:
     """Return how the init that ``argv`` starts shuts its system down; SIGTERM for one that is not known."""
-    path = view.resolve(argv[0]) if argv[0].startswith("/") else None
-    name = (path or argv[0]).rpartition("/")[2]
+    path = _find(view, argv[0])
+    name = path.rpartition("/")[2]
+    called = argv[0].rpartition("/")[2]
     if name == "systemd":
         return SYSTEMD
     if name.startswith("busybox"):
-        return BUSYBOX
-    if name == "init" and path is not None and b"initctl" in (view.read(path) or b""):
+        applet = argv[1] if called == name and len(argv) > 1 else called
+        return BUSYBOX if applet in {"init", "linuxrc"} else OTHER
+    if called in {"init", "telinit"} and b"initctl" in (view.read(path) or b""):
         return SYSVINIT
     return OTHER
+
+
+def _find(view: LayerView, program: str) -> str:
+    """Return where a program lies in an image, links followed; "" when it is not there."""
+    places = [program] if "/" in program else [f"{place}/{program}" for place in DEFAULT_PATH.split(":")]
+    return next((found for place in places if (found := view.resolve(place)) is not None), "")
 
 
 def environment(id: str) -> dict[str, str]:  # noqa: A002  docker's name

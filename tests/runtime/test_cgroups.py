@@ -20,6 +20,8 @@ from pylxc.spec import ContainerSpec
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+pytestmark = pytest.mark.root
+
 HERE = cgroup.hierarchies()
 UNIFIED = Path(HERE.v2)
 USER = 12345  # whoever that is

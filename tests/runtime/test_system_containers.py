@@ -19,9 +19,13 @@ import pytest
 from boxes import await_true
 
 import pylxc
+from pylxc import systeminit
 from pylxc.errors import SpecError, UnsupportedError
+from pylxc.layerview import LayerView
 from pylxc.runtime import cgroup, record
 from pylxc.spec import ContainerSpec
+
+pytestmark = pytest.mark.root
 
 HERE = cgroup.hierarchies()
 BOOT = 60.0  # s that a boot may take on a machine that does much else; it takes one
@@ -241,6 +245,19 @@ def test_several_at_once_with_limits(box, systemd):
     assert [left_of(one) for one in containers] == [[], [], []]
 
 
+@pytest.mark.network
+def test_with_a_terminal_it_has_a_console(box, systemd):
+    """systemd writes what it does to /dev/console, and has a login there."""
+    with boot(box, systemd, tty=True) as container:
+        settle(container)
+        assert container.exec(["systemctl", "is-active", "console-getty.service"]).ok
+        container.stop(timeout=BOOT)
+        assert container.status().exit_code == 0
+        shown = b"".join(line.data for line in container.logs())
+        assert b"Multi-User System" in shown
+        assert b"Halting system" in shown
+
+
 if cgroup.SYSTEMD in HERE.v1:  # else there is nothing of the kind to be tried
 
     @pytest.mark.network
@@ -342,6 +359,41 @@ def test_a_host_without_a_tree_to_give(box, monkeypatch):
     with pytest.raises(UnsupportedError, match='init="system"') as caught:
         boot(box, "busybox", ["true"])
     assert "cgroup2" in caught.value.remedy
+
+
+@pytest.fixture
+def inits(tmp_path) -> LayerView:
+    """A root file system with every kind of init: links as distributions have them."""
+    for place in ("sbin", "usr/bin", "usr/lib/systemd", "opt"):
+        (tmp_path / place).mkdir(parents=True)
+    (tmp_path / "usr/lib/systemd/systemd").write_text("of systemd")
+    (tmp_path / "lib").symlink_to("usr/lib")
+    (tmp_path / "sbin/init").symlink_to("/lib/systemd/systemd")
+    (tmp_path / "usr/bin/busybox").write_text("of busybox")
+    (tmp_path / "usr/bin/sh").symlink_to("busybox")
+    (tmp_path / "usr/bin/linuxrc").symlink_to("../bin/busybox")
+    (tmp_path / "opt/init").write_text("it listens on /run/initctl")
+    (tmp_path / "usr/bin/other").write_text("it has never heard of initctl")
+    return LayerView([str(tmp_path)])
+
+
+@pytest.mark.parametrize(
+    ("argv", "kind"),
+    [
+        (("/sbin/init",), systeminit.SYSTEMD),
+        (("init", "--unit=x"), systeminit.SYSTEMD),
+        (("/usr/lib/systemd/systemd",), systeminit.SYSTEMD),
+        (("/usr/bin/busybox", "init"), systeminit.BUSYBOX),
+        (("linuxrc",), systeminit.BUSYBOX),
+        (("/usr/bin/busybox", "sh"), systeminit.OTHER),
+        (("sh",), systeminit.OTHER),
+        (("/opt/init",), systeminit.SYSVINIT),
+        (("/usr/bin/other",), systeminit.OTHER),
+        (("/not/there",), systeminit.OTHER),
+    ],
+)
+def test_which_init_it_is(inits, argv, kind):
+    assert systeminit.shutdown_of(inits, argv) == kind
 
 
 # -- the option --------------------------------------------------------------------------------------------------------

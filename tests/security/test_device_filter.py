@@ -16,6 +16,8 @@ from pylxc.runtime import cgroup, devicefilter, isolation, native
 from pylxc.runtime.devicefilter import Rule, compile_rules, lines, rules_for
 from pylxc.spec import ContainerSpec
 
+pytestmark = pytest.mark.root
+
 MAKE_AND_OPEN = "mknod /t/node $NODE && exec 3</t/node && echo opened"
 
 
