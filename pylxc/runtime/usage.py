@@ -17,11 +17,11 @@ NO_LIMIT = 1 << 62  # from here on a v1 limit means none (PAGE_COUNTER_MAX)
 def read(id: str, pid: int) -> Stats:  # noqa: A002  docker's name
     """Return what a running container uses; ``pid`` is its main process."""
     memory, pids = _Files("memory", id), _Files("pids", id)
-    cpu = _cpu(id)
+    cpu, now = _cpu(id), time.time()  # at once: their quotients are what is asked for
     cache = "inactive_file" if memory.unified else "total_inactive_file"
     read_bytes, written = _io(id)
     return Stats(
-        time=time.time(),
+        time=now,
         cpu=cpu,
         memory=memory.number("memory.current", "memory.usage_in_bytes"),
         memory_peak=memory.number("memory.peak", "memory.max_usage_in_bytes"),

@@ -76,10 +76,21 @@ def test_a_fork_bomb_leaves_the_host_alone(box):
 
 
 def test_half_a_processor(box):
+    """By the kernel's own account. On a machine with more to do it may get less for a while, or be looked at late."""
     with box.start("sh", "-c", BUSY, cpus=0.5) as container:
-        first = container.stats()
-        time.sleep(2)  # what is measured is the kernel's own account over the time that passed
-        used = container.stats().cpu_percent(first)
+        directory = Path(cgroup.hierarchies().directory("cpu", container.id))
+        quota = directory / "cpu.max"
+        if quota.exists():
+            assert quota.read_text() == "50000 100000\n"
+        else:
+            assert (directory / "cpu.cfs_quota_us").read_text() == "50000\n"
+        used = 0.0
+        for _ in range(10):
+            first = container.stats()
+            time.sleep(1)
+            used = container.stats().cpu_percent(first)
+            if 45 <= used <= 55:
+                break
     assert 45 <= used <= 55
 
 
