@@ -106,7 +106,7 @@ enum pylxc_flags {
 
     PYLXC_MAKE_DIRECTORY = 1,    /* make the target, a directory, where it is missing */
     PYLXC_MAKE_LIKE_SOURCE = 2,  /* make the target, of the source's kind, where it is missing */
-    PYLXC_MAKE_PLAIN = 16,       /* and no part of the target's path may be a symbolic link */
+    PYLXC_MAKE_PLAIN = 256,      /* and no part of the target's path may be a symbolic link */
     PYLXC_BIND_RECURSIVE = 4,
     PYLXC_BIND_OPTIONAL = 8,     /* pass over a source that is missing */
     PYLXC_BIND_OWNER = 16,       /* the source's owner is the container's root (idmap.c) */
