@@ -11,5 +11,5 @@
 /* A macro that is defined is 1: its mark is a comma, which makes the weak one the second operand. */
 #define DEFENCE_MARKED(mark, strong, weak) DEFENCE_SECOND(mark weak, strong, 0)
 #define DEFENCE_OFF_1 0,
-#define DEFENCE_SECOND(first, second, ...) second
+#define DEFENCE_SECOND(first, second, ...) (second)
 #endif

@@ -30,7 +30,7 @@ _Noreturn static void attend(int32_t payload, int unprivileged)
     /* What is not dumpable is the host's root's, in whose user namespace this program was executed: a caller without
      * privileges could not enter the container (ptrace(2), "Ptrace access mode checking"). It holds nothing, and has no
      * right that the payload has not. */
-    sys(prctl, PR_SET_DUMPABLE, unprivileged, 0, 0, 0);
+    sys(prctl, PR_SET_DUMPABLE, DEFENCE(DUMPABLE, unprivileged, 1), 0, 0, 0);
     for (;;) {
         long signal = sys(rt_sigtimedwait, &all, 0, 0, sizeof all);
         if (signal == SIGCHLD_)

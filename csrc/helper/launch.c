@@ -196,6 +196,17 @@ static void reset_signals(void)
     sys(rt_sigprocmask, 2 /* SIG_SETMASK */, &none, 0, sizeof none);
 }
 
+/* The monitor's death is this process's. Said last because a change of credentials takes it back. A monitor that died
+ * before this was said has left the pipe without a reader. */
+static void end_with_the_monitor(const struct launch *l)
+{
+    sys(prctl, PR_SET_PDEATHSIG, DEFENCE(PARENT_DEATH, 9 /* SIGKILL */, 0), 0, 0, 0);
+    struct pollfd monitor = {.fd = l->error_fd};
+    struct __kernel_timespec at_once = {0, 0};
+    if (DEFENCE(PARENT_GONE, sys(ppoll, &monitor, 1, &at_once, 0, 0) > 0, 0))
+        sys_exit(127);
+}
+
 static int op_exec(struct launch *l, const struct pylxc_op *op)
 {
     const char *path;
@@ -208,20 +219,16 @@ static int op_exec(struct launch *l, const struct pylxc_op *op)
         argv[i] = (char *)(uintptr_t)s;
     if (!op->strings)
         return -EINVAL;
+    end_with_the_monitor(l);
     int begun = l->plan->head->flags & PYLXC_PLAN_INIT ? become_init(l) : 0;
     if (begun < 0)
         return begun;
+    if (l->plan->head->flags & PYLXC_PLAN_INIT)
+        end_with_the_monitor(l); /* a child again, of the init: where that is no PID 1, its end is not everybody's */
     /* Everything but the standard streams closes with the exec, whatever it is and wherever it came from. */
     long r = DEFENCE(CLOSE_RANGE, sys(close_range, 3, ~0U, CLOSE_RANGE_CLOEXEC), 0);
     if (r < 0)
         return (int)r;
-    /* The monitor's death is the payload's. Said here because a change of credentials takes it back. A monitor that
-     * died before this was said has left the pipe without a reader. */
-    sys(prctl, PR_SET_PDEATHSIG, DEFENCE(PARENT_DEATH, 9 /* SIGKILL */, 0), 0, 0, 0);
-    struct pollfd monitor = {.fd = l->error_fd};
-    struct __kernel_timespec at_once = {0, 0};
-    if (DEFENCE(PARENT_GONE, sys(ppoll, &monitor, 1, &at_once, 0, 0) > 0, 0))
-        sys_exit(127);
     reset_signals();
     return execute(argv, envp, path);
 }

@@ -212,7 +212,7 @@ static long pump(struct monitor *m, struct stream *s)
         return 0;
     if (n <= 0) { /* of a terminal whose slave nobody has open: EIO */
         sys(close, s->fd);
-        s->fd = -1;
+        s->fd = DEFENCE(STREAM_END, -1, s->fd);
         return 0;
     }
     static struct lines lines;
@@ -444,7 +444,7 @@ static void drain_log(struct monitor *m)
         int left = 0;
         if (m->streams[i].fd >= 0)
             sys(ioctl, m->streams[i].fd, 0x541b /* FIONREAD */, &left);
-        for (; left > 0 && m->streams[i].fd >= 0; left -= STREAM_BUFFER)
+        for (; DEFENCE(DRAIN_LIMIT, left > 0, 1) && m->streams[i].fd >= 0; left -= STREAM_BUFFER)
             pump(m, &m->streams[i]);
     }
 }
