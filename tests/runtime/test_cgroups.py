@@ -178,7 +178,6 @@ def live_below(base: Path) -> str:
     return "done"
 
 
-@pytest.mark.root  # who becomes another user
 def test_an_ordinary_user_makes_them_in_what_was_delegated():
     """As systemd does it: user@UID.service belongs to the user, and the program is in a scope below."""
     with a_cgroup(UNIFIED / f"pylxc-test-{os.getpid()}") as place:
@@ -194,7 +193,6 @@ def test_an_ordinary_user_makes_them_in_what_was_delegated():
             assert not (delegated / "pylxc-mine").exists()
 
 
-@pytest.mark.root  # who becomes another user
 def test_an_ordinary_user_to_whom_nothing_was_delegated():
     def say() -> str:
         assert cgroup.hierarchies().kind() == "none"
@@ -212,7 +210,6 @@ def test_an_ordinary_user_to_whom_nothing_was_delegated():
         assert as_user(place, say) == 'memory, pausing this container, init="system"'
 
 
-@pytest.mark.root  # who becomes another user
 def test_what_lies_above_ones_own_root_is_not_delegated():
     """In a cgroup namespace whose root is elsewhere the path begins with "/..": nothing is known of what is there."""
     assert cgroup.within_reach(HERE, "0::/../elsewhere\n") == HERE  # who may write to the root needs nothing delegated

@@ -172,6 +172,7 @@ SPEC = "type=bind,source=%s,target=/in"
 REACH = """
 mount("-t", "tmpfs", "upper", source)
 (source / "a").mkdir()
+(source / "a").chmod(0o777)  # to a kernel whose tmpfs knows no id maps (< 6.3) its owner is nobody
 mount("-t", "tmpfs", "middle", source / "a")
 (source / "a/b").mkdir()
 mount("-t", "tmpfs", "deep", source / "a/b")
