@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from cffi import FFI
+from sanitizers import library_sources
 
 from pylxc.runtime import native
 
@@ -50,10 +51,7 @@ LIBRARY_FLAGS = ("-std=gnu11", "-O1", "-fPIC", "-DPYLXC_HOSTED", "-w")
 
 def sources_of(part: str) -> list[Path]:
     """Return the sources of "helper" or of "library", the latter as csrc/build_ffi.py has them."""
-    helper = TREE / "csrc/helper"
-    if part == "helper":
-        return sorted(helper.glob("*.c"))
-    return [*sorted((TREE / "csrc/lib").glob("*.c")), helper / "remove_tree.c", helper / "sys.c"]
+    return sorted((TREE / "csrc/helper").glob("*.c")) if part == "helper" else library_sources()
 
 
 @cache
