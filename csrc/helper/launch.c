@@ -285,7 +285,7 @@ static void enter_target(struct launch *l)
     if (head->clone_flags & CLONE_NEWUSER) {
         /* Root there, in place of an id that has no name in it, and without the caller's groups: they might open what
          * is mounted from the host. A namespace of a single id may not (user_namespaces(7)). */
-        sys(setgroups, 0, 0);
+        (void)DEFENCE(GROUPS, sys(setgroups, 0, 0), 0);
         r = sys(setresgid, 0, 0, 0);
         if (r >= 0)
             r = sys(setresuid, 0, 0, 0);

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from cffi import FFI
+from sanitizers import library_sources
 
 from pylxc.runtime import native
 
@@ -56,10 +57,8 @@ LIBRARY_FLAGS = ("-std=gnu11", "-O1", "-fPIC", "-DPYLXC_HOSTED", "-w")
 
 
 def sources_of(part: str) -> list[Path]:
-    """Return the sources of "helper" or of "library"."""
-    if part == "helper":
-        return sorted((TREE / "csrc/helper").glob("*.c"))
-    return [TREE / name for name in builder().SOURCES]
+    """Return the sources of "helper" or of "library", the latter as csrc/build_ffi.py has them."""
+    return sorted((TREE / "csrc/helper").glob("*.c")) if part == "helper" else library_sources()
 
 
 @cache
