@@ -22,6 +22,7 @@ from pylxc.runtime import native
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from types import ModuleType
 
 TREE = Path(__file__).resolve().parents[2]
 COMPILER = os.environ.get("CC", "cc").split()
@@ -37,23 +38,22 @@ def helper_flags() -> tuple[str, ...]:
 
 
 @cache
-def boundary() -> str:
-    """Return what cffi reads of csrc/pylxc.h."""
+def build_ffi() -> ModuleType:
+    """Return csrc/build_ffi.py, which knows what the extension is made of."""
     spec = importlib.util.spec_from_file_location("build_ffi", TREE / "csrc/build_ffi.py")
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
-    return module.boundary()
+    return module
 
 
 LIBRARY_FLAGS = ("-std=gnu11", "-O1", "-fPIC", "-DPYLXC_HOSTED", "-w")
 
 
 def sources_of(part: str) -> list[Path]:
-    """Return the sources of "helper" or of "library", the latter as csrc/build_ffi.py has them."""
-    helper = TREE / "csrc/helper"
+    """Return the sources of "helper" or of "library", as setup.py and csrc/build_ffi.py have them."""
     if part == "helper":
-        return sorted(helper.glob("*.c"))
-    return [*sorted((TREE / "csrc/lib").glob("*.c")), helper / "remove_tree.c", helper / "sys.c"]
+        return sorted((TREE / "csrc/helper").glob("*.c"))
+    return [TREE / source for source in build_ffi().SOURCES]
 
 
 @cache
@@ -97,9 +97,10 @@ class Builds:
         helper, library = (self.of(part, tuple(sorted(names))) for part in ("helper", "library"))
         saved = (native.HELPER_PATH, native._helper_fd, native.ffi, native.lib)
         ffi = FFI()
-        ffi.cdef(boundary())
+        ffi.cdef(build_ffi().boundary())
+        loaded = ffi.dlopen(str(library))
         native.HELPER_PATH, native._helper_fd = str(helper), -1
-        native.ffi, native.lib = ffi, ffi.dlopen(str(library))
+        native.ffi, native.lib = ffi, loaded
         try:
             yield
         finally:
