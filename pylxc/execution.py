@@ -64,7 +64,8 @@ def complete(  # noqa: PLR0913  the keywords of run and exec
     )
     try:
         ending = runtime.pump(child, flow, None if timeout is None else begin + timeout)
-        if on_end is not None:
+        # A monitor that was killed tidies nothing up: then the row goes with the rest, not before it.
+        if on_end is not None and ending is not None:
             on_end()
     except runtime.DeadlineError:
         runtime.finish(child)

@@ -16,7 +16,8 @@ import pylxc.container
 from pylxc.runtime import cgroup, record
 
 BOMB = "f() { f | f & }; f; sleep 100"
-MANY = "for n in $(seq 200); do sleep 100 & done; sleep 100"  # as many as the bite may safely have
+# As many as the bite may safely have. A shell ends when it cannot fork, so it is not the main process.
+MANY = "sh -c 'for n in $(seq 200); do sleep 100 & done'; exec sleep 100"
 HOG = "exec dd if=/dev/zero of=/dev/null bs=512M count=1"
 DEAF = "trap '' TERM INT HUP; echo up; while :; do sleep 0.05; done"
 MUTE = "exec 0<&- 1>&- 2>&-; sleep 1; exit 7"

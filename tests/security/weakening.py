@@ -17,7 +17,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from cffi import FFI
-from sanitizers import library_sources
 
 from pylxc.runtime import native
 
@@ -39,26 +38,22 @@ def helper_flags() -> tuple[str, ...]:
 
 
 @cache
-def builder() -> ModuleType:
-    """Return csrc/build_ffi.py, which says what the extension is made of."""
+def build_ffi() -> ModuleType:
+    """Return csrc/build_ffi.py, which knows what the extension is made of."""
     spec = importlib.util.spec_from_file_location("build_ffi", TREE / "csrc/build_ffi.py")
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module
 
 
-@cache
-def boundary() -> str:
-    """Return what cffi reads of csrc/pylxc.h."""
-    return builder().boundary()
-
-
 LIBRARY_FLAGS = ("-std=gnu11", "-O1", "-fPIC", "-DPYLXC_HOSTED", "-w")
 
 
 def sources_of(part: str) -> list[Path]:
-    """Return the sources of "helper" or of "library", the latter as csrc/build_ffi.py has them."""
-    return sorted((TREE / "csrc/helper").glob("*.c")) if part == "helper" else library_sources()
+    """Return the sources of "helper" or of "library", as setup.py and csrc/build_ffi.py have them."""
+    if part == "helper":
+        return sorted((TREE / "csrc/helper").glob("*.c"))
+    return [TREE / source for source in build_ffi().SOURCES]
 
 
 @cache
@@ -102,9 +97,10 @@ class Builds:
         helper, library = (self.of(part, tuple(sorted(names))) for part in ("helper", "library"))
         saved = (native.HELPER_PATH, native._helper_fd, native.ffi, native.lib)
         ffi = FFI()
-        ffi.cdef(boundary())
+        ffi.cdef(build_ffi().boundary())
+        loaded = ffi.dlopen(str(library))
         native.HELPER_PATH, native._helper_fd = str(helper), -1
-        native.ffi, native.lib = ffi, ffi.dlopen(str(library))
+        native.ffi, native.lib = ffi, loaded
         try:
             yield
         finally:
