@@ -120,6 +120,19 @@ static void kill_all(const struct pylxc_op *op)
         write_all(fd, "1", 1);
 }
 
+/* The parent that pylxc/runtime/cgroup.py makes below the root of v2 goes with the last of its children. */
+static void remove_parent(const struct pylxc_op *op)
+{
+    static const char name[] = "/pylxc";
+    TEXT(path, 4096);
+    text_add(&path, op->flags & PYLXC_CGROUP_V2_FIRST ? op_string(op, 0) : "");
+    while (path.length && path.data[path.length] != '/')
+        path.data[path.length--] = 0;
+    path.data[path.length] = 0;
+    if (path.length >= strlen(name) && strcmp(path.data + path.length - strlen(name), name) == 0)
+        sys(unlinkat, AT_FDCWD, path.data, AT_REMOVEDIR);
+}
+
 int cgroups_finish(const struct plan *plan)
 {
     const struct pylxc_op *op = find(plan);
@@ -131,5 +144,6 @@ int cgroups_finish(const struct plan *plan)
         out_of_memory |= ran_out_of_memory(op_string(op, i));
         remove_cgroup(op_string(op, i), PATIENCE);
     }
+    remove_parent(op);
     return out_of_memory;
 }

@@ -1,9 +1,10 @@
 """Hides cgroups: version 1, version 2, and hosts that have both at once.
 
-A container's cgroups are directories ``pylxc-<id>`` in the root of each hierarchy that is needed; nothing else is ever
-touched. A process that may not write there uses the topmost cgroup of version 2 above its own that was delegated to it,
-as systemd does for ``user@UID.service``. Invariant: whoever makes them removes them, with all that was made below, or
-hands them to the container's monitor, which does at its end; what neither could do is known by the container's id.
+A container's cgroups are directories ``pylxc-<id>`` in the root of each hierarchy that is needed; of version 2, where
+it has controllers, in ``pylxc`` below the root, which comes and goes with them. Nothing else is ever touched. A process
+that may not write there uses the topmost cgroup of version 2 above its own that was delegated to it, as systemd does
+for ``user@UID.service``. Invariant: whoever makes them removes them, with all that was made below, or hands them to the
+container's monitor, which does at its end; what neither could do is known by the container's id.
 
 Source: Documentation/admin-guide/cgroup-v2.rst and cgroup-v1/, cgroups(7), https://systemd.io/CGROUP_DELEGATION/.
 """
@@ -17,7 +18,7 @@ from contextlib import suppress
 from functools import lru_cache
 from typing import TYPE_CHECKING
 
-from attrs import field, frozen
+from attrs import evolve, field, frozen
 
 from pylxc.errors import UnsupportedError
 from pylxc.runtime import devicefilter, native
@@ -28,6 +29,11 @@ if TYPE_CHECKING:
     from pylxc.spec import ContainerSpec
 
 PREFIX = "pylxc-"
+# Between the root of v2 and the containers' cgroups. systemd takes controllers away from the root's children when no
+# unit of its own needs them (it writes the root's cgroup.subtree_control), and with them the limits; it cannot from a
+# child that passes them on itself.
+PARENT = "pylxc"
+PARENT_ATTEMPTS = 100
 PERIOD = 100_000  # µs, over which a quota of processor time counts
 UNLIMITED = -1
 ACCOUNTED = ("memory", "cpuacct", "pids")
@@ -77,7 +83,10 @@ def hierarchies() -> Hierarchies:
 
 @lru_cache(maxsize=1)
 def _hierarchies(_: int) -> Hierarchies:
-    return within_reach(parse_mounts(_read("/proc/self/mountinfo")), _read("/proc/self/cgroup"))
+    found = within_reach(parse_mounts(_read("/proc/self/mountinfo")), _read("/proc/self/cgroup"))
+    if found.restricted or not found.v2_controllers:
+        return found
+    return evolve(found, v2=f"{found.v2}/{PARENT}")
 
 
 def within_reach(found: Hierarchies, own: str) -> Hierarchies:
@@ -336,14 +345,35 @@ def create(
 
 
 def _make(root: str, id: str, *, unified: bool, controllers: set[str]) -> None:  # noqa: A002
-    if unified:
-        _pass_on(root, controllers)
     made = f"{root}/{PREFIX}{id}"
+    if unified:
+        _make_unified(root, made, controllers)
+        return
     os.mkdir(made)  # noqa: PTH102
-    if not unified and os.path.exists(f"{made}/cpuset.cpus"):  # noqa: PTH110
+    if os.path.exists(f"{made}/cpuset.cpus"):  # noqa: PTH110
         # Of v1: a cgroup without processors and memory nodes takes no process.
         for name in ("cpuset.cpus", "cpuset.mems"):
             _write(f"{made}/{name}", _read(f"{root}/{name}"))
+
+
+def _make_unified(root: str, made: str, controllers: set[str]) -> None:
+    for attempts_left in range(PARENT_ATTEMPTS, 0, -1):
+        if _is_parent(root):
+            with suppress(FileExistsError):
+                os.mkdir(root)  # noqa: PTH102
+            _pass_on(os.path.dirname(root), controllers)  # noqa: PTH120
+        try:
+            _pass_on(root, controllers)
+            os.mkdir(made)  # noqa: PTH102
+        except FileNotFoundError:
+            if attempts_left == 1:
+                raise
+            continue  # whoever removed the last container's removed the parent
+        return
+
+
+def _is_parent(root: str) -> bool:
+    return os.path.basename(root) == PARENT  # noqa: PTH119
 
 
 def _pass_on(root: str, controllers: set[str]) -> None:
@@ -447,6 +477,9 @@ def remove(id: str) -> None:  # noqa: A002
             _write(f"{found.v2}/{PREFIX}{id}/cgroup.kill", "1")
     for place in places:
         _remove(place)
+    if places and _is_parent(found.v2):
+        with suppress(OSError):  # other containers have it as well
+            os.rmdir(found.v2)  # noqa: PTH106
 
 
 def _remove(place: str) -> None:

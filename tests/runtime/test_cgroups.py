@@ -23,7 +23,8 @@ if TYPE_CHECKING:
 pytestmark = pytest.mark.root
 
 HERE = cgroup.hierarchies()
-UNIFIED = Path(HERE.v2)
+MOUNTED = cgroup.parse_mounts(Path("/proc/self/mountinfo").read_text())
+UNIFIED = Path(MOUNTED.v2)  # the root, in which the tests make cgroups of their own
 USER = 12345  # whoever that is
 PLAIN, LIMITED = ContainerSpec(image="x"), ContainerSpec(image="x", memory="64m")
 
@@ -89,11 +90,11 @@ def make_below(place: Path, depth: int) -> None:
     os.close(at)
 
 
-@pytest.mark.parametrize("root", [place for place in {HERE.v2, HERE.v1.get("memory", "")} if place])
+@pytest.mark.parametrize("root", [place for place in {MOUNTED.v2, HERE.v1.get("memory", "")} if place])
 def test_a_tree_of_cgroups_goes_deepest_first(root):
     place = Path(root, f"pylxc-test-{os.getpid()}")
     with a_cgroup(place):
-        make_below(place, 300 if root == HERE.v2 else 30)
+        make_below(place, 300 if root == MOUNTED.v2 else 30)
         for number in range(100):
             (place / f"wide{number}" / "child").mkdir(parents=True)
     assert not place.exists()
@@ -212,11 +213,15 @@ def test_an_ordinary_user_to_whom_nothing_was_delegated():
 
 def test_what_lies_above_ones_own_root_is_not_delegated():
     """In a cgroup namespace whose root is elsewhere the path begins with "/..": nothing is known of what is there."""
-    assert cgroup.within_reach(HERE, "0::/../elsewhere\n") == HERE  # who may write to the root needs nothing delegated
+    assert (
+        cgroup.within_reach(MOUNTED, "0::/../elsewhere\n") == MOUNTED
+    )  # who may write to the root needs nothing delegated
 
     def say() -> str:
         mine = f"/{place.name}"
-        return " ".join(cgroup._delegated(HERE.v2, own) for own in (f"1:x:/\n0::{mine}\n", f"0::/..{mine}\n", "1:x:/"))
+        return " ".join(
+            cgroup._delegated(MOUNTED.v2, own) for own in (f"1:x:/\n0::{mine}\n", f"0::/..{mine}\n", "1:x:/")
+        )
 
     with a_cgroup(UNIFIED / f"pylxc-test-{os.getpid()}") as place:
         delegate(place)
@@ -293,18 +298,16 @@ def test_a_container_ends_as_a_whole_for_want_of_memory_but_not_an_operating_sys
 
 
 def test_weights_where_the_kernel_has_them_and_where_not(box):
-    directory = HERE.directory("io" if "io" in HERE.v2_controllers else "blkio", "probe")
-    os.mkdir(directory)
-    try:
-        files = [name for name in os.listdir(directory) if name.endswith((".weight", "bfq.weight"))]
-    finally:
-        os.rmdir(directory)
+    controller = "io" if "io" in HERE.v2_controllers else "blkio"
+    with box.start("sleep", "100") as container, a_cgroup(Path(HERE.directory("blkio", "probe") or UNIFIED / "probe")):
+        place = HERE.directory(controller, container.id if controller == "io" else "probe")
+        files = [name for name in os.listdir(place) if name.endswith((".weight", "bfq.weight"))]
     if not files:
         with pytest.raises(UnsupportedError, match="io_weight"):
             box.run("true", io_weight=300)
         return
     with box.start("sleep", "100", io_weight=300) as container:
-        made = HERE.directory("io" if "io" in HERE.v2_controllers else "blkio", container.id)
+        made = HERE.directory(controller, container.id)
         shown = "".join(Path(made, name).read_text() for name in files)
         assert "300" in shown or "2930" in shown
 
@@ -318,3 +321,17 @@ def test_a_controller_that_cannot_be_passed_on(tmp_path, monkeypatch):
     )
     assert "has processes of its own" in str(error)
     assert "systemd-run" in error.remedy
+
+
+def test_on_v2_a_parent_keeps_the_controllers_from_being_taken_away(box):
+    """What systemd does when no unit of its own needs a controller: it takes it off the root's children."""
+    if not HERE.v2_controllers or HERE.restricted:
+        assert os.path.basename(HERE.v2) != cgroup.PARENT
+        return
+    with box.start("sleep", "100", memory="64m", pids_limit=50) as container:
+        place = Path(HERE.directory("memory", container.id))
+        assert place.parent.parent == UNIFIED
+        with pytest.raises(OSError, match="busy"):
+            (UNIFIED / "cgroup.subtree_control").write_text("-memory")
+        assert (place / "memory.max").read_text() == f"{64 << 20}\n"
+    assert not place.parent.exists()
