@@ -315,7 +315,9 @@ static int make_late_namespaces(struct launch *l)
 static int pause_until_forsaken(int error_fd)
 {
     struct pollfd monitor = {.fd = error_fd};
-    return (int)sys(ppoll, &monitor, 1, 0, 0, 0);
+    struct __kernel_timespec moment = {0, 100000000}; /* its files close before its children learn of its death */
+    sys(ppoll, &monitor, 1, 0, 0, 0);
+    return (int)sys(ppoll, 0, 0, &moment, 0, 0);
 }
 #endif
 

@@ -58,7 +58,7 @@ def map_of(size: int) -> str:
 
 
 def with_map(monkeypatch, text: str) -> None:
-    def ids_for(_spec):
+    def ids_for(*_given):
         @contextmanager
         def ids():
             yield isolation.Ids(uid_map=text, gid_map=text)
