@@ -1,128 +1,176 @@
-"""Start and exec against the physical floor, in turns within one run: ``python3 benchmarks/start.py [--rounds N]``.
+"""Start and exec against the physical floor, in turns within one run: ``python3 benchmarks/start.py --full``.
 
 Prints for each job the median and the 99th percentile, and the ratio of the medians to the floor's (floor.c: the same
-namespaces and mounts made by a small C program). Machines are noisy: quote the ratios. Needs root and a C compiler.
+namespaces and mounts made by a small C program). Without ``--full`` only the rows of one caller; ``--idle``,
+``--ballast`` and ``--threads`` vary it. ``--full`` prints them all, and other engines where they are installed.
+Machines are noisy: quote the ratios, of a machine that does nothing else. Needs root and a C compiler.
 """
 
 from __future__ import annotations
 
 import argparse
-import shutil
+import resource
 import statistics
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from peers import all_peers
+from workers import Floor, Pylxc, timed
+
 import pylxc
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
     from pylxc.options import Options
 
-HERE = Path(__file__).parent
 LIMITS: Options = {"memory": "256m", "cpus": 1.0, "pids_limit": 100}
-TRUE = 'void _start(void) { __asm__ volatile("syscall" : : "a"(231), "D"(0)); }'
+MANY_THREADS = 16
+IDLE = 0.3  # s
+BALLAST = 2048  # MiB
+SECONDS = 5.0  # for which threads start containers
 
 
-class Floor:
-    """The C program, doing one start per letter."""
-
-    def __init__(self, directory: Path) -> None:
-        rootfs, scratch = directory / "rootfs", directory / "scratch"
-        for path in (rootfs / "bin", rootfs / "proc", rootfs / "sys", rootfs / "dev", scratch):
-            path.mkdir(parents=True)
-        busybox = shutil.which("busybox")
-        if busybox:  # Debian's busybox-static
-            shutil.copy(busybox, rootfs / "bin/true")
-        else:
-            source = directory / "true.c"
-            source.write_text(TRUE)
-            flags = ["-O2", "-static", "-nostdlib", "-fno-stack-protector"]
-            subprocess.run(["cc", *flags, "-o", rootfs / "bin/true", source], check=True)  # noqa: S607
-        subprocess.run(["cc", "-O2", "-o", directory / "floor", HERE / "floor.c"], check=True)  # noqa: S607
-        self._process = subprocess.Popen(
-            [directory / "floor", rootfs, scratch], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
-        )
-
-    def start(self, letter: str) -> float:
-        """Return the milliseconds of one start: "n" isolated, "v" plain."""
-        assert self._process.stdin is not None  # noqa: S101  both are pipes
-        assert self._process.stdout is not None  # noqa: S101
-        self._process.stdin.write(letter)
-        self._process.stdin.flush()
-        return float(self._process.stdout.readline())
-
-    def close(self) -> None:
-        """End the program."""
-        self._process.communicate()
-
-
-def timed(job: Callable[[], object]) -> float:
-    """Return the milliseconds that a job takes."""
-    begin = time.perf_counter()
-    job()
-    return (time.perf_counter() - begin) * 1e3
-
-
-def row(name: str, ours: list[float], floor: list[float] | None = None) -> None:
+def row(name: str, ours: list[float], rival: list[float] | None = None, *, unit: str = "floor") -> None:
     """Print one line of the table."""
     median, worst = statistics.median(ours), statistics.quantiles(ours, n=100)[-1]
-    ratio = f"{median / statistics.median(floor):6.2f} x floor" if floor else ""
-    print(f"{name:44} median {median:8.3f} ms   p99 {worst:8.3f} ms   {ratio}")
+    ratio = f"{median / statistics.median(rival):6.2f} x {unit}" if rival else ""
+    print(f"{name:44} median {median:8.3f} ms   p99 {worst:8.3f} ms   {ratio}", flush=True)
+
+
+def in_turns(jobs: Mapping[str, Callable[[], float]], rounds: int, idle: float = 0.0) -> dict[str, list[float]]:
+    """Return the times of each job; they take turns, and who comes first changes."""
+    times: dict[str, list[float]] = {name: [] for name in jobs}
+    names = list(jobs)
+    for number in range(rounds):
+        first = number % len(names)
+        for name in names[first:] + names[:first]:
+            time.sleep(idle)
+            times[name].append(jobs[name]())
+    return times
+
+
+def starts(floor: Floor, engine: pylxc.Engine, rounds: int, idle: float) -> None:
+    """Compare starts and execs of this process with the floor."""
+    run = partial(pylxc.run, "host", ["true"], engine=engine)
+    with pylxc.start("host", ["sleep", "infinity"], engine=engine) as container:
+        jobs: dict[str, Callable[[], float]] = {
+            "floor n": lambda: floor.start("n"),
+            "run": lambda: timed(run),
+            "limits": lambda: timed(partial(run, **LIMITS)),
+            "floor v": lambda: floor.start("v"),
+            "exec": lambda: timed(lambda: container.exec(["true"])),
+        }
+        times = in_turns(jobs, rounds, idle)
+    row("floor: namespaces+net, overlay", times["floor n"])
+    row("pylxc.run('host', ['true'])", times["run"], times["floor n"])
+    row("the same with memory, cpu, pids limits", times["limits"], times["floor n"])
+    row("floor: vfork, exec, wait", times["floor v"])
+    row("container.exec(['true'])", times["exec"], times["floor v"])
+
+
+def memory_of_the_caller(directory: Path, rounds: int) -> None:
+    """Compare a caller that holds much memory with a small one."""
+    small, large = Pylxc(directory / "small"), Pylxc(directory / "large", BALLAST)
+    times = in_turns({"small": lambda: small.start("r"), "large": lambda: large.start("r")}, rounds)
+    row("run from a small process", times["small"])
+    row(f"run from a process that holds {BALLAST} MiB", times["large"], times["small"], unit="small")
+    small.close()
+    large.close()
+
+
+def together(engine: pylxc.Engine, count: int, seconds: float = SECONDS) -> None:
+    """Print how many starts a second so many threads of one process do, and what a start costs in processor time."""
+    done: list[float] = []
+    end = time.perf_counter() + seconds
+
+    def work() -> None:
+        while time.perf_counter() < end:
+            done.append(timed(lambda: pylxc.run("host", ["true"], engine=engine)))
+
+    before = _processor_time()
+    begin = time.perf_counter()
+    threads = [threading.Thread(target=work) for _ in range(count)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    took = time.perf_counter() - begin
+    own, helpers = (now - then for now, then in zip(_processor_time(), before, strict=True))
+    row(f"pylxc.run in {count} threads", done)
+    cost = f"{own / len(done) * 1e3:.2f} ms of this process, {helpers / len(done) * 1e3:.2f} ms of its helpers each"
+    print(f"{'':44} {len(done) / took:8.0f} starts/s; {cost}", flush=True)
+
+
+def _processor_time() -> tuple[float, float]:
+    own, helpers = (resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
+    return own.ru_utime + own.ru_stime, helpers.ru_utime + helpers.ru_stime
+
+
+def against_peers(directory: Path, floor: Floor, engine: pylxc.Engine, rounds: int) -> None:
+    """Compare with the other engines that this machine has."""
+    workers, absent = all_peers(directory)
+    jobs: dict[str, Callable[[], float]] = {
+        "floor: namespaces+net, overlay": lambda: floor.start("n"),
+        "pylxc.run('host', ['true'])": lambda: timed(lambda: pylxc.run("host", ["true"], engine=engine)),
+        **{name: partial(worker.start, "r") for name, worker in workers.items()},
+    }
+    times = in_turns(jobs, rounds)
+    floors = times.pop("floor: namespaces+net, overlay")
+    for name, found in times.items():
+        row(name, found, floors)
+    for name, reason in absent.items():
+        print(f"{name:44} left out: {reason}")
+    for worker in workers.values():
+        worker.close()
 
 
 def imports(rounds: int) -> None:
     """Compare fresh interpreters that import nothing, attrs and pylxc."""
-    statements = ("pass", "import attrs", "import pylxc")
-    times: dict[str, list[float]] = {statement: [] for statement in statements}
-    for _ in range(rounds):
-        for statement in statements:
-            command = [sys.executable, "-c", statement]
-            times[statement].append(timed(partial(subprocess.run, command, check=True)))
-    for statement in statements:
-        row(f"python -c {statement!r}", times[statement])
+    jobs = {
+        statement: partial(timed, partial(subprocess.run, [sys.executable, "-c", statement], check=True))
+        for statement in ("pass", "import attrs", "import pylxc")
+    }
+    times = in_turns(jobs, rounds)
+    for statement, found in times.items():
+        row(f"python -c {statement!r}", found)
     extra = statistics.median(times["import pylxc"]) - statistics.median(times["import attrs"])
     print(f"{'import pylxc over import attrs':44} {extra:15.3f} ms")
 
 
 def main() -> None:
-    """Run the jobs in turns and prints the table."""
+    """Run the jobs in turns and print the table."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rounds", type=int, default=200)
     parser.add_argument("--idle", type=float, default=0.0, help="seconds of idleness before each measurement")
     parser.add_argument("--ballast", type=int, default=0, help="MiB of memory that the calling process holds")
+    parser.add_argument("--threads", type=int, default=0, help="also start from so many threads at once")
+    parser.add_argument("--full", action="store_true", help="all rows, and other engines")
     options = parser.parse_args()
     ballast = bytearray(options.ballast << 20)
     ballast[::4096] = b"x" * len(ballast[::4096])
+    rounds = max(5, options.rounds)
 
-    with tempfile.TemporaryDirectory(prefix="pylxc-bench-", dir="/var/tmp") as directory:  # a disk, not tmpfs
-        floor = Floor(Path(directory))
-        engine = pylxc.Engine(Path(directory, "store"))
-        rows: dict[str, list[float]] = {"floor n": [], "run": [], "limits": [], "floor v": [], "exec": []}
-        with pylxc.start("host", ["sleep", "infinity"], engine=engine) as container:
-            for _ in range(options.rounds):
-                time.sleep(options.idle)
-                rows["floor n"].append(floor.start("n"))
-                time.sleep(options.idle)
-                rows["run"].append(timed(lambda: pylxc.run("host", ["true"], engine=engine)))
-                time.sleep(options.idle)
-                rows["limits"].append(timed(lambda: pylxc.run("host", ["true"], engine=engine, **LIMITS)))
-                time.sleep(options.idle)
-                rows["floor v"].append(floor.start("v"))
-                time.sleep(options.idle)
-                rows["exec"].append(timed(lambda: container.exec(["true"])))
+    with tempfile.TemporaryDirectory(prefix="pylxc-bench-", dir="/var/tmp") as name:  # a disk, not tmpfs
+        directory = Path(name)
+        floor, engine = Floor(directory), pylxc.Engine(directory / "store")
+        starts(floor, engine, rounds, options.idle)
+        if options.full:
+            print(f"after {IDLE * 1e3:.0f} ms of idleness:")
+            starts(floor, engine, max(5, rounds // 5), IDLE)
+            memory_of_the_caller(directory, rounds)
+        if options.threads or options.full:
+            together(engine, options.threads or MANY_THREADS)
+        if options.full:
+            against_peers(directory, floor, engine, max(5, rounds // 5))
         floor.close()
-    row("floor: namespaces+net, overlay", rows["floor n"])
-    row("pylxc.run('host', ['true'])", rows["run"], rows["floor n"])
-    row("the same with memory, cpu, pids limits", rows["limits"], rows["floor n"])
-    row("floor: vfork, exec, wait", rows["floor v"])
-    row("container.exec(['true'])", rows["exec"], rows["floor v"])
-    imports(max(5, options.rounds // 10))
+    imports(max(5, rounds // 10))
 
 
 if __name__ == "__main__":

@@ -138,7 +138,9 @@ enum pylxc_flags {
     PYLXC_PLAN_RECORD_LATE = 16,    /* tell the caller first: it will not look at the record itself */
     PYLXC_PLAN_UNPRIVILEGED = 64,   /* the caller has no privilege on the host: the process opens the host's trees itself,
                                        with the ids that they have; with JOIN the monitor enters the user namespace too */
-    PYLXC_PLAN_HOLD = 128           /* no process: make a user namespace, and keep it until the control socket closes */
+    PYLXC_PLAN_HOLD = 128,          /* no process: make a user namespace, and keep it until the control socket closes */
+    PYLXC_PLAN_AWAIT_CALLER = 256   /* the record directory and the root's writable side are still being made: the first
+                                       OVERLAY waits for pylxc_spawn_release */
 };
 
 /* The head of a plan. Descriptors are numbers in the helper's own table (see pylxc_spec.fds); -1 = none.
@@ -197,8 +199,12 @@ struct pylxc_child {
 
 /* The helper as a sealed memfd, fit to be executed and by nobody to be altered. */
 int pylxc_helper_load(const char *path, int *ret_fd);
-/* Starts the helper on a plan and waits until the process runs or has failed to (no child is left then). */
-int pylxc_spawn(const struct pylxc_spec *spec, struct pylxc_child *ret_child, struct pylxc_error *reterr);
+/* Starts the helper on a plan; ret_child has no process yet. */
+int pylxc_spawn_begin(const struct pylxc_spec *spec, struct pylxc_child *ret_child, struct pylxc_error *reterr);
+/* Lets a PYLXC_PLAN_AWAIT_CALLER go on, and hands it its record directory. A helper that has failed meanwhile is no error. */
+int pylxc_spawn_release(const struct pylxc_child *child, int directory_fd);
+/* Waits until the process runs or has failed to; no child is left then, and no descriptor of it. */
+int pylxc_spawn_end(struct pylxc_child *child, struct pylxc_error *reterr);
 /* A socket made in the network namespace of the process behind pid_fd. */
 int pylxc_socket_in(int pid_fd, int domain, int type, int protocol, int *ret_fd);
 /* Removes name below dirfd with all it holds, without following links or crossing mounts. */

@@ -211,32 +211,43 @@ class Engine:
     # -- containers -------------------------------------------------------------------------------------------------
 
     def create_container(
-        self, image: str | Image, command: str | Sequence[str] | None, options: Mapping[str, Any]
+        self,
+        image: str | Image,
+        command: str | Sequence[str] | None,
+        options: Mapping[str, Any],
+        *,
+        listed: bool = True,
     ) -> Container:
-        """Make a container; see :func:`pylxc.create`."""
+        """Make a container; see :func:`pylxc.create`. Unless ``listed``, its start adds it to the store."""
         found = self.image(image)
         reference = image if isinstance(image, str) else (*found.refs, found.id)[0]
         spec = ContainerSpec.from_options(reference, command, options)
         if not spec.argv(found.config.entrypoint, found.config.cmd):
             raise SpecError("command", command, f"image {reference} names no command; give one")
-        row = self._add_container(found, spec, volumes_for(spec, found.config.volumes))
-        return Container(self, row.id, row.name, found, spec, row.created)
+        name = spec.name or names.generate()
+        container = Container(self, os.urandom(32).hex(), name, found, spec, time.time(), listed=False)
+        if listed:
+            container._list()  # noqa: SLF001  the engine is its other half
+        return container
 
-    def _add_container(self, image: Image, spec: ContainerSpec, volumes: Sequence[Mount]) -> ContainerRow:
+    def add_container(self, container: Container) -> str:
+        """Add a container to the store; returns its name. One that was made up, and is taken, becomes another."""
+        spec = container.spec
+        volumes = volumes_for(spec, container.image.config.volumes)
         owner = None if spec.detach else own_identity()
-        text, created = spec.to_json(), time.time()
+        text, name = spec.to_json(), container.name
         for attempt in range(NAME_ATTEMPTS):
-            name = spec.name or names.generate()
-            row = ContainerRow(os.urandom(32).hex(), name, image.id, text, created, owner)
+            row = ContainerRow(container.id, name, container.image.id, text, container.created, owner)
             uses = make_volumes(self, volumes) if volumes else ()
             try:
                 self.store.containers.add(row, uses)
             except Conflict:
                 if spec.name or attempt == NAME_ATTEMPTS - 1:
                     raise
+                name = names.generate()
                 continue
             break
-        return row
+        return name
 
     def container(self, name_or_id: str) -> Container:
         """Return a container by name, id or the beginning of an id. Raises ContainerNotFound, Conflict."""

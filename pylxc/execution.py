@@ -89,11 +89,21 @@ def complete(  # noqa: PLR0913  the keywords of run and exec
 
 def launch(plan: p.Plan, streams: StreamSet, *, owned: bool) -> Child:
     """Start a plan with these streams, which the caller closes: ``with streams:`` around this."""
+    return await_start(begin(plan, streams, owned=owned), streams)
+
+
+def begin(plan: p.Plan, streams: StreamSet, *, owned: bool) -> Child:
+    """Do the first half of :func:`launch`; :func:`await_start` or ``runtime.abandon`` must follow."""
     runtime.collect()
     if owned:
         native.tie_to_caller(plan)
     rootless.apply(plan)
-    child = native.spawn(plan, streams.childs)
+    return native.begin(plan, streams.childs)
+
+
+def await_start(child: Child, streams: StreamSet) -> Child:
+    """Do the second half of :func:`launch`."""
+    native.await_start(child)
     try:
         streams.connect(child.terminal_fd)
     except BaseException:

@@ -69,7 +69,7 @@ def run(  # noqa: PLR0913  the public contract
         'hello\n'
 
     """
-    container = _make(engine, image, command, {**options, "remove": True})
+    container = _make(engine, image, command, {**options, "remove": True}, listed=False)
     try:
         stdin, tty = PIPE if input is not None else DEVNULL, container.spec.tty
         streams = open_streams(stdin, _captured(stdout), _captured(stderr), tty=tty, seen_through=True)
@@ -144,7 +144,7 @@ def popen(  # type: ignore[misc]  # noqa: PLR0913  the public contract; its stdi
         ...     shell.communicate(b"tty; exit\n")
 
     """
-    container = _make(engine, image, command, {"remove": True, **options})
+    container = _make(engine, image, command, {"remove": True, **options}, listed=False)
     try:
         streams = open_streams(stdin, stdout, stderr, tty=container.spec.tty, size=terminal_size)
         child = container._spawn(streams, log=False)  # noqa: SLF001
@@ -159,8 +159,10 @@ def _captured(option: StreamOption) -> StreamOption:
     return PIPE if option is None else option
 
 
-def _make(engine: Engine | None, image: str | Image, command: Command, options: Mapping[str, Any]) -> Container:
+def _make(
+    engine: Engine | None, image: str | Image, command: Command, options: Mapping[str, Any], *, listed: bool = True
+) -> Container:
     from pylxc.engine import Engine as EngineClass  # noqa: PLC0415  `import pylxc` stays cheap
 
     chosen = engine if engine is not None else EngineClass.default()
-    return chosen.create_container(image, command, options)
+    return chosen.create_container(image, command, options, listed=listed)

@@ -9,6 +9,7 @@
  *   userns.c    the container's own user namespace: id maps, and the host's trees seen through them
  *   idmap.c     id maps of single mounts
  *   join.c      namespaces shared with another container
+ *   netns.c     the container's network namespace, made beside its root
  *   message.c   bytes and descriptors from one process to another
  *   seccomp.c   the system call filter
  *   init.c      a small PID 1
@@ -40,6 +41,9 @@ struct plan {
 struct launch {
     const struct plan *plan;
     int error_fd;                    /* the socket to the monitor */
+    int network_fd;                  /* the socket on which the network namespace comes; -1: none, or entered */
+    int held;                        /* the caller still makes the root's writable side */
+    int loopback;                    /* errno of bringing its loopback up */
     int root_fd;                     /* the new root, once there is one */
     int memory_fd;                   /* the tmpfs that FILE and MASK take from, once there is one */
     int index;                       /* the operation under way */
@@ -96,7 +100,7 @@ int make_directory_in_root(struct launch *l, const char *path);
 void transfer_begins(struct launch *l);
 
 /* The child's life, from the clone to the payload. Never returns. */
-_Noreturn void launch_run(const struct plan *plan, int error_fd);
+_Noreturn void launch_run(const struct plan *plan, int error_fd, int network_fd);
 /* The monitor's life. Never returns. */
 _Noreturn void monitor_run(const struct plan *plan);
 #endif

@@ -86,7 +86,7 @@ static int make_userns(const char *uid_map, const char *gid_map)
     r = pid < 0 ? pid : write_process_file((int32_t)pid, "/uid_map", uid_map);
     if (r >= 0)
         r = write_process_file((int32_t)pid, "/gid_map", gid_map);
-    fd_close int userns = r < 0 ? (int)r : open_userns((int32_t)pid);
+    fd_close int userns = r < 0 ? (int)r : open_namespace((int32_t)pid, "user");
     sys(close, ends[1]);
     if (pid > 0)
         sys(wait4, pid, 0, __WALL, 0);

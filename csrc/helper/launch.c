@@ -4,6 +4,7 @@
  */
 #include "helper.h"
 #include "join.h"
+#include "netns.h"
 #include "tar.h"
 #include "userns.h"
 #include <asm/poll.h>
@@ -51,23 +52,6 @@ static int op_hostname(struct launch *l, const struct pylxc_op *op)
     (void)l;
     const char *name = op_string(op, 0);
     return (int)sys(sethostname, name, strlen(name));
-}
-
-static int op_loopback(struct launch *l, const struct pylxc_op *op)
-{
-    enum { AF_INET_ = 2, SOCK_DGRAM_ = 2, SIOCGIFFLAGS_ = 0x8913, SIOCSIFFLAGS_ = 0x8914, IFF_UP_ = 1 };
-    struct {
-        char name[16];
-        short flags;
-        char rest[22];
-    } request = {.name = "lo"};
-    (void)l, (void)op;
-    fd_close int fd = (int)sys(socket, AF_INET_, SOCK_DGRAM_ | O_CLOEXEC, 0);
-    if (fd < 0)
-        return fd;
-    long r = sys(ioctl, fd, SIOCGIFFLAGS_, &request);
-    request.flags |= IFF_UP_;
-    return (int)(r < 0 ? r : sys(ioctl, fd, SIOCSIFFLAGS_, &request));
 }
 
 /* A hard limit above the present one needs CAP_SYS_RESOURCE, which not every root has: then take what may be had. */
@@ -321,9 +305,27 @@ static int pause_until_forsaken(int error_fd)
 }
 #endif
 
-_Noreturn void launch_run(const struct plan *plan, int error_fd)
+/* sysfs shows the network namespace of whoever mounts it. From the pivot on everything may need it. */
+static int needs_network(const struct pylxc_op *op)
 {
-    struct launch l = {.plan = plan, .error_fd = error_fd, .root_fd = -1, .memory_fd = -1, .index = -1};
+    return op->code >= PYLXC_OP_PIVOT || (op->code == PYLXC_OP_MOUNT && strcmp(op_string(op, 0), "sysfs") == 0);
+}
+
+/* Waits for what an operation needs and somebody else makes meanwhile. */
+static int await_needed(struct launch *l, const struct pylxc_op *op)
+{
+    if (l->held && (op->code == PYLXC_OP_OVERLAY || op->code >= PYLXC_OP_PIVOT)) {
+        await_go(l);
+        l->held = 0;
+    }
+    return needs_network(op) ? netns_enter(l) : 0;
+}
+
+_Noreturn void launch_run(const struct plan *plan, int error_fd, int network_fd)
+{
+    struct launch l = {
+        .plan = plan, .error_fd = error_fd, .network_fd = network_fd, .root_fd = -1, .memory_fd = -1, .index = -1};
+    l.held = (plan->head->flags & PYLXC_PLAN_AWAIT_CALLER) != 0;
     const struct pylxc_plan *head = plan->head;
     /* The monitor's, not the payload's: a process of the container that may trace could take them from here. */
     sys(close, head->owner_fd);
@@ -351,7 +353,10 @@ _Noreturn void launch_run(const struct plan *plan, int error_fd)
         (void)DEFENCE(NO_PAUSE, 0, (int)i == head->reserved[0] && pause_until_forsaken(error_fd));
         if (op->code >= LENGTH(operations) || !operations[op->code].run)
             fail(&l, PYLXC_STAGE_PLAN, EINVAL);
-        int r = operations[op->code].run(&l, op);
+        int r = await_needed(&l, op);
+        if (r < 0)
+            fail(&l, PYLXC_STAGE_NAMESPACES, -r);
+        r = operations[op->code].run(&l, op);
         if (r < 0)
             fail(&l, (int)operations[op->code].stage, -r);
     }

@@ -9,6 +9,7 @@
 #include "helper.h"
 #include "join.h"
 #include "message.h"
+#include "netns.h"
 #include "remove_tree.h"
 #include "terminal.h"
 #include "userns.h"
@@ -28,9 +29,10 @@ struct stream {
 
 struct monitor {
     const struct plan *plan;
-    int error_fd, pid_fd, log_fd, userns_fd;
+    int error_fd, pid_fd, log_fd, userns_fd, directory_fd;
     int terminal[2]; /* the ends of the payload's, by enum terminal_end; -1 = none */
     int32_t pid;
+    struct netns netns;
     struct stream streams[2];
 };
 
@@ -123,7 +125,7 @@ static void add_start_time(struct text *to, int32_t pid)
  * monitor ends, says that the process is watched. */
 static int record_state(struct monitor *m)
 {
-    int directory = m->plan->head->directory_fd;
+    int directory = m->directory_fd;
     if (directory < 0)
         return 0;
     TEXT(words, 128);
@@ -141,7 +143,7 @@ static int record_state(struct monitor *m)
 static void record_end(const struct monitor *m, const struct pylxc_report *end)
 {
     TEXT(json, 512);
-    if (m->plan->head->directory_fd < 0)
+    if (m->directory_fd < 0)
         return;
     text_add(&json, "{\"exit_code\":");
     text_number(&json, end->code);
@@ -152,15 +154,20 @@ static void record_end(const struct monitor *m, const struct pylxc_report *end)
     text_add(&json, ",\"oom_killed\":");
     text_number(&json, end->oom_killed);
     text_add(&json, "}\n");
-    write_record(m->plan->head->directory_fd, "exit", &json);
+    write_record(m->directory_fd, "exit", &json);
 }
 
-/* Pipes in place of descriptors 1 and 2, and the log that they end in. */
 static int open_log(struct monitor *m)
 {
-    m->log_fd = (int)sys(openat, m->plan->head->directory_fd, "log", O_CREAT | O_APPEND | O_WRONLY | O_CLOEXEC, 0600);
-    if (m->log_fd < 0)
-        return m->log_fd;
+    if (!(m->plan->head->flags & PYLXC_PLAN_LOG))
+        return 0;
+    m->log_fd = (int)sys(openat, m->directory_fd, "log", O_CREAT | O_APPEND | O_WRONLY | O_CLOEXEC, 0600);
+    return m->log_fd < 0 ? m->log_fd : 0;
+}
+
+/* Pipes in place of descriptors 1 and 2, which end in the log. */
+static int pipe_to_log(struct monitor *m)
+{
     for (int i = 0; i < 2; i++) {
         int ends[2];
         long r = sys(pipe2, ends, O_CLOEXEC);
@@ -231,10 +238,11 @@ static long pump(struct monitor *m, struct stream *s)
     return n;
 }
 
-static void end_process(const struct monitor *m)
+static void end_process(struct monitor *m)
 {
     sys(pidfd_send_signal, m->pid_fd, 9 /* SIGKILL */, 0, 0);
     sys(wait4, m->pid, 0, __WALL, 0);
+    netns_end(&m->netns);
 }
 
 static int owner_of(const struct monitor *m)
@@ -253,8 +261,8 @@ static void await_word(struct monitor *m)
         return;
     end_process(m);
     cgroups_finish(m->plan);
-    if (m->plan->head->directory_fd >= 0)
-        empty_tree(m->plan->head->directory_fd);
+    if (m->directory_fd >= 0)
+        empty_tree(m->directory_fd);
     sys_exit(1);
 }
 
@@ -277,7 +285,9 @@ static void await_start(struct monitor *m)
     long n;
     for (int fd;;) {
         await_word(m);
-        n = receive_message(m->error_fd, &error, sizeof error, &fd);
+        do
+            n = receive_message(m->error_fd, &error, sizeof error, &fd);
+        while (n == -ECONNRESET); /* comes once, before its last words, when it has left something unread */
         if (n != sizeof error)
             break;
         if (error.stage == REQUEST_TREE)
@@ -287,8 +297,10 @@ static void await_start(struct monitor *m)
     }
     if (m->userns_fd >= 0)
         sys(close, m->userns_fd);
-    if (n == 0 || (n == sizeof error && error.stage == PYLXC_STAGE_NONE))
+    if (n == 0 || (n == sizeof error && error.stage == PYLXC_STAGE_NONE)) {
+        netns_end(&m->netns);
         return;
+    }
     struct pylxc_report r = {.kind = PYLXC_REPORT_FAILED, .error = error};
     if (n != sizeof error || error.stage < 0)
         r.error = (struct pylxc_error){.stage = PYLXC_STAGE_HELPER, .errnum = EPROTO, .index = -1};
@@ -321,16 +333,44 @@ static int score_first(struct cgroups *cgroups)
     return r;
 }
 
+/* Waits for the caller's word that the record directory, which comes with it, and the writable side of the root are
+ * there: it makes them while the process is being made. A caller that could not, or is gone, leaves nothing behind. */
+static void await_release(struct monitor *m)
+{
+    struct pollfd waits[] = {{.fd = PYLXC_FD_CONTROL, .events = POLLIN}, {.fd = owner_of(m), .events = POLLIN}};
+    char word;
+    while (sys(ppoll, waits, LENGTH(waits), 0, 0, 0) < 0)
+        ;
+    if (!waits[0].revents || receive_message(PYLXC_FD_CONTROL, &word, sizeof word, &m->directory_fd) != sizeof word) {
+        end_process(m);
+        cgroups_finish(m->plan);
+        sys_exit(1);
+    }
+    int r = open_log(m);
+    if (r < 0) {
+        end_process(m);
+        cgroups_finish(m->plan);
+        give_up(PYLXC_STAGE_RECORD, r, -1);
+    }
+    struct tree_reply go = {0};
+    send_message(m->error_fd, &go, sizeof go, -1);
+}
+
 /* Gives a new process what it cannot have by itself, in the order in which it waits for it. */
 static void begin_process(struct monitor *m)
 {
-    int begun = userns_is_own(m->plan) ? userns_begin(m->plan, m->pid, m->error_fd, &m->userns_fd) : 0;
+    int own = userns_is_own(m->plan), begun = own ? userns_begin(m->plan, m->pid, m->error_fd, &m->userns_fd) : 0;
     sys(prctl, PR_SET_DUMPABLE, 0, 0, 0, 0);
     if (begun < 0) {
         end_process(m);
         cgroups_finish(m->plan);
         give_up(PYLXC_STAGE_NAMESPACES, begun, 0);
     }
+    netns_begin(m->plan, &m->netns, m->userns_fd);
+    if (m->plan->head->flags & PYLXC_PLAN_AWAIT_CALLER)
+        await_release(m);
+    if (userns_maps_trees(m->plan))
+        userns_send_layers(m->plan, m->error_fd, m->userns_fd);
 }
 
 /* Of the namespaces of a process that is joined, those that must be entered before the clone: the pid namespace, which
@@ -357,13 +397,17 @@ static void make_process(struct monitor *m)
     long r = sys(socketpair, 1 /* AF_UNIX */, 5 /* SOCK_SEQPACKET */ | O_CLOEXEC, 0, ends);
     if (r >= 0)
         r = join_first(m);
+    if (r >= 0)
+        r = netns_open(m->plan, &m->netns);
     if (r < 0)
         give_up(PYLXC_STAGE_NAMESPACES, r, -1);
     /* The id maps of a child that is not dumpable belong to the host's root: it becomes so when they are written. */
     if (is_unprivileged(m) && userns_is_new(m->plan))
         sys(prctl, PR_SET_DUMPABLE, 1, 0, 0, 0);
-    /* Not CLONE_NEWCGROUP: its root would be the monitor's own cgroup, for clone3 makes namespaces before it moves. */
-    struct clone_args args = {.flags = CLONE_PIDFD | (joining ? 0 : head->clone_flags & ~(uint64_t)CLONE_NEWCGROUP) |
+    /* Not CLONE_NEWNET (netns.c). Not CLONE_NEWCGROUP: its root would be the monitor's own cgroup, for clone3 makes
+     * namespaces before it moves. */
+    const uint64_t later = CLONE_NEWNET | CLONE_NEWCGROUP;
+    struct clone_args args = {.flags = CLONE_PIDFD | (joining ? 0 : head->clone_flags & ~later) |
                                        (cgroups.v2_fd >= 0 ? CLONE_INTO_CGROUP : 0),
                               .cgroup = (uint64_t)(cgroups.v2_fd >= 0 ? cgroups.v2_fd : 0),
                               .pidfd = (uintptr_t)&m->pid_fd,
@@ -382,7 +426,9 @@ static void make_process(struct monitor *m)
             write_all(ends[1], &error, sizeof error);
             sys_exit(127);
         }
-        launch_run(m->plan, ends[1]);
+        if (m->netns.ours >= 0)
+            sys(close, m->netns.ours);
+        launch_run(m->plan, ends[1], m->netns.theirs);
     }
     cgroups_close(&cgroups);
     m->pid = (int32_t)r;
@@ -408,6 +454,17 @@ static void give_terminal(struct monitor *m)
     struct pylxc_report terminal = {.kind = PYLXC_REPORT_TERMINAL, .pid = m->pid};
     report(&terminal, m->terminal[MASTER]);
     sys(close, m->terminal[MASTER]);
+}
+
+/* Holds the process's mount namespace, so that its end need not wait until its mounts are taken apart (0.4 ms, most of
+ * it grace periods of RCU and super blocks): the caller is told first, and does its own tidying meanwhile. Only for
+ * those that nobody starts again: the upper directory is in use for that moment longer. Without the right to look
+ * (CAP_SYS_PTRACE), or when it has ended already, nothing is held. */
+static int hold_mounts(const struct monitor *m)
+{
+    const struct pylxc_plan *head = m->plan->head;
+    int passing = (head->flags & PYLXC_PLAN_EPHEMERAL) != 0 && (head->clone_flags & CLONE_NEWNS) != 0;
+    return passing ? open_namespace(m->pid, "mnt") : -1;
 }
 
 /* Waits for the process, meanwhile serving the log and watching the owner. Says whether the owner went first. */
@@ -470,8 +527,14 @@ static void drain(struct monitor *m)
         drain_terminal(m);
 }
 
-static const struct monitor nothing_open = {
-    .error_fd = -1, .pid_fd = -1, .log_fd = -1, .userns_fd = -1, .terminal = {-1, -1}, .streams = {{-1, ""}, {-1, ""}}};
+static const struct monitor nothing_open = {.error_fd = -1,
+                                            .pid_fd = -1,
+                                            .log_fd = -1,
+                                            .userns_fd = -1,
+                                            .directory_fd = -1,
+                                            .netns = {-1, -1, 0},
+                                            .terminal = {-1, -1},
+                                            .streams = {{-1, ""}, {-1, ""}}};
 
 /* reboot(2) in a pid namespace ends its PID 1: as if by SIGINT for a halt, by SIGHUP for a restart. Neither signal
  * could end it otherwise, for a PID 1 gets none that it leaves at its default (pid_namespaces(7)). */
@@ -485,10 +548,30 @@ static void tell_ending(const struct plan *plan, int status, struct pylxc_report
     ret->code = signal ? 128 + signal : status >> 8 & 0xff;
 }
 
+/* Tells the caller that the process runs, and writes down which one it is. */
+static void announce(struct monitor *m)
+{
+    struct pylxc_report started = {.kind = PYLXC_REPORT_STARTED, .pid = m->pid, .time_ns = now_ns()};
+    int late = (m->plan->head->flags & PYLXC_PLAN_RECORD_LATE) != 0;
+    if (late)
+        report(&started, m->pid_fd);
+    int r = record_state(m);
+    if (r < 0) {
+        end_process(m);
+        cgroups_finish(m->plan);
+        if (late)
+            sys_exit(1); /* the caller sees the end of file, and the process dead */
+        give_up(PYLXC_STAGE_RECORD, r, -1);
+    }
+    if (!late)
+        report(&started, m->pid_fd);
+}
+
 _Noreturn void monitor_run(const struct plan *plan)
 {
     struct monitor m = nothing_open;
     m.plan = plan;
+    m.directory_fd = plan->head->directory_fd;
     sys(prctl, PR_SET_NAME, "pylxc-monitor", 0, 0, 0);
     sys(setsid);
     sys(chdir, "/");
@@ -499,26 +582,14 @@ _Noreturn void monitor_run(const struct plan *plan)
     int r = userns_enter_given(plan);
     if (r < 0)
         give_up(PYLXC_STAGE_NAMESPACES, r, -1);
-    r = plan->head->flags & PYLXC_PLAN_LOG ? open_log(&m) : 0;
+    r = plan->head->flags & PYLXC_PLAN_LOG ? pipe_to_log(&m) : 0;
     if (r < 0)
         give_up(PYLXC_STAGE_RECORD, r, -1);
     make_process(&m);
     await_start(&m);
     give_terminal(&m);
-    struct pylxc_report started = {.kind = PYLXC_REPORT_STARTED, .pid = m.pid, .time_ns = now_ns()};
-    int late = (plan->head->flags & PYLXC_PLAN_RECORD_LATE) != 0;
-    if (late)
-        report(&started, m.pid_fd);
-    r = record_state(&m);
-    if (r < 0) {
-        end_process(&m);
-        cgroups_finish(plan);
-        if (late)
-            sys_exit(1); /* the caller sees the end of file, and the process dead */
-        give_up(PYLXC_STAGE_RECORD, r, -1);
-    }
-    if (!late)
-        report(&started, m.pid_fd);
+    announce(&m);
+    fd_close int mounts = hold_mounts(&m);
     int forsaken = watch(&m) || plan->head->flags & PYLXC_PLAN_EPHEMERAL;
 
     int status = 0;
@@ -533,7 +604,9 @@ _Noreturn void monitor_run(const struct plan *plan)
     report(&ended, -1);
     /* The caller is told first and does its own tidying meanwhile; it waits for this process before it says "removed".
      */
-    if (forsaken && plan->head->directory_fd >= 0)
-        empty_tree(plan->head->directory_fd);
+    if (mounts >= 0)
+        sys(close, steal_fd(&mounts));
+    if (forsaken && m.directory_fd >= 0)
+        empty_tree(m.directory_fd);
     sys_exit(0);
 }

@@ -119,12 +119,13 @@ int write_process_file(int32_t pid, const char *name, const char *content)
     return fd < 0 ? fd : write_all(fd, content, strlen(content));
 }
 
-int open_userns(int32_t pid)
+int open_namespace(int32_t pid, const char *name)
 {
     TEXT(path, 64);
     text_add(&path, "/proc/");
     text_number(&path, pid);
-    text_add(&path, "/ns/user");
+    text_add(&path, "/ns/");
+    text_add(&path, name);
     return (int)sys(openat, AT_FDCWD, path.data, O_RDONLY | O_CLOEXEC, 0);
 }
 
@@ -224,22 +225,29 @@ static int send_tree(const struct plan *plan, const struct pylxc_op *op, int k, 
 }
 
 /* What comes unasked: the store, and the host's directories among the layers. A child that failed does not listen. */
+static int send_store(const struct plan *plan, int channel, int userns)
+{
+    const struct pylxc_op *op = plan->first;
+    int r = 0;
+    for (uint32_t i = 0; i < plan->head->op_count && r >= 0; i++, op = (const void *)((const char *)op + op->size))
+        if (op->code == PYLXC_OP_MEMORY)
+            r = send_tree(plan, op, 0, channel, userns);
+    return r;
+}
+
 static int is_layer_of_host(const struct pylxc_op *op, int k)
 {
     return op->code == PYLXC_OP_OVERLAY && k >= 3 && *op_string(op, (unsigned)k) == '/';
 }
 
-static void send_root(const struct plan *plan, int channel, int userns)
+void userns_send_layers(const struct plan *plan, int channel, int userns)
 {
     const struct pylxc_op *op = plan->first;
     int r = 0;
-    for (uint32_t i = 0; i < plan->head->op_count && r >= 0; i++, op = (const void *)((const char *)op + op->size)) {
-        if (op->code == PYLXC_OP_MEMORY)
-            r = send_tree(plan, op, 0, channel, userns);
+    for (uint32_t i = 0; i < plan->head->op_count && r >= 0; i++, op = (const void *)((const char *)op + op->size))
         for (int k = 3; op->code == PYLXC_OP_OVERLAY && k < op->strings && r >= 0; k++)
             if (is_layer_of_host(op, k))
                 r = send_tree(plan, op, k, channel, userns);
-    }
 }
 
 int userns_begin(const struct plan *plan, int32_t pid, int channel, int *ret_userns)
@@ -252,16 +260,16 @@ int userns_begin(const struct plan *plan, int32_t pid, int channel, int *ret_use
         r = write_process_file(pid, "/gid_map", op_string(map, 1));
     if (r < 0)
         return r;
-    fd_close int userns = userns_maps_trees(plan) ? open_userns(pid) : -1;
-    if (userns < 0 && userns_maps_trees(plan))
+    fd_close int userns = open_namespace(pid, "user");
+    if (userns < 0)
         return userns;
     /* The child may go on: its ids are there. */
     struct tree_reply go = {0};
     long n = send_message(channel, &go, sizeof go, -1);
     if (n < 0)
         return (int)n;
-    if (userns >= 0)
-        send_root(plan, channel, userns);
+    if (userns_maps_trees(plan))
+        send_store(plan, channel, userns);
     *ret_userns = steal_fd(&userns);
     return 0;
 }
@@ -286,9 +294,14 @@ static int await_tree(const struct launch *l)
     return reply.errnum ? -reply.errnum : fd;
 }
 
+void await_go(const struct launch *l)
+{
+    await_tree(l); /* no tree comes with it */
+}
+
 int userns_enter(struct launch *l)
 {
-    await_tree(l); /* only the word that the maps are there */
+    await_go(l); /* the maps are there */
     long r = sys(setresgid, 0, 0, 0);
     if (r >= 0)
         r = sys(setresuid, 0, 0, 0);

@@ -23,19 +23,23 @@ _Noreturn void userns_hold(void);
 /* Lets the pipes among the standard streams belong to the root of the user namespace that the plan's first operation
  * describes: a payload opens them anew through /dev/stdout. */
 void userns_give_streams(const struct plan *plan);
-/* Writes the id maps of a new process, tells it to go on, and sends the trees of its root. 0 or a negative errno. */
+/* Writes the id maps of a new process, tells it to go on, and sends the store's tree. 0 or a negative errno. */
 int userns_begin(const struct plan *plan, int32_t pid, int channel, int *ret_userns);
+/* Sends the host's directories among the layers. */
+void userns_send_layers(const struct plan *plan, int channel, int userns);
+/* A namespace of a process ("user", "mnt"): a descriptor or a negative errno. */
+int open_namespace(int32_t pid, const char *name);
 /* Answers a request for a tree. */
 void userns_serve(const struct plan *plan, int channel, int userns, const struct pylxc_error *request);
 
 /* Writes a file of /proc/PID, given as "/name". */
 int write_process_file(int32_t pid, const char *name, const char *content);
-/* A descriptor of a process's user namespace. */
-int open_userns(int32_t pid);
 
 /* Whether the child opens the sources of slaves itself, and so must not leave the host's peer groups before. */
 int userns_keeps_slaves(const struct plan *plan);
 
+/* The child's side: waits for the monitor's word. */
+void await_go(const struct launch *l);
 /* The child's side: waits for the maps and becomes root there. */
 int userns_enter(struct launch *l);
 /* A detached copy of the tree that string k of an operation names: the monitor's to open where there is a user

@@ -156,7 +156,8 @@ static ssize_t receive_report(int control, struct pylxc_report *ret_report, int 
     ssize_t n;
     do
         n = recvmsg(control, &message, MSG_CMSG_CLOEXEC);
-    while (n < 0 && errno == EINTR);
+    /* ECONNRESET comes once, and before what was sent, where the other end left something unread: a release. */
+    while (n < 0 && (errno == EINTR || errno == ECONNRESET));
     *ret_fd = -1;
     if (n > 0 && message.msg_controllen >= sizeof(struct cmsghdr) && ancillary.head.cmsg_type == SCM_RIGHTS)
         memcpy(ret_fd, CMSG_DATA(&ancillary.head), sizeof *ret_fd);
@@ -188,7 +189,7 @@ static void bury(int pid_fd)
         ;
 }
 
-int pylxc_spawn(const struct pylxc_spec *spec, struct pylxc_child *ret_child, struct pylxc_error *reterr)
+int pylxc_spawn_begin(const struct pylxc_spec *spec, struct pylxc_child *ret_child, struct pylxc_error *reterr)
 {
     if (spec->fd_count <= PYLXC_FD_PLAN || spec->fd_count > PYLXC_MAX_FDS)
         return fail(reterr, PYLXC_STAGE_PLAN, EINVAL);
@@ -197,7 +198,7 @@ int pylxc_spawn(const struct pylxc_spec *spec, struct pylxc_child *ret_child, st
     if (plan < 0 || socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair) < 0)
         return fail(reterr, PYLXC_STAGE_HELPER, errno);
     lib_fd_close int ours = pair[0];
-    lib_fd_close int theirs = pair[1];
+    lib_fd_close int theirs = pair[1]; /* closed on return, so that the helper's death is an end of file here */
 
     struct launch launch = {.helper_fd = spec->helper_fd, .fd_count = spec->fd_count};
     memcpy(launch.fds, spec->fds, spec->fd_count * sizeof *spec->fds);
@@ -208,27 +209,51 @@ int pylxc_spawn(const struct pylxc_spec *spec, struct pylxc_child *ret_child, st
     lib_fd_close int monitor = -1;
     if (pylxc_clone_vfork(0, execute_helper, &launch, &monitor_pid, &monitor) < 0)
         return fail(reterr, PYLXC_STAGE_HELPER, errno);
-    close(lib_steal_fd(&theirs)); /* so that the helper's death is an end of file here */
+    if (launch.errnum) {
+        bury(monitor);
+        return fail(reterr, PYLXC_STAGE_HELPER, launch.errnum);
+    }
+    *ret_child = (struct pylxc_child){monitor_pid, 0, lib_steal_fd(&monitor), -1, lib_steal_fd(&ours), -1};
+    return 0;
+}
 
+int pylxc_spawn_release(const struct pylxc_child *child, int directory_fd)
+{
+    union {
+        struct cmsghdr head;
+        char space[CMSG_SPACE(sizeof(int))];
+    } ancillary = {.head = {CMSG_LEN(sizeof(int)), SOL_SOCKET, SCM_RIGHTS}};
+    memcpy(CMSG_DATA(&ancillary.head), &directory_fd, sizeof directory_fd);
+    char word = 1;
+    struct iovec part = {&word, sizeof word};
+    struct msghdr message = {
+        .msg_iov = &part, .msg_iovlen = 1, .msg_control = &ancillary, .msg_controllen = sizeof ancillary};
+    ssize_t n;
+    do
+        n = sendmsg(child->control_fd, &message, MSG_NOSIGNAL);
+    while (n < 0 && errno == EINTR);
+    return n < 0 && errno != EPIPE && errno != ECONNRESET ? -1 : 0;
+}
+
+int pylxc_spawn_end(struct pylxc_child *child, struct pylxc_error *reterr)
+{
     struct pylxc_report report;
     lib_fd_close int process = -1;
     lib_fd_close int terminal = -1;
-    ssize_t n = launch.errnum ? 0 : receive_start(ours, &report, &process, &terminal);
-    if (n != sizeof report || (report.kind == PYLXC_REPORT_STARTED && process < 0)) {
-        int errnum = launch.errnum ? launch.errnum : n < 0 ? errno : EPROTO;
-        bury(monitor);
+    ssize_t n = receive_start(child->control_fd, &report, &process, &terminal);
+    int whole = n == sizeof report;
+    if (whole && report.kind == PYLXC_REPORT_STARTED && process >= 0) {
+        child->pid = report.pid;
+        child->pid_fd = lib_steal_fd(&process);
+        child->terminal_fd = lib_steal_fd(&terminal);
+        return 0;
+    }
+    int errnum = n < 0 ? errno : EPROTO;
+    bury(child->monitor_fd);
+    close(lib_steal_fd(&child->monitor_fd));
+    close(lib_steal_fd(&child->control_fd));
+    if (!whole || report.kind == PYLXC_REPORT_STARTED)
         return fail(reterr, PYLXC_STAGE_HELPER, errnum);
-    }
-    if (report.kind != PYLXC_REPORT_STARTED) {
-        bury(monitor);
-        *reterr = report.error;
-        return -1;
-    }
-    *ret_child = (struct pylxc_child){monitor_pid,
-                                      report.pid,
-                                      lib_steal_fd(&monitor),
-                                      lib_steal_fd(&process),
-                                      lib_steal_fd(&ours),
-                                      lib_steal_fd(&terminal)};
-    return 0;
+    *reterr = report.error;
+    return -1;
 }

@@ -36,19 +36,29 @@ class Child:
 
     ``pid`` and ``monitor_pid`` as this process sees them; ``pid_fd`` and ``monitor_fd`` are pidfds, ``control_fd`` is
     the socket on which the monitor reports the end, ``terminal_fd`` the other end of its terminal (-1: it has none, or
-    the monitor keeps it for the log). ``close()`` closes what is still open; it neither waits nor kills.
+    the monitor keeps it for the log). ``pid`` is 0 until :func:`await_start` has come back. ``close()`` closes what is
+    still open; it neither waits nor kills.
     """
 
     __slots__ = ("control_fd", "monitor_fd", "monitor_pid", "pid", "pid_fd", "plan", "terminal_fd")
 
     def __init__(self, plan: Plan, child: Any) -> None:
         self.plan = plan
+        self.take(child)
+
+    def take(self, child: Any) -> None:
+        """Become what the extension says of the process."""
         self.pid: int = child.pid
         self.monitor_pid: int = child.monitor_pid
         self.pid_fd: int = child.pid_fd
         self.monitor_fd: int = child.monitor_fd
         self.control_fd: int = child.control_fd
         self.terminal_fd: int = child.terminal_fd
+
+    def to_c(self) -> Any:
+        """Return it as the extension's ``struct pylxc_child``."""
+        fields = (self.monitor_pid, self.pid, self.monitor_fd, self.pid_fd, self.control_fd, self.terminal_fd)
+        return ffi.new("struct pylxc_child *", fields)
 
     def close(self) -> None:
         """Close the descriptors that are still open."""
@@ -121,6 +131,11 @@ def spawn(plan: Plan, streams: Sequence[int]) -> Child:
     Raises:
         SpawnError: a step failed; nothing is left of the process.
     """
+    return await_start(begin(plan, streams))
+
+
+def begin(plan: Plan, streams: Sequence[int]) -> Child:
+    """Do the first half of :func:`spawn`; the caller is free while the helper makes the process."""
     fds = [*streams, -1, -1, *plan.extra_fds]  # 3 and 4 are filled in there
     encoded = plan.encode()
     c_plan = ffi.from_buffer(encoded)
@@ -131,9 +146,26 @@ def spawn(plan: Plan, streams: Sequence[int]) -> Child:
     )
     child = ffi.new("struct pylxc_child *")
     error = ffi.new("struct pylxc_error *")
-    if lib.pylxc_spawn(spec, child, error) < 0:
+    if lib.pylxc_spawn_begin(spec, child, error) < 0:
         raise _error(plan, error)
     return Child(plan, child)
+
+
+def release(child: Child, directory_fd: int) -> None:
+    """Let a process go on whose plan has ``PLAN_AWAIT_CALLER``, and give it its record directory."""
+    if lib.pylxc_spawn_release(child.to_c(), directory_fd) < 0:
+        raise _os_error("sendmsg")
+
+
+def await_start(child: Child) -> Child:
+    """Do the second half of :func:`spawn`."""
+    c_child = child.to_c()
+    error = ffi.new("struct pylxc_error *")
+    result = lib.pylxc_spawn_end(c_child, error)
+    child.take(c_child)
+    if result < 0:
+        raise _error(child.plan, error)
+    return child
 
 
 def read_ending(child: Child) -> Ending | None:

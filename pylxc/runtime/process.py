@@ -215,6 +215,14 @@ def settle(child: Child) -> None:
         child.close()
 
 
+def abandon(child: Child) -> None:
+    """Give up a process that was begun and has not started: its monitor ends it, and itself, when nobody listens."""
+    control, child.control_fd = child.control_fd, -1
+    if control >= 0:
+        os.close(control)
+    settle(child)
+
+
 def keep(child: Child) -> None:
     """Remember a process that may outlive every object that knows it: its monitor is this process's to reap.
 

@@ -15,6 +15,7 @@ from attrs import frozen
 
 from pylxc.errors import Conflict, ContainerNotFound, StoreError
 from pylxc.identity import ProcessIdentity
+from pylxc.runtime import native
 from pylxc.store.layout import explain
 
 if TYPE_CHECKING:
@@ -116,10 +117,20 @@ class Containers:
 
     def remove_directory(self, id: str) -> None:  # noqa: A002
         """Remove the directory of a container that was forgotten: the second half of :meth:`remove`."""
-        with suppress(OSError):  # the directory of an ephemeral one is empty: its monitor saw to that
-            os.rmdir(self._layout.container(id))  # noqa: PTH106
+        with suppress(OSError):
+            with suppress(FileNotFoundError):
+                os.rmdir(self._layout.container(id))  # noqa: PTH106  an ephemeral one's is empty: its monitor saw to that
             return
         self._layout.remove_below(f"{self._layout.root}/containers", [id])
+
+    def help_to_remove(self, id: str) -> None:  # noqa: A002
+        """Remove of a forgotten container's directory what can be had at once; :meth:`remove_directory` must follow."""
+        with suppress(OSError):
+            parent = os.open(f"{self._layout.root}/containers", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+            try:
+                native.remove_tree(parent, id)
+            finally:
+                os.close(parent)
 
     def forget(self, id: str) -> None:  # noqa: A002  docker's name
         """Remove a container's row, and its anonymous volumes: the first half of :meth:`remove`.

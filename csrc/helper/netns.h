@@ -1,0 +1,26 @@
+/* The container's network namespace, made beside its root; see netns.c. */
+#ifndef PYLXC_NETNS_H
+#define PYLXC_NETNS_H
+#include "helper.h"
+
+/* The monitor's side: a socket whose other end is the child's, and the process that makes the namespace. */
+struct netns {
+    int ours, theirs;
+    int32_t maker;
+};
+
+/* Whether the plan's process has a network namespace of its own, which is then no part of its clone. */
+int netns_is_own(const struct plan *plan);
+/* Before the clone of the child. 0 or a negative errno. */
+int netns_open(const struct plan *plan, struct netns *ret);
+/* After it, in the monitor: lets a further process make the namespace, owned by the user namespace `userns` (-1: by
+ * the monitor's own). What goes wrong is told to the child. */
+void netns_begin(const struct plan *plan, struct netns *n, int userns);
+/* Reaps that process. */
+void netns_end(struct netns *n);
+
+/* The child's side: enters the namespace, waiting for it where it must. Does nothing the second time. 0 or a negative
+ * errno. */
+int netns_enter(struct launch *l);
+int op_loopback(struct launch *l, const struct pylxc_op *op);
+#endif
