@@ -30,7 +30,6 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from pylxc.image import Image
-    from pylxc.mounts import Mount
     from pylxc.store import LayerRow, Lease, Store
 
 HOST = "host"  # the word that means the embedded image wherever a reference may stand
@@ -179,7 +178,7 @@ class Engine:
     def lowers(self, digests: Sequence[str]) -> tuple[tuple[str, ...], tuple[str, ...]]:
         """Return the directories of layers (given lowest first), topmost first, and what the host passes through."""
         layers = self.store.layers
-        passthrough = layers.get(digests[0]).passthrough if digests else ()
+        passthrough = layers.passthrough(digests[0]) if digests else ()
         # Each once, where it lies topmost: overlayfs refuses a layer that comes twice, and it would change nothing.
         return tuple(dict.fromkeys(layers.path(digest) for digest in reversed(digests))), passthrough
 

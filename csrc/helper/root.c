@@ -52,9 +52,29 @@ static int is_directory(int fd)
     return sys(statx, fd, "", AT_EMPTY_PATH, STATX_TYPE, &st) == 0 && (st.stx_mode & S_IFMT) == S_IFDIR;
 }
 
+/* The parent of the last component of `path`, where it is there already, as mostly: one lookup in place of one for each
+ * component. -ENOENT: it, or a last component, is missing. */
+static int open_whole_parent(struct launch *l, const char *path, const char **ret_last)
+{
+    const char *last = path;
+    for (const char *s = path; *s; s++)
+        if (s[0] == '/' && s[1])
+            last = s + 1;
+    TEXT(parent, 4096);
+    text_add(&parent, "/");
+    text_bytes(&parent, path, (size_t)(last - path));
+    if (*last == '/' || !*last || parent.overflow || strncmp(last, "..", 2) == 0)
+        return -ENOENT;
+    *ret_last = last;
+    return open_in_root(l, parent.data, O_PATH | O_DIRECTORY);
+}
+
 /* Opens the parent of the last component of `path`, making directories on the way; *ret_last is that component. */
 static int open_parent(struct launch *l, const char *path, const char **ret_last)
 {
+    int whole = open_whole_parent(l, path, ret_last);
+    if (whole != -ENOENT)
+        return whole;
     fd_close int at = open_in_root(l, "/", O_PATH | O_DIRECTORY);
     TEXT(prefix, 4096);
     for (const char *component = path;;) {

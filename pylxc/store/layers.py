@@ -40,6 +40,14 @@ class Layers:
     def __init__(self, database: Database, layout: Layout) -> None:
         self._database = database
         self._layout = layout
+        self._passthrough: dict[str, tuple[str, ...]] = {}
+
+    def passthrough(self, digest: str) -> tuple[str, ...]:
+        """Return what a layer passes through of the host: asked once, for what has a digest never changes."""
+        found = self._passthrough.get(digest)
+        if found is None:
+            found = self._passthrough[digest] = self.get(digest).passthrough
+        return found
 
     def path(self, digest: str) -> str:
         """Return the directory of a layer's tree."""
