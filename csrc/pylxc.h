@@ -201,7 +201,8 @@ struct pylxc_child {
 int pylxc_helper_load(const char *path, int *ret_fd);
 /* Starts the helper on a plan; ret_child has no process yet. */
 int pylxc_spawn_begin(const struct pylxc_spec *spec, struct pylxc_child *ret_child, struct pylxc_error *reterr);
-/* Lets a PYLXC_PLAN_AWAIT_CALLER go on, and hands it its record directory. A helper that has failed meanwhile is no error. */
+/* Lets a PYLXC_PLAN_AWAIT_CALLER go on, and hands it its record directory; -1: gives it up, and it ends. A helper that
+ * has failed meanwhile is no error. */
 int pylxc_spawn_release(const struct pylxc_child *child, int directory_fd);
 /* Waits until the process runs or has failed to; no child is left then, and no descriptor of it. */
 int pylxc_spawn_end(struct pylxc_child *child, struct pylxc_error *reterr);

@@ -765,7 +765,8 @@ class Container:
     def _inside(self) -> Iterator[p.Plan]:
         """Yield the beginning of a plan that works on the container's files, whether it runs or not."""
         if self.status() not in RUNS:
-            tree = self._prepared_tree(once=False)
+            tree = self._tree(once=False)
+            self._make_place(tree)
             yield isolation.resting_plan(self.spec, tree, self._volumes())
             return
         pid_fd = self._pid_fd()

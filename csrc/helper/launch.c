@@ -354,8 +354,10 @@ _Noreturn void launch_run(const struct plan *plan, int error_fd, int network_fd)
         if (op->code >= LENGTH(operations) || !operations[op->code].run)
             fail(&l, PYLXC_STAGE_PLAN, EINVAL);
         int r = await_needed(&l, op);
-        if (r < 0)
+        if (r < 0) {
+            l.index = -1; /* not this operation's fault */
             fail(&l, PYLXC_STAGE_NAMESPACES, -r);
+        }
         r = operations[op->code].run(&l, op);
         if (r < 0)
             fail(&l, (int)operations[op->code].stage, -r);

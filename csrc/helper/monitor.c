@@ -334,14 +334,17 @@ static int score_first(struct cgroups *cgroups)
 }
 
 /* Waits for the caller's word that the record directory, which comes with it, and the writable side of the root are
- * there: it makes them while the process is being made. A caller that could not, or is gone, leaves nothing behind. */
+ * there: it makes them while the process is being made. A caller that is gone, or says without a directory that it
+ * could not, leaves nothing behind. */
 static void await_release(struct monitor *m)
 {
     struct pollfd waits[] = {{.fd = PYLXC_FD_CONTROL, .events = POLLIN}, {.fd = owner_of(m), .events = POLLIN}};
     char word;
     while (sys(ppoll, waits, LENGTH(waits), 0, 0, 0) < 0)
         ;
-    if (!waits[0].revents || receive_message(PYLXC_FD_CONTROL, &word, sizeof word, &m->directory_fd) != sizeof word) {
+    if (waits[0].revents)
+        receive_message(PYLXC_FD_CONTROL, &word, sizeof word, &m->directory_fd);
+    if (m->directory_fd < 0) {
         end_process(m);
         cgroups_finish(m->plan);
         sys_exit(1);
@@ -382,6 +385,21 @@ static int join_first(const struct monitor *m)
     return head->flags & PYLXC_PLAN_JOIN && first ? (int)sys(setns, head->target_fd, first) : 0;
 }
 
+_Noreturn static void become_child(const struct monitor *m, struct cgroups *cgroups, int channel)
+{
+    sys(close, PYLXC_FD_CONTROL);
+    if (m->netns.ours >= 0)
+        sys(close, m->netns.ours);
+    int entered = cgroups_enter(cgroups);
+    cgroups_close(cgroups);
+    if (entered < 0) {
+        struct pylxc_error error = {.stage = PYLXC_STAGE_CGROUP, .errnum = -entered, .index = -1};
+        write_all(channel, &error, sizeof error);
+        sys_exit(127);
+    }
+    launch_run(m->plan, channel, m->netns.theirs);
+}
+
 static void make_process(struct monitor *m)
 {
     const struct pylxc_plan *head = m->plan->head;
@@ -417,18 +435,8 @@ static void make_process(struct monitor *m)
     if (r < 0)
         give_up(PYLXC_STAGE_NAMESPACES, r, join ? join_index(m->plan) : -1);
     if (r == 0) {
-        sys(close, PYLXC_FD_CONTROL);
         sys(close, ends[0]);
-        int entered = cgroups_enter(&cgroups);
-        cgroups_close(&cgroups);
-        if (entered < 0) {
-            struct pylxc_error error = {.stage = PYLXC_STAGE_CGROUP, .errnum = -entered, .index = -1};
-            write_all(ends[1], &error, sizeof error);
-            sys_exit(127);
-        }
-        if (m->netns.ours >= 0)
-            sys(close, m->netns.ours);
-        launch_run(m->plan, ends[1], m->netns.theirs);
+        become_child(m, &cgroups, ends[1]);
     }
     cgroups_close(&cgroups);
     m->pid = (int32_t)r;
@@ -573,7 +581,6 @@ _Noreturn void monitor_run(const struct plan *plan)
     m.plan = plan;
     m.directory_fd = plan->head->directory_fd;
     sys(prctl, PR_SET_NAME, "pylxc-monitor", 0, 0, 0);
-    sys(setsid);
     sys(chdir, "/");
     sys(umask, 0);
     fill_streams();
@@ -586,6 +593,7 @@ _Noreturn void monitor_run(const struct plan *plan)
     if (r < 0)
         give_up(PYLXC_STAGE_RECORD, r, -1);
     make_process(&m);
+    sys(setsid); /* 0.02 ms, for which the child, which has a session of its own, need not wait */
     await_start(&m);
     give_terminal(&m);
     announce(&m);

@@ -226,8 +226,11 @@ int pylxc_spawn_release(const struct pylxc_child *child, int directory_fd)
     memcpy(CMSG_DATA(&ancillary.head), &directory_fd, sizeof directory_fd);
     char word = 1;
     struct iovec part = {&word, sizeof word};
-    struct msghdr message = {
-        .msg_iov = &part, .msg_iovlen = 1, .msg_control = &ancillary, .msg_controllen = sizeof ancillary};
+    struct msghdr message = {.msg_iov = &part, .msg_iovlen = 1};
+    if (directory_fd >= 0) {
+        message.msg_control = &ancillary;
+        message.msg_controllen = sizeof ancillary;
+    }
     ssize_t n;
     do
         n = sendmsg(child->control_fd, &message, MSG_NOSIGNAL);

@@ -152,7 +152,7 @@ def begin(plan: Plan, streams: Sequence[int]) -> Child:
 
 
 def release(child: Child, directory_fd: int) -> None:
-    """Let a process go on whose plan has ``PLAN_AWAIT_CALLER``, and give it its record directory."""
+    """Let a process go on whose plan has ``PLAN_AWAIT_CALLER``, and give it its record directory (-1: give it up)."""
     if lib.pylxc_spawn_release(child.to_c(), directory_fd) < 0:
         raise _os_error("sendmsg")
 

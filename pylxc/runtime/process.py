@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 CHUNK = 1 << 16
 TERMINAL_HOLDS = 4 * CHUNK  # more than the kernel keeps for a reader
 SIGKILL = 9
+PATIENCE = 1.0  # s
 
 _kept: set[Child] = set()
 _lock = threading.Lock()
@@ -216,10 +217,16 @@ def settle(child: Child) -> None:
 
 
 def abandon(child: Child) -> None:
-    """Give up a process that was begun and has not started: its monitor ends it, and itself, when nobody listens."""
-    control, child.control_fd = child.control_fd, -1
-    if control >= 0:
-        os.close(control)
+    """Give up a process that was begun and has not started: its monitor ends it, and itself.
+
+    It is told to: a fork of this process may hold the socket open. One that does not listen was released just before,
+    and is killed; the process follows it.
+    """
+    if child.monitor_fd >= 0:
+        with contextlib.suppress(OSError):
+            native.release(child, -1)
+        if not wait_readable(child.monitor_fd, PATIENCE):
+            native.send_signal(child.monitor_fd, SIGKILL)
     settle(child)
 
 
