@@ -254,11 +254,18 @@ static int owner_of(const struct monitor *m)
 /* A step may block (a bind of a network file system that does not answer): the owner's end is heeded even then. */
 static void await_word(struct monitor *m)
 {
-    struct pollfd waits[] = {{.fd = m->error_fd, .events = POLLIN}, {.fd = owner_of(m), .events = POLLIN}};
-    while (sys(ppoll, waits, LENGTH(waits), 0, 0, 0) < 0)
-        ;
-    if (waits[0].revents)
-        return;
+    for (int forsaken = 0; !forsaken;) {
+        struct pollfd waits[] = {{.fd = m->error_fd, .events = POLLIN},
+                                 {.fd = owner_of(m), .events = POLLIN},
+                                 {.fd = m->netns.maker_fd, .events = POLLIN}};
+        if (sys(ppoll, waits, LENGTH(waits), 0, 0, 0) < 0)
+            continue;
+        if (waits[2].revents)
+            netns_end(&m->netns);
+        if (waits[0].revents)
+            return;
+        forsaken = waits[1].revents;
+    }
     end_process(m);
     cgroups_finish(m->plan);
     if (m->directory_fd >= 0)
@@ -540,7 +547,7 @@ static const struct monitor nothing_open = {.error_fd = -1,
                                             .log_fd = -1,
                                             .userns_fd = -1,
                                             .directory_fd = -1,
-                                            .netns = {-1, -1, 0},
+                                            .netns = {-1, -1, -1, 0},
                                             .terminal = {-1, -1},
                                             .streams = {{-1, ""}, {-1, ""}}};
 

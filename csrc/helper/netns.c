@@ -27,13 +27,13 @@ int netns_is_own(const struct plan *plan)
 int netns_open(const struct plan *plan, struct netns *ret)
 {
     int ends[2];
-    *ret = (struct netns){-1, -1, 0};
+    *ret = (struct netns){-1, -1, -1, 0};
     if (!netns_is_own(plan))
         return 0;
     long r = sys(socketpair, 1 /* AF_UNIX */, 5 /* SOCK_SEQPACKET */ | O_CLOEXEC, 0, ends);
     if (r < 0)
         return (int)r;
-    *ret = (struct netns){ends[0], ends[1], 0};
+    *ret = (struct netns){ends[0], ends[1], -1, 0};
     return 0;
 }
 
@@ -81,7 +81,7 @@ void netns_begin(const struct plan *plan, struct netns *n, int userns)
 {
     if (n->ours < 0)
         return;
-    struct clone_args args = {.exit_signal = 17 /* SIGCHLD */};
+    struct clone_args args = {.flags = CLONE_PIDFD, .pidfd = (uintptr_t)&n->maker_fd, .exit_signal = 17 /* SIGCHLD */};
     sys(close, steal_fd(&n->theirs));
     long r = sys(clone3, &args, sizeof args);
     if (r == 0)
@@ -95,8 +95,10 @@ void netns_begin(const struct plan *plan, struct netns *n, int userns)
 
 void netns_end(struct netns *n)
 {
-    if (n->maker)
-        sys(wait4, n->maker, 0, 0, 0);
+    if (!n->maker)
+        return;
+    sys(wait4, n->maker, 0, 0, 0);
+    sys(close, steal_fd(&n->maker_fd));
     n->maker = 0;
 }
 

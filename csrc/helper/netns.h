@@ -5,7 +5,7 @@
 
 /* The monitor's side: a socket whose other end is the child's, and the process that makes the namespace. */
 struct netns {
-    int ours, theirs;
+    int ours, theirs, maker_fd; /* maker_fd: its pidfd, readable when it has ended; -1: there is none */
     int32_t maker;
 };
 
@@ -16,7 +16,7 @@ int netns_open(const struct plan *plan, struct netns *ret);
 /* After it, in the monitor: lets a further process make the namespace, owned by the user namespace `userns` (-1: by
  * the monitor's own). What goes wrong is told to the child. */
 void netns_begin(const struct plan *plan, struct netns *n, int userns);
-/* Reaps that process. */
+/* Reaps that process; waits for it where it must. */
 void netns_end(struct netns *n);
 
 /* The child's side: enters the namespace, waiting for it where it must. Does nothing the second time. 0 or a negative

@@ -168,14 +168,14 @@ def a_run(cage, **options):
 def number_of_operations(cage, monkeypatch, **options) -> int:
     """Return how many operations the plan of such a start has."""
     found: list[int] = []
-    spawn = native.spawn
+    begin = native.begin
 
     def counting(plan, fds):
         found.append(len(plan._operations))
-        return spawn(plan, fds)
+        return begin(plan, fds)
 
     with monkeypatch.context() as patch:
-        patch.setattr(native, "spawn", counting)
+        patch.setattr(native, "begin", counting)
         cage.run("true", **options)
     return found[-1]
 
