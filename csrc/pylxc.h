@@ -45,7 +45,7 @@ enum pylxc_stage {
  * openat2(RESOLVE_IN_ROOT | RESOLVE_NO_MAGICLINKS) against the new root, so that no link leads out of it. */
 enum pylxc_op_code {
     PYLXC_OP_ID_MAP,      /* strings: uid_map, gid_map (user_namespaces(7)), written by the monitor */
-    PYLXC_OP_JOIN,        /* flags: CLONE_NEW*; a: a pidfd. Namespaces shared with that process, beside new ones */
+    PYLXC_OP_JOIN,        /* flags: CLONE_NEW*; a: a pidfd; b: its user namespace. Shared with that process, beside new ones */
     PYLXC_OP_CGROUP,      /* strings: directories of cgroups that exist; flags: PYLXC_CGROUP_*; a: oom_score_adj, or INT64_MIN.
                              The process lives in them; at its end they are removed */
     PYLXC_OP_OVERLAY,     /* strings: mount point, upper, work, lower (topmost first)...; upper and work "" = read-only;

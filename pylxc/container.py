@@ -789,13 +789,17 @@ class Container:
             yield None
             return
         other = self._engine.container(name)
-        pid_fd = other._pid_fd()  # noqa: SLF001  one of its own kind
+        pid_fd, userns_fd = other._pid_fd(), -1  # noqa: SLF001  one of its own kind
         try:
-            yield joining.Joined(pid_fd, other.status().pid, flags)
+            pid = other.status().pid
+            userns_fd = joining.user_namespace(pid)
+            yield joining.Joined(pid_fd, userns_fd, pid, flags)
         except ProcessLookupError as error:
             raise Conflict(name, f"ended while {self.name} was being started") from error
         finally:
-            os.close(pid_fd)
+            for fd in (pid_fd, userns_fd):
+                if fd >= 0:
+                    os.close(fd)
 
     def _ids(self) -> isolation.Ids | None:
         """Return the ids of the running main process. Raises Conflict when it does not run."""

@@ -85,7 +85,9 @@ int join_rest(const struct plan *plan)
 {
     const struct pylxc_op *join = join_operation(plan);
     long r = join ? enter(join, ~(uint64_t)BEFORE_CLONE) : 0;
-    if (join)
+    if (join) {
         sys(close, join->a);
+        sys(close, join->b);
+    }
     return (int)(r < 0 ? r : 0);
 }

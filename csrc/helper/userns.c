@@ -260,7 +260,8 @@ int userns_begin(const struct plan *plan, int32_t pid, int channel, int *ret_use
         r = write_process_file(pid, "/gid_map", op_string(map, 1));
     if (r < 0)
         return r;
-    fd_close int userns = open_namespace(pid, "user");
+    fd_close int userns = userns_is_new(plan) ? open_namespace(pid, "user")
+                                              : (int)sys(fcntl, join_operation(plan)->b, F_DUPFD_CLOEXEC, 3);
     if (userns < 0)
         return userns;
     /* The child may go on: its ids are there. */

@@ -424,7 +424,10 @@ def ids_for(spec: ContainerSpec, joined: Joined | None = None) -> Iterator[Ids |
 
 @contextmanager
 def _shared_ids(joined: Joined) -> Iterator[Ids | None]:
-    ids = ids_of(joined.pid)
+    try:
+        ids = ids_of(joined.pid)
+    except FileNotFoundError as error:
+        raise ProcessLookupError(*error.args) from error
     if ids is None:
         yield None
         return
@@ -542,7 +545,8 @@ def _add_kernel_filesystems(plan: Plan, spec: ContainerSpec, ids: Ids | None) ->
 
 def _add_joined(plan: Plan, joined: Joined, ids: Ids | None) -> None:
     flags = joined.flags | (NEWUSER if ids is not None else 0)
-    plan.add(p.JOIN, flags=flags, a=plan.descriptor(joined.pid_fd), subject="the other container's namespaces")
+    pid_fd, userns_fd = plan.descriptor(joined.pid_fd), plan.descriptor(joined.userns_fd)
+    plan.add(p.JOIN, flags=flags, a=pid_fd, b=userns_fd, subject="the other container's namespaces")
     plan.shares = True
 
 

@@ -8,6 +8,7 @@ Source: namespaces(7), setns(2).
 
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING
 
 from attrs import frozen
@@ -23,11 +24,23 @@ PREFIX = "container:"
 
 @frozen
 class Joined:
-    """The container that another one shares namespaces with: its main process, and which (``flags``: CLONE_NEW*)."""
+    """The container that another one shares namespaces with: its main process, and which (``flags``: CLONE_NEW*).
+
+    ``userns_fd`` is its user namespace, which only the caller may look up: whoever starts the process is not dumpable.
+    """
 
     pid_fd: int
+    userns_fd: int
     pid: int
     flags: int
+
+
+def user_namespace(pid: int) -> int:
+    """Open the user namespace of a process. Raises ProcessLookupError."""
+    try:
+        return os.open(f"/proc/{pid}/ns/user", os.O_RDONLY | os.O_CLOEXEC)
+    except FileNotFoundError as error:
+        raise ProcessLookupError(*error.args) from error
 
 
 def shared(spec: ContainerSpec, option: str) -> str:
