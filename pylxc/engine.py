@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from pylxc.image import Image
+    from pylxc.launching import Launching
     from pylxc.store import LayerRow, Lease, Store
 
 HOST = "host"  # the word that means the embedded image wherever a reference may stand
@@ -229,7 +230,7 @@ class Engine:
             container._list()  # noqa: SLF001  the engine is its other half
         return container
 
-    def add_container(self, container: Container) -> str:
+    def add_container(self, container: Launching) -> str:
         """Add a container to the store; returns its name. One that was made up, and is taken, becomes another."""
         spec = container.spec
         volumes = volumes_for(spec, container.image.config.volumes)

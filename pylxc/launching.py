@@ -1,0 +1,354 @@
+"""The way from a container's spec to a running process, and from its record back to that process.
+
+Hides plans, descriptors and who keeps them. Invariant: a start either comes back with a process that runs, or raises
+and leaves nothing; whatever a method looks up (pid, ids, cgroups) it asks the kernel or the store for, then and there.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+from pylxc.errors import Conflict, ContainerNotFound, SpawnError, SpecError, StoreError
+from pylxc.execution import await_start, begin, environment, launch
+from pylxc.runtime import cgroup, isolation, joining, native, record
+from pylxc.runtime import plan as p
+from pylxc.runtime import process as runtime
+from pylxc.runtime.isolation import Payload, Tree
+from pylxc.spec import SYSTEM
+from pylxc.status import Status
+from pylxc.store.layout import explain
+from pylxc.volumeuse import prepare, volumes_for
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping, Sequence
+
+    from pylxc.engine import Engine
+    from pylxc.image import Image
+    from pylxc.runtime.native import Child
+    from pylxc.spec import ContainerSpec
+    from pylxc.streams import StreamSet
+    from pylxc.systeminit import Shutdown
+
+RUNS = frozenset(("running", "paused"))
+
+
+class Launching:
+    """What a :class:`~pylxc.Container` is made of, and how its processes are started, found and waited for."""
+
+    id: str
+    name: str
+    image: Image
+    spec: ContainerSpec
+    created: float
+
+    def __init__(  # noqa: PLR0913, PLR0917  made by the engine only
+        self,
+        engine: Engine,
+        id: str,  # noqa: A002  docker's name
+        name: str,
+        image: Image,
+        spec: ContainerSpec,
+        created: float,
+        *,
+        listed: bool = True,
+    ) -> None:
+        self._engine = engine
+        self._child: Child | None = None
+        self._listed = listed
+        self._forgotten = False
+        self.id = id
+        self.name = name
+        self.image = image
+        self.spec = spec
+        self.created = created
+
+    def status(self) -> Status:
+        """Return what the container is doing: it equals "created", "running", "paused" or "exited", and knows more.
+
+        Raises ContainerNotFound when it was removed.
+        """
+        directory = self._directory()
+        if not os.path.isdir(directory):  # noqa: PTH112
+            raise ContainerNotFound(self.name, "it was removed")
+        found = record.read(directory)
+        return Status.of(found, paused=found.state == "running" and cgroup.is_frozen(self.id))
+
+    # -- what it is made of -----------------------------------------------------------------------------------------
+
+    def _list(self) -> None:
+        """Add the container to the store."""
+        self.name = self._engine.add_container(self)
+        self._listed = True
+
+    def _forget(self) -> None:
+        """Remove the container from the store while its monitor takes its mounts apart: each has 0.4 ms to do."""
+        self._engine.forget_container(self.id)
+        self._forgotten = True
+        self._engine.store.containers.help_to_remove(self.id)
+
+    def _directory(self) -> str:
+        return self._engine.container_directory(self.id)
+
+    def _hostname(self) -> str:
+        return self.spec.hostname or self.id[:12]
+
+    def _stop_signal(self) -> str:
+        return self.spec.stop_signal or self.image.config.stop_signal or "SIGTERM"
+
+    def _shutdown(self) -> Shutdown:
+        """Return how the main process is asked to end."""
+        from pylxc import systeminit  # noqa: PLC0415  not on the start path
+
+        chosen = self.spec.stop_signal or self.image.config.stop_signal
+        if chosen or self.spec.init != SYSTEM:
+            return systeminit.Shutdown(self._stop_signal())
+        from pylxc.layerview import LayerView  # noqa: PLC0415
+
+        view = LayerView(*self._engine.lowers([layer.digest for layer in self.image.layers]))
+        config = self.image.config
+        return systeminit.shutdown_of(view, self.spec.argv(config.entrypoint, config.cmd))
+
+    def _marks(self) -> dict[str, str]:
+        """Return what the environment of a container with a full init says of it."""
+        if self.spec.init != SYSTEM:
+            return {}
+        from pylxc import systeminit  # noqa: PLC0415  few containers have one
+
+        return systeminit.environment(self.id)
+
+    def _tree(self, *, once: bool) -> Tree:
+        """Return the root file system. ``once``: it is mounted for this one run and then thrown away."""
+        directory = self._directory()
+        layers = [layer.digest for layer in self.image.layers]
+        return self._engine.tree_of(layers, f"{directory}/upper", f"{directory}/work", volatile=once, fleeting=once)
+
+    def _volumes(self) -> Mapping[str, str]:
+        """Return target -> directory of the container's volumes, filled where they are to be."""
+        if not volumes_for(self.spec, self.image.config.volumes):
+            return {}
+        if not self._listed:
+            self._list()  # it must be known who uses them before they are filled
+        return prepare(self._engine, self.id, [layer.digest for layer in self.image.layers])
+
+    def _payload(
+        self,
+        command: str | Sequence[str] | None,
+        env: Mapping[str, str],
+        user: str | int | None,
+        workdir: str | None,
+        *,
+        tty: bool,
+    ) -> Payload:
+        """Return what runs: the main process, or with ``command`` a further one."""
+        import attrs  # noqa: PLC0415  cheap once the spec is there
+
+        spec, config = self.spec, self.image.config
+        argv = spec.argv(config.entrypoint, config.cmd)
+        if command is not None:
+            argv = attrs.evolve(spec, command=command, entrypoint=()).argv(None, None)  # type: ignore[arg-type]
+        if not argv:
+            raise SpecError("command", argv, "is empty; give the program to execute, and its arguments")
+        if user is not None or workdir is not None or env:
+            changes: dict[str, Any] = {"user": spec.user if user is None else user, "workdir": workdir or spec.workdir}
+            spec = attrs.evolve(spec, **changes, env={**spec.env, **env})
+        return Payload(
+            argv=argv,
+            env=environment(self._hostname(), config.env, {**self._marks(), **spec.env}, tty=tty),
+            user=spec.user or config.user or "0",
+            workdir=spec.workdir or config.workdir or "/",
+            groups=spec.groups,
+            program=self._engine.filter_for(spec),
+        )
+
+    def _spawn(self, streams: StreamSet, *, log: bool, late: bool = False) -> Child:
+        """Start the main process; the record of it is kept in the container's directory.
+
+        ``late``: the record may come a moment after the start, for the caller will not look at it.
+        """
+        with streams, self._joined() as joined, isolation.ids_for(self.spec, joined) as ids:
+            payload = self._payload(None, {}, None, None, tty=self.spec.tty)
+            # One that keeps a log may be started again: what is volatile can be mounted once only.
+            ephemeral = self.spec.remove and not log
+            tree = self._tree(once=ephemeral)
+            delegate = isolation.root_on_host(ids) if self.spec.init == SYSTEM else None
+            volumes = self._volumes()
+            # What is left of it in another's pid namespace at its end is known by its cgroup only.
+            accounted = not late or joined is not None
+            cgroups = cgroup.create(self.spec, self.id, accounted=accounted, delegate=delegate)
+            plan = isolation.container_plan(
+                self.spec,
+                payload,
+                tree,
+                self._hostname(),
+                ids,
+                cgroups=cgroups,
+                terminal=streams.size,
+                volumes=volumes,
+                joined=joined,
+            )
+            plan.flags |= p.PLAN_AWAIT_CALLER
+            plan.flags |= p.PLAN_LOG if log else 0
+            plan.flags |= p.PLAN_EPHEMERAL if ephemeral else 0
+            plan.flags |= p.PLAN_RECORD_LATE if late else 0
+            try:
+                self._child = self._start_on(plan, streams, tree)
+            except BaseException:
+                cgroup.remove(self.id)
+                raise
+        return self._child
+
+    def _start_on(self, plan: p.Plan, streams: StreamSet, tree: Tree) -> Child:
+        """Start a plan; what it needs of the store is made while the helper makes the namespaces (0.3 ms each)."""
+        child = begin(plan, streams, owned=not self.spec.detach)
+        try:
+            self._make_place(tree)
+            directory = os.open(self._directory(), os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+            try:
+                native.release(child, directory)
+            finally:
+                os.close(directory)
+            return await_start(child, streams)
+        except BaseException:
+            runtime.abandon(child)
+            raise
+
+    def _make_place(self, tree: Tree) -> None:
+        """Make sure that the container is in the store, with the writable side of its root."""
+        if not self._listed:
+            self._list()
+        try:
+            isolation.prepare_upper(tree)
+        except OSError as error:
+            raise StoreError(self._engine.root, explain(error)) from error
+
+    def _spawn_exec(self, payload: Payload, streams: StreamSet) -> Child:
+        with streams:
+            pid_fd = self._pid_fd()
+            try:
+                try:
+                    return self._launch_exec(payload, streams, pid_fd)
+                except SpawnError as error:
+                    if error.errno != errno.EBUSY:
+                        raise
+                # A full init was just about to take the cgroup for a parent of others, which takes no process: now it
+                # is in one of these.
+                return self._launch_exec(payload, streams, pid_fd)
+            except SpawnError as error:
+                if error.stage == "namespaces":
+                    raise Conflict(self.name, "ended while the command was being started") from error
+                raise
+            finally:
+                os.close(pid_fd)
+
+    def _launch_exec(self, payload: Payload, streams: StreamSet, pid_fd: int) -> Child:
+        ids, cgroups = self._ids(), self._cgroups()
+        plan = isolation.exec_plan(self.spec, payload, ids, cgroups=cgroups, terminal=streams.size)
+        plan.target_fd = plan.descriptor(pid_fd)
+        return launch(plan, streams, owned=True)
+
+    def _cgroups(self) -> tuple[str, ...]:
+        """Return the cgroups for a further process."""
+        return cgroup.directories(self.id, self.status().pid if self.spec.init == SYSTEM else 0)
+
+    @contextmanager
+    def _inside(self) -> Iterator[p.Plan]:
+        """Yield the beginning of a plan that works on the container's files, whether it runs or not."""
+        if self.status() not in RUNS:
+            tree = self._tree(once=False)
+            self._make_place(tree)
+            yield isolation.resting_plan(self.spec, tree, self._volumes())
+            return
+        pid_fd = self._pid_fd()
+        try:
+            plan = isolation.inside_plan(self._ids())
+            plan.target_fd = plan.descriptor(pid_fd)
+            yield plan
+        except SpawnError as error:
+            if error.stage == "namespaces":
+                raise Conflict(self.name, "ended meanwhile; try again") from error
+            raise
+        finally:
+            os.close(pid_fd)
+
+    @contextmanager
+    def _joined(self) -> Iterator[joining.Joined | None]:
+        """Yield the container that this one shares namespaces with. Raises ContainerNotFound, Conflict (it ended)."""
+        name, flags = joining.other(self.spec)
+        if not name:
+            yield None
+            return
+        other = self._engine.container(name)
+        pid_fd, userns_fd = other._pid_fd(), -1  # noqa: SLF001  one of its own kind
+        try:
+            pid = other.status().pid
+            userns_fd = joining.user_namespace(pid)
+            yield joining.Joined(pid_fd, userns_fd, pid, flags)
+        except ProcessLookupError as error:
+            raise Conflict(name, f"ended while {self.name} was being started") from error
+        finally:
+            for fd in (pid_fd, userns_fd):
+                if fd >= 0:
+                    os.close(fd)
+
+    def _ids(self) -> isolation.Ids | None:
+        """Return the ids of the running main process. Raises Conflict when it does not run."""
+        try:
+            return isolation.ids_of(self.status().pid)
+        except (FileNotFoundError, ProcessLookupError) as error:
+            raise Conflict(self.name, "ended while the command was being started") from error
+
+    def _pid_fd(self) -> int:
+        """Return a new pidfd of the main process. Raises Conflict when it does not run."""
+        status = self.status()
+        if status in RUNS:
+            if self._child is not None and self._child.pid_fd >= 0:
+                return os.dup(self._child.pid_fd)
+            try:
+                fd = native.pidfd_open(status.pid)
+            except ProcessLookupError:
+                pass
+            else:
+                # The pid may have become another process's between the two looks; then the record has changed too.
+                if self.status() in RUNS:
+                    return fd
+                os.close(fd)
+        raise Conflict(self.name, f"is not running ({self.status()}); start it first")
+
+    def _signal(self, number: int) -> bool:
+        """Send a signal to the main process; says whether there was one."""
+        try:
+            pid_fd = self._pid_fd()
+        except Conflict:
+            return False
+        try:
+            native.send_signal(pid_fd, number)
+        finally:
+            os.close(pid_fd)
+        return True
+
+    def _await_end(self, timeout: float | None) -> bool:
+        """Wait until the monitor has written its last word; False when ``timeout`` (s) passed."""
+        if self.status() not in RUNS:
+            return True
+        if self._child is not None and self._child.monitor_fd >= 0:
+            return runtime.wait_readable(self._child.monitor_fd, timeout)
+        try:
+            monitor = native.pidfd_open(record.monitor_pid(self._directory()))
+        except ProcessLookupError:
+            monitor = self._pid_fd()  # the monitor was killed and the process is on its own
+        try:
+            return self.status() not in RUNS or runtime.wait_readable(monitor, timeout)
+        finally:
+            os.close(monitor)
+
+    def _socket(self, family: int, kind: int) -> int:
+        pid_fd = self._pid_fd()
+        try:
+            return native.socket_in(pid_fd, family, kind)
+        except ProcessLookupError as error:
+            raise Conflict(self.name, "ended meanwhile; start it first") from error
+        finally:
+            os.close(pid_fd)
