@@ -3,7 +3,9 @@
  *   main.c      reads the plan, starts the monitor
  *   monitor.c   the parent of one container or exec: its clone, its log, its exit record
  *   launch.c    the child: carries out the plan's operations, then becomes the payload
- *   root.c      operations that build the root file system
+ *   paths.c     paths inside the root, opened and made
+ *   root.c      operations that make the root file system
+ *   fill.c      operations that fill it: mounts, devices, files, masks
  *   cgroup.c    the cgroups of a container: entering them, clearing them away
  *   terminal.c  the payload's terminal
  *   userns.c    the container's own user namespace: id maps, and the host's trees seen through them

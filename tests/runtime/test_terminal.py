@@ -476,7 +476,7 @@ def test_the_console_lies_where_it_should(box, link_in_dev, mutated):
     options = {"tty": True, "devices": ["/dev/zero:/dev/target"]}
     with pytest.raises(pylxc.SpawnError):
         box.run("true", **options)
-    mutated("root.c", "RESOLVE_BENEATH | RESOLVE_NO_SYMLINKS}", "RESOLVE_BENEATH}")
+    mutated("fill.c", "RESOLVE_BENEATH | RESOLVE_NO_SYMLINKS}", "RESOLVE_BENEATH}")
     assert box.run("stat", "-c", "%t", "/dev/target", **options).text == "88\r\n"
 
 
