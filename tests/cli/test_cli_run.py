@@ -113,3 +113,12 @@ def test_a_name_that_is_taken_is_refused(cli):
     cli("run", "-d", "--name", "one", "host", "sleep", "300")
     assert "one" in cli.error("run", "-d", "--name", "one", "host", "true", status=125)
     assert len(cli.text("ps", "-aq").split()) == 1
+
+
+def test_namespaces_of_another_container(cli):
+    cli("run", "-d", "--name", "first", "-h", "common", "host", "sleep", "1000")
+    shared = ["--network", "container:first", "--pid", "container:first", "--ipc", "container:first"]
+    done = cli("run", "--rm", *shared, "--uts", "container:first", "host", "sh", "-c", "hostname; cat /proc/1/cmdline")
+    assert done.stdout == b"common\nsleep\x001000\x00"
+    assert b"NAME" in cli("run", "--rm", "--pid", "web", "host", "true", status=125).stderr
+    cli("rm", "-f", "first")
