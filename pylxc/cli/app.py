@@ -10,6 +10,7 @@ from __future__ import annotations
 import importlib
 import os
 import sys
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 import attrs
@@ -131,6 +132,8 @@ def invoke(arguments: Sequence[str] | None = None) -> int:
     except (click.Abort, KeyboardInterrupt):
         return _INTERRUPTED
     except Exception as error:  # noqa: BLE001  the outermost frame: every error ends as one line and a status
+        with suppress(OSError):  # click writes at once: then it is this error
+            _flush()
         return _explain(error, settings)
     return status if isinstance(status, int) else 0
 

@@ -171,10 +171,12 @@ def test_an_interrupt_is_status_130(cli):
         assert b"Traceback" not in process.stderr.read()
 
 
-def test_output_that_cannot_be_written_is_an_error(cli):
+@pytest.mark.parametrize("unbuffered", ["", "1"])
+def test_output_that_cannot_be_written_is_an_error(cli, unbuffered):
+    environment = {**cli.environment, "PYTHONUNBUFFERED": unbuffered}
     with pathlib.Path("/dev/full").open("wb") as full:
         done = subprocess.run(
-            cli.argv("ps"), stdout=full, stderr=subprocess.PIPE, env=cli.environment, check=False, timeout=60
+            cli.argv("ps"), stdout=full, stderr=subprocess.PIPE, env=environment, check=False, timeout=60
         )
     assert done.returncode == 1
     assert done.stderr == b"pylxc: [Errno 28] No space left on device\n"
