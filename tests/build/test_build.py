@@ -218,6 +218,7 @@ def test_user_of_its_own_id(on_busybox):
 # -- on the host image
 
 
+@pytest.mark.root
 def test_build_on_the_host(build):
     build.write({"greet": "#!/bin/sh\nexec cat /usr/share/greeting\n"})
     image = build(
@@ -240,6 +241,7 @@ def test_build_on_the_host(build):
     assert not Path("/usr/share/greeting").exists()
 
 
+@pytest.mark.root
 def test_a_removal_in_the_hosts_usr(build):
     image = build("FROM host\nRUN rm -rf /usr/share/doc && mkdir /usr/share/doc && echo new > /usr/share/doc/only")
     assert run(image, ["ls", "/usr/share/doc"]).text == "only\n"
@@ -264,6 +266,7 @@ def test_copy_and_workdir_layers_are_the_same_in_every_store(build, tmp_path, bu
     assert first.id != second.id  # the time at which it was made is part of an image
 
 
+@pytest.mark.root
 def test_copy_on_the_host_is_the_same_in_every_store(build, tmp_path):
     build.write({"a": "content"})
     text = "FROM host\nCOPY a /usr/local/lib/deep/er/\nCOPY a /etc/\nWORKDIR /usr/share/made"

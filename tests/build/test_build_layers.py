@@ -99,20 +99,21 @@ def test_hard_links_across_directories_and_layers(on_busybox):
     assert members(image.layers[2])["y/b"].linkname == "x/a"
 
 
-def test_file_capabilities_survive(build):
+@pytest.mark.parametrize("place", ["made", pytest.param("usr/local/bin", marks=pytest.mark.root)])
+def test_file_capabilities_survive(build, place):
     """setcap in a RUN, on the host's own tools; the capability is in the tar and holds in a container."""
     build(
-        "FROM host\nRUN cp /usr/bin/cat /usr/local/bin/mycat && /usr/sbin/setcap cap_net_raw=ep /usr/local/bin/mycat\n"
-        "RUN /usr/sbin/getcap /usr/local/bin/mycat",
+        f"FROM host\nWORKDIR /{place}\nRUN cp /usr/bin/cat mycat && /usr/sbin/setcap cap_net_raw=ep mycat\n"
+        f"RUN /usr/sbin/getcap mycat",
         tag="capable",
     )
     assert build.output().strip().endswith("cap_net_raw=ep")
     image = pylxc.Image.get("capable", engine=build.engine)
-    entry = members(image.layers[1])["usr/local/bin/mycat"]
+    entry = members(image.layers[-2])[f"{place}/mycat"]
     assert CAPABILITY in entry.pax_headers
     # Carried on when the file is copied up by a later step.
-    moved = build("FROM capable\nRUN mv /usr/local/bin/mycat /usr/local/bin/other")
-    assert CAPABILITY in members(moved.layers[-1])["usr/local/bin/other"].pax_headers
+    moved = build("FROM capable\nRUN mv mycat other")
+    assert CAPABILITY in members(moved.layers[-1])[f"{place}/other"].pax_headers
 
 
 def test_user_attributes_survive(on_busybox, busybox_root, tmp_path):

@@ -15,7 +15,7 @@ MADE = ("*.so", "pylxc-helper", "_native.c", "__pycache__")  # what building lea
 
 
 @pytest.mark.network
-@pytest.mark.skipif(os.geteuid() != 0, reason="containers need root in this version; run the tests as root")
+@pytest.mark.root
 def test_readme_first_command(tmp_path: Path) -> None:
     for name in ("pylxc", "csrc", "examples"):
         shutil.copytree(TREE / name, tmp_path / "tree" / name, ignore=shutil.ignore_patterns(*MADE))

@@ -16,7 +16,7 @@ TREE = Path(__file__).resolve().parents[2]
 PATIENCE = 10.0  # s; the README promises less
 
 
-@pytest.mark.skipif(os.geteuid() != 0, reason="containers need root in this version; run the tests as root")
+@pytest.mark.root
 def test_quickstart_needs_no_network_and_leaves_nothing(tmp_path: Path) -> None:
     done = subprocess.run(
         # unshare(1): a network namespace without even a loopback interface

@@ -12,7 +12,7 @@ import pytest
 from pylxc import linux
 from pylxc.linux import AtFlag, CloneFlag, FsConfig, MountAttr, MountFlag, MoveMountFlag, OpenTreeFlag, ResolveFlag
 
-pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="namespaces and mounts need root; run the tests as root")
+pytestmark = pytest.mark.root
 
 
 def in_child(flags: CloneFlag, work) -> bytes:

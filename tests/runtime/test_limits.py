@@ -40,6 +40,7 @@ def no_cgroup_is_left():
     await_true(lambda: everything() <= before, "the end of every cgroup")
 
 
+@pytest.mark.cgroups
 def test_a_hog_is_killed_and_it_is_said_why(box):
     result = box.sh(HOG, memory="64m", check=False)
     assert (result.exit_code, result.signal, result.oom_killed) == (137, signal.SIGKILL, True)
@@ -47,6 +48,7 @@ def test_a_hog_is_killed_and_it_is_said_why(box):
     assert not quiet.oom_killed
 
 
+@pytest.mark.cgroups
 def test_a_hog_in_a_started_container(box):
     with box.start("sh", "-c", HOG, memory="64m") as container:
         assert container.wait() == 137
@@ -54,6 +56,7 @@ def test_a_hog_in_a_started_container(box):
         assert container.inspect()["State"]["OOMKilled"] is True
 
 
+@pytest.mark.cgroups
 def test_a_killed_child_is_no_end(box):
     """On v1 the kernel kills one process, the container goes on, and its end says so (``oom_kill``, not ``oom``).
 
@@ -65,6 +68,7 @@ def test_a_killed_child_is_no_end(box):
     assert result.text == ("" if whole else "137\n")
 
 
+@pytest.mark.cgroups
 def test_a_fork_bomb_leaves_the_host_alone(box):
     bomb = "f() { f | f & }; f; sleep 100"
     with box.start("sh", "-c", bomb, pids_limit=64) as container:
@@ -75,6 +79,7 @@ def test_a_fork_bomb_leaves_the_host_alone(box):
     assert left_of(container.id) == []
 
 
+@pytest.mark.cgroups
 def test_half_a_processor(box):
     """By the kernel's own account. On a machine with more to do it may get less for a while, or be looked at late."""
     with box.start("sh", "-c", BUSY, cpus=0.5) as container:
@@ -94,6 +99,7 @@ def test_half_a_processor(box):
     assert 45 <= used <= 55
 
 
+@pytest.mark.cgroups
 def test_shares_and_processors(box):
     script = "grep Cpus_allowed_list /proc/self/status"
     assert box.sh(script, cpuset="0").text.split() == ["Cpus_allowed_list:", "0"]
@@ -103,6 +109,7 @@ def test_shares_and_processors(box):
         assert (shares.read_text() if shares.exists() else weight.read_text()) in {"512\n", "20\n"}
 
 
+@pytest.mark.cgroups
 def test_swap(box):
     with box.start("sleep", "100", memory="64m", memory_swap="80m") as container:
         directory = Path(cgroup.hierarchies().directory("memory", container.id))
@@ -120,6 +127,7 @@ def test_oom_score(box):
         assert container.exec(["cat", "/proc/self/oom_score_adj"]).text == "300\n"
 
 
+@pytest.mark.cgroups
 def test_a_processor_that_is_not_there(box):
     """Version 2 takes one that could be plugged in, and would use the others in its place."""
     online = {number for number in range(4096) if Path(f"/sys/devices/system/cpu/cpu{number}").is_dir()}
@@ -145,6 +153,7 @@ def test_a_controller_that_is_not_there(box, monkeypatch):
     assert box.run("true").ok
 
 
+@pytest.mark.cgroups
 def test_update(box):
     with box.start("sleep", "100", memory="64m") as container:
         container.update(memory="32m", pids_limit=10)
@@ -189,6 +198,7 @@ def test_bytes_written(box):
         assert written is None
 
 
+@pytest.mark.cgroups
 def test_stats(box):
     with box.start("sh", "-c", f"({BUSY}) & sleep 100") as container:
         await_true(lambda: container.stats().cpu > 0.05, "processor time")
@@ -226,6 +236,7 @@ def test_processes(box):
             container.top()
 
 
+@pytest.mark.cgroups
 def test_pausing(box):
     with box.start("sh", "-c", BUSY) as container:
         container.pause()
@@ -249,18 +260,21 @@ def test_pausing(box):
             container.pause()
 
 
+@pytest.mark.cgroups
 def test_a_paused_container_can_be_removed(box):
     with box.start("sleep", "100") as container:
         container.pause()
     assert left_of(container.id) == []
 
 
+@pytest.mark.cgroups
 def test_an_exec_counts_as_the_containers(box):
     with box.start("sleep", "100", memory="64m") as container:
         result = container.exec(["sh", "-c", HOG], check=False)
         assert result.exit_code == 137
 
 
+@pytest.mark.cgroups
 def test_a_failed_start_leaves_no_cgroup(box):
     with pytest.raises(SpawnError):
         box.run("/no/such/program", memory="64m")
@@ -268,6 +282,7 @@ def test_a_failed_start_leaves_no_cgroup(box):
         box.start("/no/such/program")
 
 
+@pytest.mark.cgroups
 @pytest.mark.parametrize("victim", ["owner", "both"])
 def test_a_killed_owner_leaves_no_cgroup(box, victim):
     program = f"""
