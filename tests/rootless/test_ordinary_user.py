@@ -9,7 +9,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from boxes import NOTHING, entries
+from boxes import NOTHING, await_true, entries, monitors
 
 import pylxc
 from pylxc.runtime import cgroup, rootless, subordinate
@@ -60,6 +60,7 @@ container.stop(timeout=5)
 container.remove()
 """
     script = "mkdir -m 700 /closed; chown 7:7 /closed; touch /closed/file; exec nc -ll -p 9000 -e echo hello"
+    before = monitors()
     container = box.start("sh", "-c", script, init=True)
     container.wait_ready(port=9000, timeout=10)
     command = [sys.executable, "-c", program, box.engine.root, container.id]
@@ -67,6 +68,7 @@ container.remove()
     assert (done.stdout, done.stderr) == ("['0', '5:6']\nb'hello'\n", "")
     with pytest.raises(pylxc.ContainerNotFound):
         container.status()
+    await_true(lambda: monitors() <= before, "the end of its monitor")
     box.run("true")  # with the next start this process reaps the monitor
 
 
