@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 import pytest
+from modes import NEAREST
 
 import pylxc
 
@@ -233,7 +234,7 @@ def test_a_race_within_a_shared_volume(cage, canary, programs, tmp_path):
 # They bite: with paths that are merely joined to the root's, things are made on the host.
 
 
-@pytest.mark.parametrize("mode", ["host"])
+@pytest.mark.parametrize("mode", [NEAREST])
 def test_the_race_for_the_root_is_won_without_the_resolution(cage, canary, programs, weaken):
     with weaken("RESOLVE"):
         own_root(cage, canary, programs, 60, strict=False)
@@ -241,7 +242,7 @@ def test_the_race_for_the_root_is_won_without_the_resolution(cage, canary, progr
     canary.heal()
 
 
-@pytest.mark.parametrize("mode", ["host"])
+@pytest.mark.parametrize("mode", [NEAREST])
 def test_the_race_within_a_volume_is_won_without_the_resolution(cage, canary, programs, tmp_path, weaken):
     with weaken("RESOLVE"):
         shared_volume(cage, canary, programs, 60, tmp_path)
