@@ -163,7 +163,7 @@ def test_the_small_init_of_an_ordinary_user_gives_nothing_away(cage, programs, p
     and nothing else: no descriptor, no word of the caller's environment, no directory of the host.
     """
     monkeypatch.setenv("PYLXC_TESTS_SECRET", "of the caller")
-    script = "readlink /proc/1/exe; ls -A /proc/1/fd; cat /proc/1/environ; readlink /proc/1/cwd /proc/1/root"
+    script = "readlink /proc/1/exe; ls -A /proc/1/fd; cat /proc/1/environ; readlink /proc/1/cwd; readlink /proc/1/root"
     lines = cage.sh(script, init=True).text.splitlines()
     assert lines[0].startswith("/memfd:pylxc-helper")
     assert lines[1:] == ["/", "/"]

@@ -10,7 +10,6 @@ import pytest
 
 import pylxc
 
-
 PLACES = ("/", "/dev", "/dev/shm", "/tmp", "/bind", "/t")
 MAKE = "for d in $PLACES; do mknod $d/mine c 1 5 || echo no mknod; head -c 1 $d/mine | wc -c; done"
 
