@@ -298,6 +298,7 @@ static int make_late_namespaces(struct launch *l)
 /* For the tests, which kill whom they like while a start stands still here; it goes on when the monitor is gone. */
 static int pause_until_forsaken(int error_fd)
 {
+    sys(prctl, PR_SET_NAME, "pylxc-still", 0, 0, 0); /* what everybody may read, unlike the system call it is in */
     struct pollfd monitor = {.fd = error_fd};
     struct __kernel_timespec moment = {0, 100000000}; /* its files close before its children learn of its death */
     sys(ppoll, &monitor, 1, 0, 0, 0);

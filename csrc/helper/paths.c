@@ -55,7 +55,7 @@ static int open_whole_parent(struct launch *l, const char *path, const char **re
         if (s[0] == '/' && s[1])
             last = s + 1;
     TEXT(parent, 4096);
-    text_add(&parent, "/");
+    text_add(&parent, *path == '/' ? "" : "/");
     text_bytes(&parent, path, (size_t)(last - path));
     if (*last == '/' || !*last || parent.overflow || strncmp(last, "..", 2) == 0)
         return -ENOENT;

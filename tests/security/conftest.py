@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 from boxes import Box, box, box_engine
+from modes import MODES
 from weakening import COMPILER, Builds
 
 import pylxc
@@ -25,8 +26,6 @@ if TYPE_CHECKING:
 
 __all__ = ["box", "box_engine"]
 
-# Which there are depends on who runs the tests: root has these two. An ordinary user has one, its own.
-MODES = {"default": {}, "host": {"userns": "host"}} if os.geteuid() == 0 else {"rootless": {}}
 PROGRAMS = Path(__file__).parent / "programs"
 WATCHED = ("/etc/hosts", "/etc/hostname", "/etc/resolv.conf")
 

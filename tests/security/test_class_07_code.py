@@ -76,8 +76,8 @@ def test_no_code_of_the_image_is_loaded(cage, image, mark):
 def test_the_library_is_a_trap(cage, trojan, mark, tmp_path):
     """It bites: a program that does load it leaves the mark."""
     subprocess.run(["cc", "-o", tmp_path / "loads", "-x", "c", "-"], input=b"int main(void) { return 0; }", check=True)
-    volumes = {mark: "/mark", trojan: "/usr/lib/trojan.so", tmp_path / "loads": "/loads"}
-    cage.run("/loads", image="host", env={"LD_PRELOAD": "/usr/lib/trojan.so"}, volumes=volumes)
+    volumes = {mark: "/mark", trojan: "/trojan.so", tmp_path / "loads": "/loads"}
+    cage.run("/loads", image="host", env={"LD_PRELOAD": "/trojan.so"}, volumes=volumes)
     assert [path.name for path in mark.iterdir()] == ["loaded"]
 
 

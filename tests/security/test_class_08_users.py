@@ -11,6 +11,7 @@ import threading
 import time
 
 import pytest
+from modes import PLAIN
 
 import pylxc
 from pylxc.runtime import native
@@ -61,7 +62,7 @@ def test_a_database_that_is_no_file_is_an_error_at_once(cage, image_of, change, 
     assert caught.value.errno in (errno.EINVAL, errno.ELOOP, errno.ENXIO)
 
 
-@pytest.mark.parametrize("mode", ["default"])
+@pytest.mark.parametrize("mode", [PLAIN])
 def test_a_pipe_in_its_place_would_hold_up_the_start(cage, tmp_path, weaken):
     """It bites: without the look at its kind the start waits until somebody writes to the pipe."""
     pipe = tmp_path / "pipe"

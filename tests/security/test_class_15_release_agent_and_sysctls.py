@@ -43,6 +43,7 @@ def escape(cage, agent, **options) -> None:
     cage.sh(script, check=False, **options)
 
 
+@pytest.mark.root
 def test_release_agent_cannot_be_written(cage, agent, canary):
     """Also with what is nearly enough: one power, or one defence less than it takes."""
     _, program, place = agent
@@ -54,6 +55,7 @@ def test_release_agent_cannot_be_written(cage, agent, canary):
     assert not any(str(program) in text for text in agents)
 
 
+@pytest.mark.root
 def test_it_bites_without_isolation(box, agent, canary):
     """privileged=True is no isolation: the kernel runs the program on the host."""
     escape(box, agent, privileged=True)
@@ -104,7 +106,8 @@ def test_it_bites_without_the_list(cage, monkeypatch):
                 assert caught.value.stage == "sysctl"
                 assert value_of(GLOBAL) == before
     finally:
-        Path("/proc/sys", GLOBAL.replace(".", "/")).write_text(before)
+        if value_of(GLOBAL) != before:
+            Path("/proc/sys", GLOBAL.replace(".", "/")).write_text(before)
 
 
 @pytest.mark.parametrize(

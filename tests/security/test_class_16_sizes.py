@@ -28,6 +28,7 @@ def test_a_hundred_thousand_mounts_are_refused(cage, canary):
     assert len(str(caught.value)) < 500
 
 
+@pytest.mark.root
 def test_the_kernel_refuses_them_too(cage, canary, monkeypatch):
     """It bites: without the look beforehand they are mounted one by one, until the kernel has enough of it."""
     monkeypatch.setattr(isolation, "MANY_MOUNTS", 1 << 30)
@@ -68,6 +69,7 @@ def with_map(monkeypatch, text: str) -> None:
     monkeypatch.setattr(isolation, "ids_for", ids_for)
 
 
+@pytest.mark.root
 @pytest.mark.parametrize("mode", ["default"])
 @pytest.mark.parametrize("size", [1 << 20, 5 << 10])
 def test_an_id_map_of_a_mebibyte_is_refused(cage, canary, monkeypatch, size):
@@ -78,6 +80,7 @@ def test_an_id_map_of_a_mebibyte_is_refused(cage, canary, monkeypatch, size):
     assert (caught.value.stage, caught.value.subject) == ("namespaces", "the user namespace")
 
 
+@pytest.mark.root
 @pytest.mark.parametrize("mode", ["default"])
 def test_an_id_map_that_is_taken_is_taken_whole(cage, monkeypatch):
     text = map_of(4000)

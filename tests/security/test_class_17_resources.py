@@ -60,6 +60,7 @@ def resident(pid: int) -> int:
     )
 
 
+@pytest.mark.root
 def test_a_fork_bomb_leaves_the_host_alone(cage):
     assert longest_fork(20) < A_FORK
     with cage.start("sh", "-c", BOMB, pids_limit=64) as container:
@@ -72,6 +73,7 @@ def test_a_fork_bomb_leaves_the_host_alone(cage):
         assert container.wait(timeout=20) == 137
 
 
+@pytest.mark.root
 def test_processes_are_counted_by_the_limit_alone(cage, monkeypatch):
     """It bites: what a limit stops at 50 is 200 without it."""
     with cage.start("sh", "-c", MANY, pids_limit=50) as container:
@@ -82,6 +84,7 @@ def test_processes_are_counted_by_the_limit_alone(cage, monkeypatch):
         await_true(lambda: container.stats().pids >= 200, "the processes", timeout=20)
 
 
+@pytest.mark.root
 def test_a_memory_hog_is_killed_and_it_is_said_why(cage, monkeypatch):
     result = cage.sh(HOG, memory="64m", check=False)
     assert (result.exit_code, result.signal, result.oom_killed) == (137, 9, True)

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import os
+
 import pytest
+from modes import IS_ROOT
 
 from pylxc.capabilities import DEFAULT_CAPABILITIES, capability_mask
-from pylxc.runtime import isolation
+from pylxc.runtime import isolation, rootless
 from pylxc.runtime import plan as p
 
 LOOK = "id -u; cat /proc/self/uid_map; ls /proc/self/fd; cat /proc/self/status"
@@ -14,6 +17,21 @@ FOURTEEN = capability_mask(DEFAULT_CAPABILITIES)
 
 def status_of(text: str) -> dict[str, str]:
     return {name: value.strip() for name, _, value in (line.partition(":\t") for line in text.splitlines()) if value}
+
+
+EXTENTS = 1 if IS_ROOT else 2
+
+
+def are_own(extents: list[tuple[int, ...]]) -> bool:
+    """Say whether an id map is that of ids of the container's own: far from anybody's, or an ordinary user's all."""
+    if IS_ROOT:
+        ((inside, outside, count),) = extents
+        return (inside, count) == (0, 65536) and outside >= 1 << 30
+    # Seen from inside, they are the same as in the namespace of the user's that this one lies in.
+    theirs = rootless.namespace().uids
+    assert (theirs[0].inside, theirs[0].outside, theirs[0].count) == (0, os.geteuid(), 1)
+    assert theirs[1].outside > os.geteuid()
+    return extents == [(0, 0, 1), (1, 1, theirs[1].count)]
 
 
 @pytest.mark.parametrize("way", ["run", "exec", "start", "popen"])
@@ -32,12 +50,11 @@ def test_a_default_container(box, way):
             text = process.communicate()[0].decode()
     lines = text.splitlines()
     assert lines[0] == "0"
-    inside, outside, count = map(int, lines[1].split())
-    assert (inside, count) == (0, 65536)
-    assert outside >= 1 << 30
+    ids, rest = lines[1 : 1 + EXTENTS], lines[1 + EXTENTS :]
+    assert are_own([tuple(map(int, line.split())) for line in ids])
     # ls has one more of its own, for the directory that it lists.
-    assert lines[2:6] == ["0", "1", "2", "3"]
-    assert lines[6].startswith("Name:")
+    assert rest[:4] == ["0", "1", "2", "3"]
+    assert rest[4].startswith("Name:")
     status = status_of(text)
     assert int(status["CapEff"], 16) == int(status["CapPrm"], 16) == int(status["CapBnd"], 16) == FOURTEEN
     assert int(status["CapInh"], 16) == int(status["CapAmb"], 16) == 0

@@ -32,6 +32,7 @@ for line in sorted({*during, *Path("/proc/self/mountinfo").read_text().splitline
 """
 
 
+@pytest.mark.root
 @pytest.mark.parametrize("image", ["busybox", "host"])
 @pytest.mark.parametrize("options", [{}, {"network": "host"}, {"userns": "host"}])
 def test_what_is_mounted_inside_is_not_mounted_outside(box, tmp_path, image, options):
