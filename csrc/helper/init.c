@@ -54,7 +54,10 @@ int become_init(const struct launch *l)
     uint64_t all = ~0ULL, before = 0;
     sys(rt_sigprocmask, 2 /* SIG_SETMASK */, &all, &before, sizeof all);
     long pid = sys(clone, SIGCHLD_, 0, 0, 0, 0);
-    if (pid > 0)
-        attend((int32_t)pid, (l->plan->head->flags & PYLXC_PLAN_UNPRIVILEGED) != 0);
+    if (pid > 0) {
+        int unprivileged = (l->plan->head->flags & PYLXC_PLAN_UNPRIVILEGED) != 0;
+        sys(munmap, l->plan->head, l->plan->head->size); /* it says where things lie on the host */
+        attend((int32_t)pid, unprivileged);
+    }
     return pid == 0 && l->has_terminal ? take_foreground() : (int)pid;
 }
