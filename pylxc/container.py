@@ -326,19 +326,24 @@ class Container(Launching):
         try:
             running = self.status() in RUNS
         except ContainerNotFound:
-            if force:
-                return
-            raise
+            if not force:
+                raise
+            self._settle()  # another process removed it: what is left is this one's child
+            return
         if running and not force:
             raise Conflict(self.name, "is running; stop it first, or remove it with force")
         if running:
             self._signal(SIGKILL)
             self._thaw()
             self._await_end(None)
+        self._settle()
+        self._engine.remove_container(self.id)
+
+    def _settle(self) -> None:
+        """Reap the monitor, where this process started the container, and close what is open of it."""
         if self._child is not None:
             runtime.settle(self._child)
             self._child = None
-        self._engine.remove_container(self.id)
 
     # -- working in it ----------------------------------------------------------------------------------------------
 

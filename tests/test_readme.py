@@ -72,7 +72,7 @@ def test_there_are_exactly_two_commands_to_set_up() -> None:
 def test_blocks_are_found() -> None:
     # The parametrised tests below are as many as the blocks: none is lost by a change of the README's form.
     assert len(OFFLINE) + len(ONLINE) == README.count("```python")
-    assert len(ONLINE) == 1
+    assert len(ONLINE) == 2
 
 
 def test_links_lead_somewhere() -> None:

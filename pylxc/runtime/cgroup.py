@@ -33,6 +33,7 @@ PREFIX = "pylxc-"
 # unit of its own needs them (it writes the root's cgroup.subtree_control), and with them the limits; it cannot from a
 # child that passes them on itself.
 PARENT = "pylxc"
+PASSED_ON = frozenset(("cpu", "cpuset", "io", "memory", "pids"))
 PARENT_ATTEMPTS = 100
 PERIOD = 100_000  # µs, over which a quota of processor time counts
 UNLIMITED = -1
@@ -84,7 +85,7 @@ def hierarchies() -> Hierarchies:
 @lru_cache(maxsize=1)
 def _hierarchies(_: int) -> Hierarchies:
     found = within_reach(parse_mounts(_read("/proc/self/mountinfo")), _read("/proc/self/cgroup"))
-    if found.restricted or not found.v2_controllers:
+    if found.restricted or not found.v2_controllers & PASSED_ON:
         return found
     return evolve(found, v2=f"{found.v2}/{PARENT}")
 

@@ -2,7 +2,7 @@
  *
  *     lib_main spawn HELPER PLAN...              starts each plan on the standard streams; one line says what came of
  * it lib_main fuzz HELPER PLAN SEED COUNT       starts COUNT plans that are PLAN with mistakes in it lib_main errors
- * HELPER PLAN                what pylxc_spawn and pylxc_helper_load refuse, want of descriptors included lib_main calls
+ * HELPER PLAN                what pylxc_spawn_begin and pylxc_helper_load refuse, want of descriptors included lib_main calls
  * HELPER PLAN DIRECTORY       the other functions; PLAN makes a process that waits, with its own network
  *
  * After each plan no descriptor may be open that was not before, and no child be left. A line on standard error and
@@ -63,12 +63,22 @@ static int open_descriptors(void)
 
 static int streams[] = {0, 1, 2}; /* of what is started; -1 = none */
 
+/* Both halves of a start. A plan that waits for the caller between them is told that nothing will come. */
+static int start(const struct pylxc_spec *spec, struct pylxc_child *ret_child, struct pylxc_error *reterr)
+{
+    int r = pylxc_spawn_begin(spec, ret_child, reterr);
+    if (r < 0)
+        return r;
+    shutdown(ret_child->control_fd, SHUT_WR);
+    return pylxc_spawn_end(ret_child, reterr);
+}
+
 static int spawn(int helper, struct bytes plan, struct pylxc_child *ret_child, struct pylxc_error *reterr)
 {
     const int fds[] = {streams[0], streams[1], streams[2], -1, -1};
     struct pylxc_spec spec = {helper, plan.data, plan.size, fds, sizeof fds / sizeof *fds};
     memset(reterr, 0xee, sizeof *reterr);
-    return pylxc_spawn(&spec, ret_child, reterr);
+    return start(&spec, ret_child, reterr);
 }
 
 static void close_child(const struct pylxc_child *child)
@@ -190,7 +200,7 @@ static void expect_failure(const struct pylxc_spec *spec, int stage, int errnum)
     struct pylxc_child child;
     struct pylxc_error error = {0};
     int before = open_descriptors();
-    EXPECT(pylxc_spawn(spec, &child, &error) == -1);
+    EXPECT(start(spec, &child, &error) == -1);
     if (error.stage != stage || error.errnum != errnum)
         fprintf(stderr, "stage %d, errno %d\n", error.stage, error.errnum);
     EXPECT(error.stage == stage && error.errnum == errnum && error.index == -1);
@@ -216,7 +226,7 @@ static int lack_descriptors(const struct pylxc_spec *spec)
         struct pylxc_child child;
         struct pylxc_error error;
         EXPECT(setrlimit(RLIMIT_NOFILE, &few) == 0);
-        int r = pylxc_spawn(spec, &child, &error);
+        int r = start(spec, &child, &error);
         EXPECT(setrlimit(RLIMIT_NOFILE, &usual) == 0);
         if (r == 0) {
             await_end(&child);
