@@ -150,7 +150,9 @@ struct pylxc_plan {
     uint64_t clone_flags;        /* CLONE_NEW*; with PYLXC_PLAN_JOIN, the namespaces to enter */
     int32_t owner_fd, target_fd, directory_fd;
     int32_t userns_fd;           /* a user namespace that the monitor enters first */
-    int32_t reserved[2];         /* (used by the tests' own builds only: where to pause) */
+    int32_t reserved[1];         /* (used by the tests' own builds only: where to pause) */
+    uint32_t log_files;          /* with PYLXC_PLAN_LOG: how many files are kept, at least 1 */
+    uint64_t log_size;           /* bytes after which the next begins; 0 = one file without a limit */
 };
 
 /* The head of an operation, followed by `strings` strings that each end in NUL, padded to 8 bytes. */

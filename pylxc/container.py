@@ -7,7 +7,6 @@ none is ever wrong about another's doing for longer than one call.
 
 from __future__ import annotations
 
-import os
 import time
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Literal, overload
@@ -157,24 +156,21 @@ class Container(Launching):
         ``tail``: only the last so many lines. ``since``: only lines from that time on (s since the epoch).
         ``follow``: go on until the container ends. What went to the caller (``run``, ``popen``) is not in the log.
         """
-        from pylxc.runtime.logs import follow_lines, read_lines  # noqa: PLC0415  not on the start path
+        from pylxc.runtime.logs import follow_lines, is_there, read_lines  # noqa: PLC0415  not on the start path
 
-        path = f"{self._directory()}/log"
-        if not os.path.exists(path):  # noqa: PTH110
-            self.status()
-            if not follow:
-                return
-        lines = follow_lines(path, lambda: self.status() in RUNS, LOG_POLL) if follow else read_lines(path)
-        chosen = (line for line in lines if since is None or line.time >= since)
+        directory = self._directory()
+        if not is_there(directory):
+            self.status()  # which says so if the container is gone
+        if follow:
+            yield from follow_lines(directory, lambda: self.status() in RUNS, LOG_POLL, since=since, tail=tail)
+            return
+        chosen = (line for line in read_lines(directory) if since is None or line.time >= since)
         if tail is None:
             yield from chosen
             return
-        if not follow:
-            from collections import deque  # noqa: PLC0415
+        from collections import deque  # noqa: PLC0415
 
-            yield from deque(chosen, maxlen=tail)
-            return
-        yield from _tail_then_follow(path, chosen, tail)
+        yield from deque(chosen, maxlen=tail)
 
     # -- living -----------------------------------------------------------------------------------------------------
 
@@ -509,18 +505,25 @@ class Container(Launching):
         *,
         port: int | None = None,
         log: str | None = None,
+        http: str | None = None,
         command: str | Sequence[str] | None = None,
         timeout: float = 60,
     ) -> None:
         """Wait until the container is ready.
 
-        It accepts connections on ``port``, a line of its log holds ``log``, and ``command`` succeeds in it; those that
-        are given, one after the other. Raises TimeoutExpired when ``timeout`` (s) has passed; ExitError, with the end
-        of the log, as soon as the container ends without having become ready.
+        It accepts connections on ``port``, a line of its log holds ``log``, a GET of ``http`` (a URL such as
+        ``"http://localhost:8080/health"``, asked from inside its network) is answered with a status from 200 to 399,
+        and ``command`` succeeds in it; those that are given, one after the other. Raises TimeoutExpired when
+        ``timeout`` (s) has passed; ExitError, with the end of the log, as soon as the container ends without having
+        become ready; SpecError for a URL that cannot be asked.
+
+        Example:
+            >>> container.wait_ready(http="http://localhost:8080/health", timeout=10)  # doctest: +SKIP
+
         """
         from pylxc.readiness import wait_ready  # noqa: PLC0415  not on the start path
 
-        wait_ready(self, port=port, log=log, command=command, timeout=timeout)
+        wait_ready(self, port=port, log=log, http=http, command=command, timeout=timeout)
 
     # -- plumbing ---------------------------------------------------------------------------------------------------
 
@@ -543,16 +546,6 @@ class Container(Launching):
             self._engine.remove_container(self.id, forgotten=self._forgotten)
         else:
             self.remove(force=True)
-
-
-def _tail_then_follow(path: str, lines: Iterator[LogLine], tail: int) -> Iterator[LogLine]:
-    """Drop all but the last ``tail`` of the lines that are there already, then go on."""
-    from pylxc.runtime.logs import read_lines  # noqa: PLC0415
-
-    there = sum(1 for _ in read_lines(path)) if os.path.exists(path) else 0  # noqa: PTH110
-    for number, line in enumerate(lines):
-        if number >= there - tail:
-            yield line
 
 
 def _check_port(port: int) -> None:

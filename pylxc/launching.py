@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import errno
 import os
+import time
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -190,7 +191,8 @@ class Launching:
                 joined=joined,
             )
             plan.flags |= p.PLAN_AWAIT_CALLER
-            plan.flags |= p.PLAN_LOG if log else 0
+            if log:
+                self._log_to_files(plan)
             plan.flags |= p.PLAN_EPHEMERAL if ephemeral else 0
             plan.flags |= p.PLAN_RECORD_LATE if late else 0
             try:
@@ -199,6 +201,11 @@ class Launching:
                 cgroup.remove(self.id)
                 raise
         return self._child
+
+    def _log_to_files(self, plan: p.Plan) -> None:
+        plan.flags |= p.PLAN_LOG
+        if self.spec.log:
+            plan.log_size, plan.log_files = self.spec.log["max_size"], self.spec.log["max_files"]
 
     def _start_on(self, plan: p.Plan, streams: StreamSet, tree: Tree) -> Child:
         """Start a plan; what it needs of the store is made while the helper makes the namespaces (0.3 ms each)."""
@@ -331,14 +338,28 @@ class Launching:
 
     def _await_end(self, timeout: float | None) -> bool:
         """Wait until the monitor has written its last word; False when ``timeout`` (s) passed."""
+        begin = time.monotonic()
         if self.status() not in RUNS:
             return True
+        if not self._await_monitor(timeout):
+            return False
+        try:
+            process = self._pid_fd()
+        except (Conflict, ContainerNotFound):
+            return True
+        try:  # the monitor was killed, which ends the process a moment later
+            return runtime.wait_readable(process, None if timeout is None else timeout - (time.monotonic() - begin))
+        finally:
+            os.close(process)
+
+    def _await_monitor(self, timeout: float | None) -> bool:
+        """Wait until the monitor has ended; False when ``timeout`` (s) passed."""
         if self._child is not None and self._child.monitor_fd >= 0:
             return runtime.wait_readable(self._child.monitor_fd, timeout)
         try:
             monitor = native.pidfd_open(record.monitor_pid(self._directory()))
         except ProcessLookupError:
-            monitor = self._pid_fd()  # the monitor was killed and the process is on its own
+            return True
         try:
             return self.status() not in RUNS or runtime.wait_readable(monitor, timeout)
         finally:

@@ -56,6 +56,7 @@ _ENVIRONMENT_LIMIT = 6 << 20
 # Patterns are compiled where they are first used (re keeps them): importing stays cheap.
 _NAME = r"[a-zA-Z0-9][a-zA-Z0-9_.-]+"
 _HOST_LABEL = r"[a-zA-Z0-9](?:[a-zA-Z0-9-]{0,61}[a-zA-Z0-9])?"
+_LOG_FILES_MAX = 1_000_000
 _HOST_NAME_MAX = 64  # sethostname(2)
 _NETWORK_NAME = r"[a-zA-Z0-9][a-zA-Z0-9_.:-]*"
 _CONTAINER = r"[a-zA-Z0-9][a-zA-Z0-9_.-]*"
@@ -542,6 +543,16 @@ def _healthcheck(option: str, value: Any) -> Any:
     return value
 
 
+def _log(option: str, value: Any) -> dict[str, int]:
+    remedy = 'give {"max_size": "10m", "max_files": 3}: bytes after which a new file begins, and how many are kept'
+    if not isinstance(value, Mapping) or "max_size" not in value or set(value) - {"max_size", "max_files"}:
+        raise SpecError(option, value, remedy)
+    size, files = parse_size(value["max_size"], option), value.get("max_files", 1)
+    if size < 1 or isinstance(files, bool) or not isinstance(files, int) or not 1 <= files <= _LOG_FILES_MAX:
+        raise SpecError(option, value, remedy)
+    return {"max_size": size, "max_files": files}
+
+
 NORMAL: dict[str, Normalise] = {
     "image": _text,
     "command": _words,
@@ -596,5 +607,5 @@ NORMAL: dict[str, Normalise] = {
     "remove": _flag,
     "pull": _choice("missing", "always", "never"),
     "platform": _matching(_PLATFORM, 'give a platform such as "linux/amd64"'),
-    "log": _text,
+    "log": _log,
 }

@@ -81,7 +81,7 @@ class Options(TypedDict, total=False):
     remove: bool
     pull: Literal["missing", "always", "never"]
     platform: str | None
-    log: str | None
+    log: Mapping[str, Size] | None
 
 
 class Limits(TypedDict, total=False):

@@ -8,56 +8,104 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING
 
-from pylxc.errors import Conflict, ExitError, SpawnError, TimeoutExpired
+from pylxc.errors import Conflict, ExitError, SpawnError, SpecError, TimeoutExpired
 from pylxc.result import Result
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
+    from urllib.parse import SplitResult
 
     from pylxc.container import Container
 
 FIRST_PAUSE, LONGEST_PAUSE = 0.002, 0.1  # s between two attempts: short at first, so that quick servers are quick
+SHORTEST_TRY = 0.05  # s that a check may take at the least, so that a timeout of 0 still asks once
 LAST_LINES = 20
 
 
-def wait_ready(
-    container: Container, *, port: int | None, log: str | None, command: str | Sequence[str] | None, timeout: float
+def wait_ready(  # noqa: PLR0913  the public method's keywords
+    container: Container,
+    *,
+    port: int | None,
+    log: str | None,
+    http: str | None,
+    command: str | Sequence[str] | None,
+    timeout: float,
 ) -> None:
     """See :meth:`pylxc.Container.wait_ready`."""
     deadline = time.monotonic() + timeout
-    checks: list[tuple[str, Callable[[], bool]]] = []
+    checks: list[tuple[str, Callable[[float], bool]]] = []  # each is given the seconds that are left
     if port is not None:
-        checks.append((f"port {port} of container {container.name}", lambda: _accepts(container, port)))
+        checks.append((f"port {port}", lambda left: _accepts(container, port, left)))
     if log is not None:
-        checks.append((f"{log!r} in the log of container {container.name}", lambda: _logged(container, log)))
+        checks.append((f"{log!r} in the log", lambda _: _logged(container, log)))
+    if http is not None:
+        url = _parse(http)
+        checks.append((http, lambda left: _answers(container, url, left)))
     if command is not None:
-        checks.append((f"{command!r} in container {container.name}", lambda: _succeeds(container, command)))
+        checks.append((f"{command!r}", lambda left: _succeeds(container, command, left)))
     for what, check in checks:
         pause = FIRST_PAUSE
-        while not check():
+        while not check(max(deadline - time.monotonic(), SHORTEST_TRY)):
             _fail_if_ended(container)
             if time.monotonic() + pause > deadline:
-                raise TimeoutExpired(what, timeout, *_output(container))
+                raise TimeoutExpired(f"{what} of container {container.name}", timeout, *_output(container))
             time.sleep(pause)
             pause = min(pause * 2, LONGEST_PAUSE)
 
 
-def _accepts(container: Container, port: int) -> bool:
+def _accepts(container: Container, port: int, left: float) -> bool:
     try:
-        container.connect(port).close()
-    except (ConnectionRefusedError, Conflict):
+        container.connect(port, left).close()
+    except (ConnectionError, TimeoutError, Conflict):
         return False
     return True
+
+
+def _parse(url: str) -> SplitResult:
+    from urllib.parse import urlsplit  # noqa: PLC0415  not on the start path
+
+    remedy = 'give a URL of the container itself, such as "http://localhost:8080/health"'
+    try:
+        parts = urlsplit(url)
+        port = parts.port
+    except ValueError as error:
+        raise SpecError("http", url, f"{error}; {remedy}") from error
+    if parts.scheme != "http" or not parts.hostname or port == 0 or parts.username is not None:
+        raise SpecError("http", url, remedy)
+    if any(ord(character) <= ord(" ") for character in url) or not url.isascii():
+        raise SpecError("http", url, f"holds a character that must be percent-encoded; {remedy}")
+    return parts
+
+
+def _answers(container: Container, url: SplitResult, left: float) -> bool:
+    """Ask once, with a connection made inside the container's network; a redirection is not followed."""
+    import http.client  # noqa: PLC0415  not on the start path
+
+    port = url.port or http.client.HTTP_PORT
+    try:
+        connection = container.connect(port, left)
+    except (ConnectionError, TimeoutError, Conflict):
+        return False
+    with connection:
+        connection.settimeout(left)
+        client = http.client.HTTPConnection(url.hostname or "", port)
+        client.sock = connection
+        try:
+            client.request("GET", f"{url.path or '/'}{f'?{url.query}' if url.query else ''}")
+            with client.getresponse() as response:
+                return http.HTTPStatus.OK <= response.status < http.HTTPStatus.BAD_REQUEST
+        except (OSError, http.client.HTTPException):
+            return False
 
 
 def _logged(container: Container, text: str) -> bool:
     return any(text.encode() in line.data for line in container.logs())
 
 
-def _succeeds(container: Container, command: str | Sequence[str]) -> bool:
+def _succeeds(container: Container, command: str | Sequence[str], left: float) -> bool:
     try:
-        return container.exec(command, check=False).ok
-    except (Conflict, SpawnError):
+        return container.exec(command, check=False, timeout=left).ok
+    except (Conflict, SpawnError, TimeoutExpired):
         return False
 
 

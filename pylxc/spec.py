@@ -65,7 +65,6 @@ _NOT_YET: dict[str, tuple[tuple[object, ...], str]] = {
     "healthcheck": ((), "use exec"),
     "pull": (("never",), 'make the image with Image.build, Image.bootstrap or Image.from_tar, and give "missing"'),
     "platform": ((this_platform(),), f"images of {this_platform()} run here"),
-    "log": ((), "leave it out: a detached container logs to a file"),
 }
 
 
@@ -99,6 +98,10 @@ class ContainerSpec:
     nothing or only a shell. Its init has the container's part of the cgroup tree for its own, memory on ``/run``,
     ``/run/lock`` and ``/tmp``, and may halt (the container then ends with 0) and reboot (with 129, for who watches to
     start it again). All other defaults hold.
+
+    ``log``: with ``{"max_size": "10m", "max_files": 3}`` a new file of the log begins where one would grow beyond
+    max_size, and the last max_files of them (1 by default) are kept. Without it the log grows as long as the container
+    writes.
 
     Example::
 
@@ -165,7 +168,7 @@ class ContainerSpec:
     remove: bool = False
     pull: Literal["missing", "always", "never"] = "missing"
     platform: str | None = None
-    log: str | None = None
+    log: Mapping[str, Any] | None = None
 
     def __attrs_post_init__(self) -> None:
         """Bring what differs from the default into its normal form. Every start passes here: defaults cost nothing."""

@@ -1,7 +1,8 @@
 /* What the helper's files share: a process in the making, and how a step of it fails.
  *
  *   main.c      reads the plan, starts the monitor
- *   monitor.c   the parent of one container or exec: its clone, its log, its exit record
+ *   monitor.c   the parent of one container or exec: its clone, its streams, its exit record
+ *   log.c       the files of a container's log, and when the next one begins
  *   launch.c    the child: carries out the plan's operations, then becomes the payload
  *   paths.c     paths inside the root, opened and made
  *   root.c      operations that make the root file system

@@ -8,6 +8,7 @@
 #include "cgroup.h"
 #include "helper.h"
 #include "join.h"
+#include "log.h"
 #include "message.h"
 #include "netns.h"
 #include "remove_tree.h"
@@ -29,7 +30,8 @@ struct stream {
 
 struct monitor {
     const struct plan *plan;
-    int error_fd, pid_fd, log_fd, userns_fd, directory_fd;
+    int error_fd, pid_fd, userns_fd, directory_fd;
+    struct log log;
     int terminal[2]; /* the ends of the payload's, by enum terminal_end; -1 = none */
     int32_t pid;
     struct netns netns;
@@ -41,36 +43,6 @@ static int64_t now_ns(void)
     struct __kernel_timespec t;
     sys(clock_gettime, 0 /* CLOCK_REALTIME */, &t);
     return t.tv_sec * 1000000000 + t.tv_nsec;
-}
-
-/* Days since 1970 to a date of the Gregorian calendar, by eras of 400 years that begin on 1 March. */
-static void add_date(struct text *to, int64_t days)
-{
-    int64_t z = days + 719468, era = z / 146097, doe = z - era * 146097;
-    int64_t yoe = (doe - doe / 1460 + doe / 36524 - doe / 146096) / 365;
-    int64_t doy = doe - (365 * yoe + yoe / 4 - yoe / 100), mp = (5 * doy + 2) / 153;
-    int64_t day = doy - (153 * mp + 2) / 5 + 1, month = mp < 10 ? mp + 3 : mp - 9;
-    text_padded(to, (uint64_t)(yoe + era * 400 + (month <= 2)), 4);
-    text_add(to, "-");
-    text_padded(to, (uint64_t)month, 2);
-    text_add(to, "-");
-    text_padded(to, (uint64_t)day, 2);
-}
-
-/* RFC 3339 with nanoseconds, UTC. */
-static void add_time(struct text *to, int64_t ns)
-{
-    int64_t s = ns / 1000000000, of_day = s % 86400;
-    add_date(to, s / 86400);
-    text_add(to, "T");
-    text_padded(to, (uint64_t)(of_day / 3600), 2);
-    text_add(to, ":");
-    text_padded(to, (uint64_t)(of_day / 60 % 60), 2);
-    text_add(to, ":");
-    text_padded(to, (uint64_t)(of_day % 60), 2);
-    text_add(to, ".");
-    text_padded(to, (uint64_t)(ns % 1000000000), 9);
-    text_add(to, "Z");
 }
 
 static void report(const struct pylxc_report *r, int pass_fd)
@@ -157,14 +129,6 @@ static void record_end(const struct monitor *m, const struct pylxc_report *end)
     write_record(m->directory_fd, "exit", &json);
 }
 
-static int open_log(struct monitor *m)
-{
-    if (!(m->plan->head->flags & PYLXC_PLAN_LOG))
-        return 0;
-    m->log_fd = (int)sys(openat, m->directory_fd, "log", O_CREAT | O_APPEND | O_WRONLY | O_CLOEXEC, 0600);
-    return m->log_fd < 0 ? m->log_fd : 0;
-}
-
 /* Pipes in place of descriptors 1 and 2, which end in the log. */
 static int pipe_to_log(struct monitor *m)
 {
@@ -182,34 +146,6 @@ static int pipe_to_log(struct monitor *m)
     return 0;
 }
 
-/* Lines for the log, gathered so that a flood of short ones does not cost a write each. */
-struct lines {
-    size_t length;
-    char data[2 * STREAM_BUFFER];
-};
-
-static void flush_lines(const struct monitor *m, struct lines *lines)
-{
-    write_all(m->log_fd, lines->data, lines->length);
-    lines->length = 0;
-}
-
-/* One line: the CRI logging format (Kubernetes), "TIME STREAM P|F CONTENT\n". P says that the content did not end in a
- * newline, so the bytes come back exactly. */
-static void add_line(const struct monitor *m, struct lines *to, const struct text *prefix, const char *bytes, size_t n,
-                     int whole)
-{
-    if (to->length + prefix->length + n + 4 > sizeof to->data)
-        flush_lines(m, to);
-    char *at = to->data + to->length;
-    memcpy(at, prefix->data, prefix->length);
-    at += prefix->length;
-    memcpy(at, whole ? "F " : "P ", 2);
-    memcpy(at + 2, bytes, n);
-    at[2 + n] = '\n';
-    to->length += prefix->length + n + 3;
-}
-
 /* Moves what a stream has to the log: how many bytes, 0 where it has none or has come to its end. */
 static long pump(struct monitor *m, struct stream *s)
 {
@@ -222,19 +158,7 @@ static long pump(struct monitor *m, struct stream *s)
         s->fd = DEFENCE(STREAM_END, -1, s->fd);
         return 0;
     }
-    static struct lines lines;
-    TEXT(prefix, 48);
-    add_time(&prefix, now_ns());
-    text_add(&prefix, " ");
-    text_add(&prefix, s->name);
-    text_add(&prefix, " ");
-    for (char *at = buffer, *end = buffer + n; at < end;) {
-        char *newline = memchr(at, '\n', (size_t)(end - at));
-        char *stop = newline ? newline : end;
-        add_line(m, &lines, &prefix, at, (size_t)(stop - at), newline != NULL);
-        at = newline ? newline + 1 : end;
-    }
-    flush_lines(m, &lines);
+    log_add(&m->log, s->name, now_ns(), buffer, (size_t)n);
     return n;
 }
 
@@ -356,7 +280,7 @@ static void await_release(struct monitor *m)
         cgroups_finish(m->plan);
         sys_exit(1);
     }
-    int r = open_log(m);
+    int r = log_open(m->plan, m->directory_fd, &m->log);
     if (r < 0) {
         end_process(m);
         cgroups_finish(m->plan);
@@ -544,7 +468,7 @@ static void drain(struct monitor *m)
 
 static const struct monitor nothing_open = {.error_fd = -1,
                                             .pid_fd = -1,
-                                            .log_fd = -1,
+                                            .log = {.fd = -1},
                                             .userns_fd = -1,
                                             .directory_fd = -1,
                                             .netns = {-1, -1, -1, 0},

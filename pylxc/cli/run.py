@@ -174,10 +174,27 @@ def _security(options: tuple[str, ...]) -> dict[str, Any]:
     return result
 
 
+def _log(options: tuple[str, ...]) -> dict[str, Any]:
+    """Translate docker's ``--log-opt``."""
+    log: dict[str, Any] = {}
+    for text in options:
+        name, _, value = text.partition("=")
+        if name == "max-size":
+            log["max_size"] = value
+        elif name == "max-file" and value.isdecimal():
+            log["max_files"] = int(value)
+        else:
+            raise click.UsageError(f"--log-opt {text!r}: give max-size=SIZE, and max-file=NUMBER with it")
+    if log and "max_size" not in log:
+        raise click.UsageError("--log-opt max-file: give max-size as well; a log without a limit is one file")
+    return {"log": log} if log else {}
+
+
 @click.command(context_settings=_COMMAND_SETTINGS)
 @_spec_options
 @click.option("--entrypoint", help="The program to run instead of the image's entrypoint; empty for none.")
 @click.option("--security-opt", "security", multiple=True, help="no-new-privileges[=false], seccomp=PROFILE.")
+@click.option("--log-opt", "log", multiple=True, help="max-size=10m and max-file=3: when a new log file begins.")
 @click.option("--systemd", "system", is_flag=True, help="Boot the image's own init (systemd, sysvinit, busybox).")
 @click.option("-d", "--detach", is_flag=True, help="Leave it running and print its id.")
 @click.option("--rm", "remove", is_flag=True, help="Remove it when it has ended.")
@@ -192,6 +209,7 @@ def run(  # noqa: PLR0913  one for each flag that is not an option of ContainerS
     command: tuple[str, ...],
     entrypoint: str | None,
     security: tuple[str, ...],
+    log: tuple[str, ...],
     system: bool,
     detach: bool,
     remove: bool,
@@ -202,6 +220,7 @@ def run(  # noqa: PLR0913  one for each flag that is not an option of ContainerS
 
     options = {name: value for name, value in given.items() if value is not None and value != ()}
     options.update(_security(security))
+    options.update(_log(log))
     if system:
         options["init"] = "system"
     if entrypoint is not None:

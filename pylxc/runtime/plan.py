@@ -12,7 +12,7 @@ from enum import IntFlag
 from pylxc._native import lib
 from pylxc.errors import SpecError
 
-_HEAD = struct.Struct("=IIIIQiiiiii")
+_HEAD = struct.Struct("=IIIIQiiiiiIQ")
 _OP = struct.Struct("=IHHQqq")
 _MAGIC = 0x70786C31
 STRINGS_LIMIT = 65535
@@ -43,6 +43,8 @@ class Plan:
         self.target_fd = -1
         self.directory_fd = -1
         self.userns_fd = -1
+        self.log_files = 1
+        self.log_size = 0  # no limit
         self.shares = False  # namespaces with another container
         self.extra_fds: list[int] = []
         self.argv: tuple[str, ...] = ()
@@ -99,7 +101,8 @@ class Plan:
             self.directory_fd,
             self.userns_fd,
             -1,
-            -1,
+            self.log_files,
+            self.log_size,
         )
         return head + body
 

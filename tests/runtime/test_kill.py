@@ -167,3 +167,12 @@ def test_the_state_file_of_a_container_that_was_not_watched_does_not_fool(box):
         _, *rest = os.getxattr(directory, record.STATE).split()
         os.setxattr(directory, record.STATE, b" ".join([str(os.getpid()).encode(), *rest]))
         assert container.status() == "exited"
+
+
+def test_wait_at_the_very_moment_at_which_the_monitor_is_killed(box):
+    """The process dies a moment after its monitor, and until then it runs."""
+    for _ in range(30):
+        with box.start(*PAYLOAD) as container:
+            container.wait_ready(log="up", timeout=10)
+            os.kill(monitor_of(container), signal.SIGKILL)
+            assert container.wait(timeout=10) == 137

@@ -250,6 +250,41 @@ def test_wait_ready(box):
         assert caught.value.result.exit_code == 9
 
 
+SERVER = """
+import http.server, sys
+class Answer(http.server.BaseHTTPRequestHandler):
+    asked = 0
+    def do_GET(self):
+        Answer.asked += 1
+        status = 200 if Answer.asked > 2 and self.path == "/health?deep=1" else 503
+        self.send_response(status); self.end_headers()
+http.server.HTTPServer(("127.0.0.1", 8080), Answer).serve_forever()
+"""
+
+
+def test_wait_ready_asks_a_web_server_until_it_is_well(box):
+    with pylxc.start("host", ["python3", "-c", SERVER], engine=box.engine) as container:
+        container.wait_ready(http="http://localhost:8080/health?deep=1", timeout=30)
+        with pytest.raises(pylxc.TimeoutExpired, match="http://localhost:8080/ill"):
+            container.wait_ready(http="http://localhost:8080/ill", timeout=0.3)
+        for url in ("https://localhost/", "localhost:8080", "http://localhost:port/", "http:///x", "http://a/b c"):
+            with pytest.raises(pylxc.SpecError, match="http"):
+                container.wait_ready(http=url)
+
+
+def test_wait_ready_does_not_wait_longer_than_it_was_told(box):
+    """A server that takes connections and never answers, a command that never ends."""
+    silent = "import socket, time; server = socket.create_server(('127.0.0.1', 8080)); time.sleep(100)"
+    with pylxc.start("host", ["python3", "-c", silent], engine=box.engine) as container:
+        container.wait_ready(port=8080, timeout=10)
+        begin = time.monotonic()
+        with pytest.raises(pylxc.TimeoutExpired):
+            container.wait_ready(http="http://localhost:8080/", timeout=0.3)
+        with pytest.raises(pylxc.TimeoutExpired):
+            container.wait_ready(command=["sleep", "100"], timeout=0.3)
+        assert time.monotonic() - begin < 50
+
+
 def test_a_maker_that_forks_keeps_its_containers(box):
     with box.start("sleep", "100") as container:
         pid = os.fork()

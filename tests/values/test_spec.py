@@ -79,6 +79,7 @@ CARRIED_OUT = {
     "remove": (True, True),
     "pull": ("never", "never"),
     "platform": (this_platform(), this_platform()),
+    "log": ({"max_size": "10m"}, {"max_size": 10 << 20, "max_files": 1}),
 }
 
 # One valid value for each option that is not carried out yet.
@@ -91,7 +92,6 @@ LATER = {
     "healthcheck": "true",
     "pull": "always",
     "platform": "linux/none",
-    "log": "none",
 }
 
 
