@@ -38,6 +38,7 @@ _VERBS = {
     "logs": "logs",
     "pause": "resources",
     "ps": "ps",
+    "restart": "containers",
     "rm": "containers",
     "rmi": "images",
     "run": "run",

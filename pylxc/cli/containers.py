@@ -1,4 +1,4 @@
-"""The verbs that do one thing to each of several containers: ``start stop kill wait rm``.
+"""The verbs that do one thing to each of several containers: ``start stop restart kill wait rm``.
 
 Invariant: what went well is printed on standard output, one line for each container, as docker does; an error with one
 keeps the others from nothing, and shows in the exit status.
@@ -58,6 +58,22 @@ def stop(settings: Settings, /, *, timeout: str | None, names: tuple[str, ...]) 
 
 
 @click.command()
+@click.option("-t", "--time", "--timeout", "timeout", help="Seconds until a container is killed (default: its own).")
+@_names
+@click.pass_obj
+def restart(settings: Settings, /, *, timeout: str | None, names: tuple[str, ...]) -> int:
+    """Stop containers and start them again; those that do not run are started."""
+    engine = settings.engine()
+    seconds = None if timeout is None else parse_duration(timeout, "timeout")
+
+    def action(name: str) -> str:
+        find(name, engine).restart(seconds)
+        return name
+
+    return each(names, action)
+
+
+@click.command()
 @click.option("-s", "--signal", default="KILL", show_default=True, help="The signal, by name or number.")
 @_names
 @click.pass_obj
@@ -111,4 +127,4 @@ def rm(
     return each(names, action)
 
 
-VERBS = {"start": start, "stop": stop, "kill": kill, "wait": wait, "rm": rm}
+VERBS = {"start": start, "stop": stop, "restart": restart, "kill": kill, "wait": wait, "rm": rm}

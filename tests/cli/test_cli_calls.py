@@ -13,6 +13,7 @@ ISSUE = (
         "info",
         "version",
         "start",
+        "restart",
         "kill",
         "wait",
         "pause",
@@ -75,6 +76,9 @@ def test_a_wrong_call_is_one_line_and_a_status(cli, words, status):
         (["--shm-size", "much", "host", "true"], "shm_size='much'"),
         (["--name", "a b", "host", "true"], "name='a b'"),
         (["--security-opt", "label=x", "host", "true"], "--security-opt 'label=x'"),
+        (["--log-opt", "max-file=2", "host", "true"], "max-size"),
+        (["--log-opt", "tag=x", "host", "true"], "--log-opt 'tag=x'"),
+        (["--log-opt", "max-size=much", "host", "true"], "log='much'"),
     ],
 )
 def test_options_that_cannot_be_are_named(cli, words, named):

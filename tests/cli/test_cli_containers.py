@@ -129,7 +129,29 @@ def test_an_error_with_one_name_does_not_keep_the_others(cli):
     assert done.stderr.startswith(b"pylxc: no container named 'none'")
 
 
-@pytest.mark.parametrize("verb", ["stop", "start", "kill", "wait", "rm", "logs", "inspect"])
+def test_restart_makes_a_new_process_and_starts_what_has_ended(cli):
+    cli("run", "-d", "--name", "box", "host", "sh", "-c", "trap 'exit 5' TERM; while :; do sleep 0.05; done")
+    first = json.loads(cli.text("inspect", "box"))[0]["State"]["Pid"]
+    assert cli.text("restart", "-t", "10", "box") == "box\n"
+    second = json.loads(cli.text("inspect", "box"))[0]["State"]["Pid"]
+    assert 0 not in {first, second}
+    assert first != second
+    cli("kill", "box")
+    assert cli.text("wait", "box") == "137\n"
+    assert cli.text("restart", "box") == "box\n"
+    assert json.loads(cli.text("inspect", "box"))[0]["State"]["Status"] == "running"
+
+
+def test_a_log_with_a_limit_keeps_the_end(cli):
+    limit = ("--log-opt", "max-size=1k", "--log-opt", "max-file=2")
+    cli("run", "-d", "--name", "box", *limit, "host", "seq", "1", "1000")
+    cli.text("wait", "box")
+    kept = cli.text("logs", "box").split()
+    assert kept == [str(number) for number in range(1001 - len(kept), 1001)]
+    assert 10 < len(kept) < 100
+
+
+@pytest.mark.parametrize("verb", ["stop", "start", "restart", "kill", "wait", "rm", "logs", "inspect"])
 def test_what_is_not_there_is_named(cli, verb):
     done = cli(verb, "nobody", status=1)
     assert b"'nobody'" in done.stderr
