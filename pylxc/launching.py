@@ -179,23 +179,23 @@ class Launching:
             # What is left of it in another's pid namespace at its end is known by its cgroup only.
             accounted = not late or joined is not None
             cgroups = cgroup.create(self.spec, self.id, accounted=accounted, delegate=delegate)
-            plan = isolation.container_plan(
-                self.spec,
-                payload,
-                tree,
-                self._hostname(),
-                ids,
-                cgroups=cgroups,
-                terminal=streams.size,
-                volumes=volumes,
-                joined=joined,
-            )
-            plan.flags |= p.PLAN_AWAIT_CALLER
-            if log:
-                self._log_to_files(plan)
-            plan.flags |= p.PLAN_EPHEMERAL if ephemeral else 0
-            plan.flags |= p.PLAN_RECORD_LATE if late else 0
             try:
+                plan = isolation.container_plan(
+                    self.spec,
+                    payload,
+                    tree,
+                    self._hostname(),
+                    ids,
+                    cgroups=cgroups,
+                    terminal=streams.size,
+                    volumes=volumes,
+                    joined=joined,
+                )
+                plan.flags |= p.PLAN_AWAIT_CALLER
+                plan.flags |= p.PLAN_EPHEMERAL if ephemeral else 0
+                plan.flags |= p.PLAN_RECORD_LATE if late else 0
+                if log:
+                    self._log_to_files(plan)
                 self._child = self._start_on(plan, streams, tree)
             except BaseException:
                 cgroup.remove(self.id)

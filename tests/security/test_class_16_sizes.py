@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 import pylxc
-from pylxc.runtime import idrange, isolation
+from pylxc.runtime import cgroup, idrange, isolation
 
 SECONDS = 10.0  # on a machine that does other things meanwhile; refusals take a hundredth of it
 KIBI = 1024
@@ -22,10 +22,14 @@ def soon():
     assert time.monotonic() - begin < SECONDS
 
 
-def test_a_hundred_thousand_mounts_are_refused(cage, canary):
+def test_a_hundred_thousand_mounts_are_refused(cage, canary, monkeypatch):
+    monkeypatch.setattr(cgroup, "PREFIX", "pylxc-refused-")  # nobody else's
     with soon(), pytest.raises(pylxc.SpecError, match=r"fs\.mount-max") as caught:
         cage.run("true", tmpfs=[f"/t/{number}" for number in range(100_000)])
     assert len(str(caught.value)) < 500
+    found = cgroup.hierarchies()
+    roots = {found.v2, *found.v1.values()} - {""}
+    assert [path for root in roots for path in Path(root).glob("pylxc-refused-*")] == [], "it left its cgroups"
 
 
 @pytest.mark.root
