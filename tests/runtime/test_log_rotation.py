@@ -97,6 +97,7 @@ def test_a_new_start_goes_on_in_the_last_file(box):
         assert [line.data for line in container.logs()] == numbered(3000) * 2
 
 
+@pytest.mark.root  # nobody else may look at the memory of a monitor
 def test_a_flood_leaves_the_monitors_memory_as_it_was(box):
     script = "yes 0123456789abcdef | head -c 67108864; echo; echo done; sleep 100"
     with box.start("sh", "-c", script, log={"max_size": "1m", "max_files": 2}) as container:

@@ -26,7 +26,7 @@ A_WHILE = 5.0  # for what is done two hundred times, on a machine that does othe
 PATIENCE = 20.0  # s, for what has no time limit of its own
 NEVER = -1
 FAILED = 70  # exit status of a process whose function raised
-RESERVED = slice(p._HEAD.size - 8, p._HEAD.size - 4)  # of struct pylxc_plan
+RESERVED = slice(p._HEAD.size - 16, p._HEAD.size - 12)  # of struct pylxc_plan
 STILL = b"pylxc-still\n"  # what a process is called that stands still (csrc/helper/launch.c)
 PAYLOAD = ("sleep", "1000")
 # Cgroups are not everybody's to make; a limit of the kernel's other kind is.
