@@ -156,21 +156,13 @@ class Container(Launching):
         ``tail``: only the last so many lines. ``since``: only lines from that time on (s since the epoch).
         ``follow``: go on until the container ends. What went to the caller (``run``, ``popen``) is not in the log.
         """
-        from pylxc.runtime.logs import follow_lines, is_there, read_lines  # noqa: PLC0415  not on the start path
+        from pylxc.runtime.logs import follow_lines, is_there  # noqa: PLC0415  not on the start path
 
         directory = self._directory()
         if not is_there(directory):
             self.status()  # which says so if the container is gone
-        if follow:
-            yield from follow_lines(directory, lambda: self.status() in RUNS, LOG_POLL, since=since, tail=tail)
-            return
-        chosen = (line for line in read_lines(directory) if since is None or line.time >= since)
-        if tail is None:
-            yield from chosen
-            return
-        from collections import deque  # noqa: PLC0415
-
-        yield from deque(chosen, maxlen=tail)
+        goes_on = (lambda: self.status() in RUNS) if follow else lambda: False
+        yield from follow_lines(directory, goes_on, LOG_POLL, since=since, tail=tail)
 
     # -- living -----------------------------------------------------------------------------------------------------
 

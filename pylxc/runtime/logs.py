@@ -71,11 +71,6 @@ def is_there(directory: str) -> bool:
     return bool(_numbers(directory))
 
 
-def read_lines(directory: str) -> Iterator[LogLine]:
-    """Yield the lines of a log as it stands."""
-    return (line for line in _lines(directory, lambda: False, 0.0) if line is not None)
-
-
 def follow_lines(
     directory: str, goes_on: Callable[[], bool], interval: float, *, since: float | None = None, tail: int | None = None
 ) -> Iterator[LogLine]:
