@@ -14,10 +14,15 @@ from pylxc.cli.app import each
 from pylxc.units import parse_duration
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     import pylxc
     from pylxc.cli.app import Settings
 
 _names = click.argument("names", metavar="CONTAINER...", nargs=-1, required=True)
+_timeout = click.option(
+    "-t", "--time", "--timeout", "timeout", help="Seconds until a container is killed (default: its own)."
+)
 
 
 def find(name: str, engine: pylxc.Engine) -> pylxc.Container:
@@ -27,50 +32,47 @@ def find(name: str, engine: pylxc.Engine) -> pylxc.Container:
     return pylxc.Container.get(name, engine=engine)
 
 
+def _do(settings: Settings, names: tuple[str, ...], act: Callable[[pylxc.Container], object]) -> int:
+    """Do one thing to each of several containers; prints their names."""
+    engine = settings.engine()
+
+    def action(name: str) -> str:
+        act(find(name, engine))
+        return name
+
+    return each(names, action)
+
+
+def _seconds(timeout: str | None) -> float | None:
+    return None if timeout is None else parse_duration(timeout, "timeout")
+
+
 @click.command()
 @_names
 @click.pass_obj
 def start(settings: Settings, /, *, names: tuple[str, ...]) -> int:
     """Start containers that do not run. Their output goes to their logs."""
-    engine = settings.engine()
-
-    def action(name: str) -> str:
-        find(name, engine).start()
-        return name
-
-    return each(names, action)
+    return _do(settings, names, lambda container: container.start())
 
 
 @click.command()
-@click.option("-t", "--time", "--timeout", "timeout", help="Seconds until a container is killed (default: its own).")
+@_timeout
 @_names
 @click.pass_obj
 def stop(settings: Settings, /, *, timeout: str | None, names: tuple[str, ...]) -> int:
     """Ask containers to end, and kill those that do not."""
-    engine = settings.engine()
-    seconds = None if timeout is None else parse_duration(timeout, "timeout")
-
-    def action(name: str) -> str:
-        find(name, engine).stop(seconds)
-        return name
-
-    return each(names, action)
+    seconds = _seconds(timeout)
+    return _do(settings, names, lambda container: container.stop(seconds))
 
 
 @click.command()
-@click.option("-t", "--time", "--timeout", "timeout", help="Seconds until a container is killed (default: its own).")
+@_timeout
 @_names
 @click.pass_obj
 def restart(settings: Settings, /, *, timeout: str | None, names: tuple[str, ...]) -> int:
     """Stop containers and start them again; those that do not run are started."""
-    engine = settings.engine()
-    seconds = None if timeout is None else parse_duration(timeout, "timeout")
-
-    def action(name: str) -> str:
-        find(name, engine).restart(seconds)
-        return name
-
-    return each(names, action)
+    seconds = _seconds(timeout)
+    return _do(settings, names, lambda container: container.restart(seconds))
 
 
 @click.command()
@@ -79,13 +81,7 @@ def restart(settings: Settings, /, *, timeout: str | None, names: tuple[str, ...
 @click.pass_obj
 def kill(settings: Settings, /, *, signal: str, names: tuple[str, ...]) -> int:
     """Send a signal to containers."""
-    engine = settings.engine()
-
-    def action(name: str) -> str:
-        find(name, engine).kill(signal)
-        return name
-
-    return each(names, action)
+    return _do(settings, names, lambda container: container.kill(signal))
 
 
 @click.command()
