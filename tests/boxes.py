@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 import pylxc
+from pylxc.runtime import cgroup
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -129,3 +130,10 @@ def box(box_engine: pylxc.Engine) -> Iterator[Box]:
     await_true(lambda: monitors() <= before[3], "the end of every monitor")
     assert children() <= before[1]
     assert {fd: descriptors()[fd] for fd in set(descriptors()) - set(before[0])} == {}
+
+
+def cgroups() -> set[str]:
+    """Return the directories of all containers' cgroups."""
+    found = cgroup.hierarchies()
+    roots = [Path(root) for root in {found.v2, *found.v1.values()} - {""}]
+    return {str(path) for root in roots for path in root.glob(f"{cgroup.PREFIX}*")}

@@ -14,7 +14,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import pytest
-from boxes import NOTHING, await_true, children, children_of, entries, is_alive, mounts
+from boxes import NOTHING, await_true, cgroups, children, children_of, entries, is_alive, mounts
 from modes import IS_ROOT
 
 import pylxc
@@ -32,12 +32,6 @@ PAYLOAD = ("sleep", "1000")
 # Cgroups are not everybody's to make; a limit of the kernel's other kind is.
 LIMITS = {"memory": "64m", "pids_limit": 50} if IS_ROOT else {"ulimits": {"nofile": 100}}
 NAMESPACES = ("cgroup", "ipc", "mnt", "net", "pid", "user", "uts")
-
-
-def cgroups() -> set[str]:
-    found = cgroup.hierarchies()
-    roots = [Path(root) for root in {found.v2, *found.v1.values()} - {""}]
-    return {str(path) for root in roots for path in root.glob(f"{cgroup.PREFIX}*")}
 
 
 def namespaces() -> set[str]:
