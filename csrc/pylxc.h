@@ -69,6 +69,11 @@ enum pylxc_op_code {
     PYLXC_OP_HOSTNAME,    /* strings: name */
     PYLXC_OP_LOOPBACK,    /* bring lo up */
     PYLXC_OP_SYSCTL,      /* strings: path below /proc/sys, value */
+    PYLXC_OP_LIFE,        /* strings: the boot's id, the directory of the event log ("" = none), what its events say of the
+                             container (members of a JSON object); flags: PYLXC_RESTART_*; a: most restarts, -1 = any.
+                             Carried out by the monitor */
+    PYLXC_OP_HEALTH,      /* in place of strings a struct pylxc_health and, as its check, a whole plan with PYLXC_PLAN_JOIN,
+                             whose target_fd the monitor fills in. Carried out by the monitor */
     PYLXC_OP_RLIMIT,      /* flags: resource; a, b: soft, hard (-1 = unlimited); clamped to what may be had */
     PYLXC_OP_UMASK,       /* flags: mask */
     PYLXC_OP_USER,        /* strings: "name", "uid", "name:group" or "uid:gid", then additional groups */
@@ -103,6 +108,9 @@ enum pylxc_flags {
     PYLXC_DEVICE_COPY = 1,       /* in a user namespace: a node with the same mode and owners as the container sees them */
 
     PYLXC_TERMINAL_CONSOLE = 1,  /* /dev/console is this terminal too */
+
+    PYLXC_RESTART_ON_FAILURE = 1,/* start the process again when it has ended with another status than 0 */
+    PYLXC_RESTART_ALWAYS = 2,    /* and when it has ended with 0 */
 
     /* MAKE and BIND flags stand together in one number. */
     PYLXC_MAKE_DIRECTORY = 1,    /* make the target, a directory, where it is missing */
@@ -161,6 +169,31 @@ struct pylxc_op {
     uint16_t code, strings;
     uint64_t flags;
     int64_t a, b;
+};
+
+/* When a container's health is checked, in ns, as docker's HEALTHCHECK has it. */
+struct pylxc_health {
+    int64_t interval, timeout, start_period, start_interval;
+    int64_t retries;
+};
+
+/* What is asked of the monitor on the socket "control" (SOCK_DGRAM) in the record directory. With the datagram comes, as
+ * SCM_RIGHTS, the socket that is answered on. */
+enum pylxc_request_kind {
+    PYLXC_REQUEST_STOP = 1,      /* never start the process again; send it `signal` (0 = none), the same after each
+                                    `repeat` (0 = never), and SIGKILL after `patience` (-1 = never) */
+    PYLXC_REQUEST_DISOWN,        /* let it outlive its owner */
+    PYLXC_REQUEST_STDIN,         /* answered with the other end of the process's standard input, or of its terminal */
+    PYLXC_REQUEST_END_STDIN      /* nothing more comes on its standard input: the monitor closes its own end */
+};
+
+struct pylxc_request {
+    int32_t kind, signal;
+    int64_t patience, repeat;        /* ns */
+};
+
+struct pylxc_answer {
+    int32_t errnum;                  /* 0 = done */
 };
 
 struct pylxc_error {

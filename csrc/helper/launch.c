@@ -27,7 +27,7 @@ const char *op_string(const struct pylxc_op *op, unsigned i)
     return s;
 }
 
-/* Carried out by the monitor, before this process was made. */
+/* The monitor's. */
 static int op_done_before(struct launch *l, const struct pylxc_op *op)
 {
     (void)l, (void)op;
@@ -240,6 +240,8 @@ static const struct {
     [PYLXC_OP_HOSTNAME] = {op_hostname, PYLXC_STAGE_HOSTNAME},
     [PYLXC_OP_LOOPBACK] = {op_loopback, PYLXC_STAGE_NETWORK},
     [PYLXC_OP_SYSCTL] = {op_sysctl, PYLXC_STAGE_SYSCTL},
+    [PYLXC_OP_LIFE] = {op_done_before, PYLXC_STAGE_RECORD},
+    [PYLXC_OP_HEALTH] = {op_done_before, PYLXC_STAGE_RECORD},
     [PYLXC_OP_RLIMIT] = {op_rlimit, PYLXC_STAGE_RLIMIT},
     [PYLXC_OP_UMASK] = {op_umask, PYLXC_STAGE_PLAN},
     [PYLXC_OP_USER] = {op_user, PYLXC_STAGE_USER},
