@@ -147,6 +147,7 @@ enum pylxc_flags {
     PYLXC_PLAN_UNPRIVILEGED = 64,   /* the caller has no privilege on the host: the process opens the host's trees itself,
                                        with the ids that they have; with JOIN the monitor enters the user namespace too */
     PYLXC_PLAN_HOLD = 128,          /* no process: make a user namespace, and keep it until the control socket closes */
+    PYLXC_PLAN_STDIN = 512,         /* descriptor 0 is a pipe whose other end the monitor gives to who asks for it */
     PYLXC_PLAN_AWAIT_CALLER = 256   /* the record directory and the root's writable side are still being made: the first
                                        OVERLAY waits for pylxc_spawn_release */
 };

@@ -14,10 +14,10 @@ from typing import TYPE_CHECKING, Any, Literal, overload
 from pylxc.errors import Conflict, ContainerNotFound, SpawnError, SpecError, TimeoutExpired
 from pylxc.execution import complete
 from pylxc.filters import check_filters, passes
-from pylxc.launching import RUNS, Launching
+from pylxc.launching import ALIVE, RUNS, Launching
 from pylxc.normalise import signal_number
 from pylxc.process import Process
-from pylxc.runtime import cgroup, record
+from pylxc.runtime import cgroup, control, record
 from pylxc.runtime import process as runtime
 from pylxc.spec import SYSTEM
 from pylxc.streams import DEVNULL, PIPE, open_streams
@@ -38,7 +38,6 @@ if TYPE_CHECKING:
     from pylxc.runtime.processes import ProcessInfo
     from pylxc.stats import Stats
     from pylxc.streams import StreamOption
-    from pylxc.systeminit import Shutdown
 
 SIGTERM, SIGKILL = 15, 9
 PORT_LIMIT = 65535
@@ -86,7 +85,7 @@ class Container(Launching):
         running = not all and "status" not in chosen
         check_filters(chosen)
         found = (container for container in _engine(engine).containers() if passes(container, chosen))
-        return [container for container in found if not running or container.status() in RUNS]
+        return [container for container in found if not running or container.status() in ALIVE]
 
     # -- asking -----------------------------------------------------------------------------------------------------
 
@@ -108,14 +107,17 @@ class Container(Launching):
             "Args": list(payload.argv[1:]),
             "State": {
                 "Status": str(status),
-                "Running": status in RUNS,
+                "Running": status in ALIVE,
+                "Restarting": status == "restarting",
                 "Pid": status.pid,
                 "ExitCode": status.exit_code,
                 "StartedAt": status.started_at,
                 "FinishedAt": status.finished_at,
                 "Paused": status == "paused",
                 "OOMKilled": status.oom_killed,
+                "Error": status.error,
             },
+            "RestartCount": status.restart_count,
             "Config": {
                 "Env": list(payload.env),
                 "User": payload.user,
@@ -161,7 +163,7 @@ class Container(Launching):
         directory = self._directory()
         if not is_there(directory):
             self.status()  # which says so if the container is gone
-        goes_on = (lambda: self.status() in RUNS) if follow else lambda: False
+        goes_on = (lambda: self.status() in ALIVE) if follow else lambda: False
         yield from follow_lines(directory, goes_on, LOG_POLL, since=since, tail=tail)
 
     # -- living -----------------------------------------------------------------------------------------------------
@@ -172,7 +174,7 @@ class Container(Launching):
         Its output goes to the log; with ``tty=True`` all that its terminal shows, as standard output. Raises SpawnError
         naming the step that failed; ContainerNotFound.
         """
-        if self.status() in RUNS:
+        if self.status() in ALIVE:
             return
         directory = self._directory()
         record.forget(directory)
@@ -185,29 +187,53 @@ class Container(Launching):
         ``timeout`` the spec's ``stop_timeout`` holds, 10 s by default. A container that does not run is left
         alone.
         """
-        deadline = time.monotonic() + (self.spec.stop_timeout if timeout is None else timeout)
+        if self.status() not in ALIVE:
+            return
+        patience = self.spec.stop_timeout if timeout is None else timeout
+        deadline = time.monotonic() + patience
         shutdown = self._shutdown()
-        while self._ask_to_end(shutdown, deadline):
-            self._thaw()  # what is paused cannot end
-            left = max(0.0, deadline - time.monotonic())
-            if self._await_end(min(left, ASK_AGAIN) if self.spec.init == SYSTEM else left):
-                return
-            if time.monotonic() >= deadline:
-                self._signal(SIGKILL)
-                self._await_end(None)
-                return
+        again = ASK_AGAIN if self.spec.init == SYSTEM else 0.0
+        self._end(0 if shutdown.command else signal_number(shutdown.signal), patience, again)
+        if shutdown.command:
+            self._ask_to_end(shutdown.command, deadline)
+        self._await_end(None)
 
-    def _ask_to_end(self, shutdown: Shutdown, deadline: float) -> bool:
-        """Ask the main process to end; says whether there was one."""
-        if not shutdown.command:
-            return self._signal(signal_number(shutdown.signal))
-        left = deadline - time.monotonic()
-        if left > 0:
-            self._thaw()
+    def _end(self, signal: int, patience: float | None = None, again: float = 0.0) -> bool:
+        """Let the monitor end the main process for good, as :func:`pylxc.runtime.control.stop`; False: there is none.
+
+        What the monitor was told it does, whatever becomes of this process.
+        """
+        told = control.stop(self._directory(), signal, patience, again)
+        self._thaw()  # what is paused cannot end
+        return told
+
+    def _ask_to_end(self, command: Sequence[str], deadline: float) -> None:
+        """Execute a command that asks the main process to end, until it does or the deadline has passed."""
+        while (left := deadline - time.monotonic()) > 0:
             # Whatever becomes of the command: what counts is whether the container ends.
             with suppress(Conflict, SpawnError, TimeoutExpired):
-                self.exec(shutdown.command, check=False, timeout=left)
-        return self.status() in RUNS
+                self.exec(command, check=False, timeout=left)
+            if self._await_end(min(max(0.0, deadline - time.monotonic()), ASK_AGAIN)):
+                return
+
+    def detach(self) -> None:
+        """Let the container outlive this process: it belongs to nobody any more, as if made with ``detach=True``.
+
+        Leaving its ``with`` block does not remove it then. Raises ContainerNotFound.
+
+        Example:
+            >>> with pylxc.start("redis:seed", name="cache") as container:          # doctest: +SKIP
+            ...     container.wait_ready(port=6379)
+            ...     container.detach()
+
+        """
+        import attrs  # noqa: PLC0415
+
+        if self.status() in ALIVE:
+            control.disown(self._directory())  # first: should this process be killed now, it is removed as an orphan
+        self.spec = attrs.evolve(self.spec, detach=True)
+        self._engine.store.containers.disown(self.id, self.spec.to_json())
+        self._is_disowned = True
 
     def pause(self) -> None:
         """Stop everything in the container where it is, until :meth:`unpause`; it is not told (cgroup freezer).
@@ -285,8 +311,16 @@ class Container(Launching):
                 return
 
     def kill(self, signal: int | str = SIGKILL) -> None:
-        """Send a signal, by number or name, to the main process. Raises Conflict when it does not run."""
-        if not self._signal(signal_number(signal)):
+        """Send a signal, by number or name, to the main process. Raises Conflict when it does not run.
+
+        After SIGKILL or its stop signal its restart policy does not start it again (docker's rule).
+        """
+        number = signal_number(signal)
+        if self.spec.restarts and number in {SIGKILL, signal_number(self._shutdown().signal)}:
+            sent = self.status() in ALIVE and control.stop(self._directory(), number, None)
+        else:
+            sent = self._signal(number)
+        if not sent:
             raise Conflict(self.name, "is not running; there is nothing to send a signal to")
 
     def restart(self, timeout: float | None = None) -> None:
@@ -312,7 +346,7 @@ class Container(Launching):
         Raises Conflict when it runs. One that is gone already is no error with ``force``.
         """
         try:
-            running = self.status() in RUNS
+            running = self.status() in ALIVE
         except ContainerNotFound:
             if not force:
                 raise
@@ -321,8 +355,8 @@ class Container(Launching):
         if running and not force:
             raise Conflict(self.name, "is running; stop it first, or remove it with force")
         if running:
-            self._signal(SIGKILL)
-            self._thaw()
+            if not self._end(SIGKILL):
+                self._signal(SIGKILL)
             self._await_end(None)
         self._settle()
         self._engine.remove_container(self.id)
@@ -525,7 +559,8 @@ class Container(Launching):
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self.remove(force=True)
+        if not self._is_disowned:
+            self.remove(force=True)
 
     def __repr__(self) -> str:
         return f"<Container {self.name} {self.id[:12]} of {self.spec.image}>"

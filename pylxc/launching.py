@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from pylxc.errors import Conflict, ContainerNotFound, SpawnError, SpecError, StoreError
 from pylxc.execution import await_start, begin, environment, launch
-from pylxc.runtime import cgroup, isolation, joining, native, record
+from pylxc.runtime import cgroup, isolation, joining, life, native, record
 from pylxc.runtime import plan as p
 from pylxc.runtime import process as runtime
 from pylxc.runtime.isolation import Payload, Tree
@@ -33,7 +33,8 @@ if TYPE_CHECKING:
     from pylxc.streams import StreamSet
     from pylxc.systeminit import Shutdown
 
-RUNS = frozenset(("running", "paused"))
+RUNS = frozenset(("running", "paused"))  # there is a process
+ALIVE = RUNS | {"restarting"}  # there is a monitor
 
 
 class Launching:
@@ -60,6 +61,7 @@ class Launching:
         self._child: Child | None = None
         self._listed = listed
         self._forgotten = False
+        self._is_disowned = False
         self.id = id
         self.name = name
         self.image = image
@@ -67,7 +69,7 @@ class Launching:
         self.created = created
 
     def status(self) -> Status:
-        """Return what the container is doing: it equals "created", "running", "paused" or "exited", and knows more.
+        """Return what the container is doing: "created", "running", "paused", "restarting" or "exited", and more.
 
         Raises ContainerNotFound when it was removed.
         """
@@ -169,6 +171,8 @@ class Launching:
 
         ``late``: the record may come a moment after the start, for the caller will not look at it.
         """
+        if self.spec.restarts and not log:
+            raise SpecError("restart", self.spec.restart, "its streams are the caller's, once; use start")
         with streams, self._joined() as joined, isolation.ids_for(self.spec, joined) as ids:
             payload = self._payload(None, {}, None, None, tty=self.spec.tty)
             # One that keeps a log may be started again: what is volatile can be mounted once only.
@@ -194,16 +198,20 @@ class Launching:
                 plan.flags |= p.PLAN_AWAIT_CALLER
                 plan.flags |= p.PLAN_EPHEMERAL if ephemeral else 0
                 plan.flags |= p.PLAN_RECORD_LATE if late else 0
+                life.add_life(plan, self.spec, self.id)
                 if log:
-                    self._log_to_files(plan)
+                    self._keep_streams(plan)
                 self._child = self._start_on(plan, streams, tree)
             except BaseException:
                 cgroup.remove(self.id)
                 raise
         return self._child
 
-    def _log_to_files(self, plan: p.Plan) -> None:
+    def _keep_streams(self, plan: p.Plan) -> None:
+        """Let the monitor have the streams of the main process."""
         plan.flags |= p.PLAN_LOG
+        if self.spec.stdin and not self.spec.tty:
+            plan.flags |= p.PLAN_STDIN
         if self.spec.log:
             plan.log_size, plan.log_files = self.spec.log["max_size"], self.spec.log["max_files"]
 
@@ -311,7 +319,7 @@ class Launching:
         """Return a new pidfd of the main process. Raises Conflict when it does not run."""
         status = self.status()
         if status in RUNS:
-            if self._child is not None and self._child.pid_fd >= 0:
+            if self._child is not None and self._child.pid_fd >= 0 and self._child.pid == status.pid:
                 return os.dup(self._child.pid_fd)
             try:
                 fd = native.pidfd_open(status.pid)
@@ -339,7 +347,7 @@ class Launching:
     def _await_end(self, timeout: float | None) -> bool:
         """Wait until the monitor has written its last word; False when ``timeout`` (s) passed."""
         begin = time.monotonic()
-        if self.status() not in RUNS:
+        if self.status() not in ALIVE:
             return True
         if not self._await_monitor(timeout):
             return False
@@ -361,7 +369,7 @@ class Launching:
         except ProcessLookupError:
             return True
         try:
-            return self.status() not in RUNS or runtime.wait_readable(monitor, timeout)
+            return self.status() not in ALIVE or runtime.wait_readable(monitor, timeout)
         finally:
             os.close(monitor)
 

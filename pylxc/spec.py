@@ -61,7 +61,6 @@ _NOT_YET: dict[str, tuple[tuple[object, ...], str]] = {
     "ports": ((), 'use Container.connect(port), or network="host"'),
     "aliases": ((), "leave it out: there are no networks to be known on"),
     "dns": ((), 'give extra_hosts, or network="host", which has the host\'s'),
-    "restart": (("no",), "start it again yourself"),
     "healthcheck": ((), "use exec"),
     "pull": (("never",), 'make the image with Image.build, Image.bootstrap or Image.from_tar, and give "missing"'),
     "platform": ((this_platform(),), f"images of {this_platform()} run here"),
@@ -98,6 +97,13 @@ class ContainerSpec:
     nothing or only a shell. Its init has the container's part of the cgroup tree for its own, memory on ``/run``,
     ``/run/lock`` and ``/tmp``, and may halt (the container then ends with 0) and reboot (with 129, for who watches to
     start it again). All other defaults hold.
+
+    ``restart``: what happens when the main process has ended and nobody has asked it to: ``"no"`` (the default),
+    ``"on-failure"`` (start it again unless its status was 0) or ``"on-failure:5"`` (five times at the most),
+    ``"always"``, ``"unless-stopped"``. The pause before it is 0.1 s at first and doubles each time, up to a minute; it
+    begins anew after ten seconds of life. Nothing starts containers when the machine does: the last two are the same.
+
+    ``stdin``: keep the standard input of a container that is started, not run, open for those who attach to it.
 
     ``log``: with ``{"max_size": "10m", "max_files": 3}`` a new file of the log begins where one would grow beyond
     max_size, and the last max_files of them (1 by default) are kept. Without it the log grows as long as the container
@@ -205,6 +211,10 @@ class ContainerSpec:
                     remedy = 'gives a container of less privilege the host\'s mounts; give "rslave", or userns="host"'
                     raise UnsupportedError(f"propagation={mount.propagation!r} on {mount.target}", remedy)
         self._check_shared()
+        if self.restarts and self.remove:
+            raise SpecError(
+                "restart", self.restart, "what is removed at its end cannot start again; use start, without remove"
+            )
         if self.init == SYSTEM and self.userns == "host" and not self.privileged:
             raise SpecError("init", SYSTEM, 'with userns="host" its root could lift its own limits; leave userns out')
 
@@ -239,6 +249,11 @@ class ContainerSpec:
             if option not in _DEFAULTS or option in ("image", "command"):
                 raise SpecError(option, options[option], f"there is no such option{_suggestion(option)}")  # type: ignore[literal-required]
         return cls(image=image_ref, command=command, **options)  # type: ignore[arg-type]  # brought into form above
+
+    @property
+    def restarts(self) -> bool:
+        """Whether a policy may start it again."""
+        return self.restart is not None and self.restart != "no"
 
     def filesystems(self) -> tuple[Mount, ...]:
         """Return all mounts, parents before what lies below them."""

@@ -15,11 +15,14 @@ if TYPE_CHECKING:
 
 
 class Status(str):
-    """A container's state: the word "created", "running", "paused" or "exited", with what else is known.
+    """A container's state: the word "created", "running", "paused", "restarting" or "exited", with what else is known.
+
+    "restarting": it has ended, and its restart policy will start it again after a pause.
 
     ``pid`` (on the host, 0 when it does not run), ``started_at`` and ``finished_at`` (s since the epoch, None where
     there is none), ``exit_code`` (None until it has ended), ``signal`` (that ended it, 0 = none), ``oom_killed``
-    (whether the kernel killed one of its processes for want of memory).
+    (whether the kernel killed one of its processes for want of memory), ``restart_count`` (how often its policy has
+    started it again), ``error`` (why the last start by the policy failed, "" = it did not).
 
     Example:
         >>> status = container.status()                                             # doctest: +SKIP
@@ -28,7 +31,7 @@ class Status(str):
 
     """
 
-    __slots__ = ("exit_code", "finished_at", "oom_killed", "pid", "signal", "started_at")
+    __slots__ = ("error", "exit_code", "finished_at", "oom_killed", "pid", "restart_count", "signal", "started_at")
 
     pid: int
     started_at: float | None
@@ -36,6 +39,8 @@ class Status(str):
     exit_code: int | None
     signal: int
     oom_killed: bool
+    restart_count: int
+    error: str
 
     @classmethod
     def of(cls, record: Record, *, paused: bool = False) -> Status:
@@ -46,12 +51,12 @@ class Status(str):
         return status
 
     def describe(self) -> str:
-        """Return docker's phrase: "Created", "Up 5 minutes", "Exited (0) 2 hours ago"."""
+        """Return docker's phrase: "Created", "Up 5 minutes", "Exited (0) 2 hours ago", "Restarting (1) 3 hours ago"."""
         now = time.time()
         if self in {"running", "paused"}:
             up = f"Up {format_age(max(0.0, now - (self.started_at or now)))}"
             return up if self == "running" else f"{up} (Paused)"
-        if self == "exited":
+        if self in {"exited", "restarting"}:
             ago = "" if self.finished_at is None else f" {format_ago(now - self.finished_at)}"
-            return f"Exited ({self.exit_code}){ago}"
+            return f"{self.capitalize()} ({self.exit_code}){ago}"
         return self.capitalize()

@@ -4,21 +4,14 @@
  * for it (cgroup_threadgroup_rwsem, a grace period of RCU). A single thread that moves *itself*, by writing "0" to
  * "tasks", needs none of that, because it can neither fork nor exit meanwhile (cgroup_procs_write_start,
  * kernel/cgroup/cgroup.c): 0.05 ms. So the child moves itself; the monitor opens the files beforehand, whose right to
- * write counts. On v2 the child is born where it belongs (CLONE_INTO_CGROUP).
+ * write counts. On v2 the child is born where it belongs (CLONE_INTO_CGROUP); but not where cgroup.kill was once
+ * written: Linux 6.14 to 6.18 compare the count of such kills with that of the cgroup that the child comes from, and
+ * kill it (cgroup_css_set_fork, kernel/cgroup/cgroup.c). A process that is started again moves itself there, too.
  */
 #include "cgroup.h"
 #include "remove_cgroup.h"
 
 enum { PATIENCE = 400 /* times 5 ms */ };
-
-static const struct pylxc_op *find(const struct plan *plan)
-{
-    const struct pylxc_op *op = plan->first;
-    for (uint32_t i = 0; i < plan->head->op_count; i++, op = (const void *)((const char *)op + op->size))
-        if (op->code == PYLXC_OP_CGROUP)
-            return op;
-    return NULL;
-}
 
 static int open_file(const char *directory, const char *name, int flags)
 {
@@ -31,18 +24,18 @@ static int open_file(const char *directory, const char *name, int flags)
 
 int cgroups_open(const struct plan *plan, struct cgroups *ret)
 {
-    *ret = (struct cgroups){.v2_fd = -1, .op = find(plan)};
+    *ret = (struct cgroups){.v2_fd = -1, .op = plan_find(plan, PYLXC_OP_CGROUP)};
     if (!ret->op)
         return 0;
     if (ret->op->strings > CGROUPS_LIMIT)
         return -E2BIG;
     for (unsigned i = 0; i < ret->op->strings; i++) {
-        int unified = i == 0 && ret->op->flags & PYLXC_CGROUP_V2_FIRST;
-        int fd = unified ? open_file(op_string(ret->op, i), ".", O_PATH | O_DIRECTORY)
-                         : open_file(op_string(ret->op, i), "tasks", O_WRONLY);
+        int unified = i == 0 && ret->op->flags & PYLXC_CGROUP_V2_FIRST, into = unified && !plan->again;
+        int fd = into ? open_file(op_string(ret->op, i), ".", O_PATH | O_DIRECTORY)
+                      : open_file(op_string(ret->op, i), unified ? "cgroup.procs" : "tasks", O_WRONLY);
         if (fd < 0)
             return fd;
-        if (unified)
+        if (into)
             ret->v2_fd = fd;
         else
             ret->tasks[ret->count++] = fd;
@@ -108,9 +101,9 @@ static uint64_t number_in(const char *directory, const char *name, const char *w
 }
 
 /* "oom_kill" counts processes that were killed; "oom" also counts allocations that merely failed. */
-static int ran_out_of_memory(const char *directory)
+static uint64_t oom_kills_in(const char *directory)
 {
-    return number_in(directory, "memory.events", "oom_kill") || number_in(directory, "memory.oom_control", "oom_kill");
+    return number_in(directory, "memory.events", "oom_kill") + number_in(directory, "memory.oom_control", "oom_kill");
 }
 
 static void kill_all(const struct pylxc_op *op)
@@ -133,17 +126,43 @@ static void remove_parent(const struct pylxc_op *op)
         sys(unlinkat, AT_FDCWD, path.data, AT_REMOVEDIR);
 }
 
-int cgroups_finish(const struct plan *plan)
+/* A full init passes controllers on to what it makes below; then nobody can be in the cgroup itself (cgroups(7), "no
+ * internal processes"), where the next one begins. */
+static void take_controllers_back(const char *directory)
 {
-    const struct pylxc_op *op = find(plan);
-    int out_of_memory = 0;
+    static const char *const passed_on[] = {"-cpu", "-io", "-memory", "-pids"};
+    fd_close int fd = open_file(directory, "cgroup.subtree_control", O_WRONLY);
+    for (size_t i = 0; fd >= 0 && i < LENGTH(passed_on); i++)
+        write_all(fd, passed_on[i], strlen(passed_on[i]));
+}
+
+uint64_t cgroups_clear(const struct plan *plan)
+{
+    const struct pylxc_op *op = plan_find(plan, PYLXC_OP_CGROUP);
+    uint64_t oom_kills = 0;
     if (!op || op->flags & PYLXC_CGROUP_KEEP)
         return 0;
     kill_all(op);
     for (unsigned i = 0; i < op->strings; i++) {
-        out_of_memory |= ran_out_of_memory(op_string(op, i));
+        oom_kills += oom_kills_in(op_string(op, i));
+        remove_cgroups_below(op_string(op, i), PATIENCE);
+        if (i == 0 && op->flags & PYLXC_CGROUP_V2_FIRST)
+            take_controllers_back(op_string(op, i));
+    }
+    return oom_kills;
+}
+
+uint64_t cgroups_finish(const struct plan *plan)
+{
+    const struct pylxc_op *op = plan_find(plan, PYLXC_OP_CGROUP);
+    uint64_t oom_kills = 0;
+    if (!op || op->flags & PYLXC_CGROUP_KEEP)
+        return 0;
+    kill_all(op);
+    for (unsigned i = 0; i < op->strings; i++) {
+        oom_kills += oom_kills_in(op_string(op, i));
         remove_cgroup(op_string(op, i), PATIENCE);
     }
     remove_parent(op);
-    return out_of_memory;
+    return oom_kills;
 }

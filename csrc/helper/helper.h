@@ -2,6 +2,9 @@
  *
  *   main.c      reads the plan, starts the monitor
  *   monitor.c   the parent of one container or exec: its clone, its streams, its exit record
+ *   record.c    what it writes down of a container
+ *   control.c   the socket on which it is asked for things
+ *   restart.c   whether and when it starts the process again
  *   log.c       the files of a container's log, and when the next one begins
  *   launch.c    the child: carries out the plan's operations, then becomes the payload
  *   paths.c     paths inside the root, opened and made
@@ -38,7 +41,20 @@
 struct plan {
     const struct pylxc_plan *head;
     const struct pylxc_op *first;
+    int again; /* the process is started a further time */
 };
+
+static inline const struct pylxc_op *plan_next(const struct pylxc_op *op)
+{
+    return (const void *)((const char *)op + op->size);
+}
+#define FOR_EACH_OPERATION(plan, op)                                                                                   \
+    for (const struct pylxc_op *op = (plan)->first,                                                                    \
+                               *op##_end = (const void *)((const char *)(plan)->head + (plan)->head->size);            \
+         op < op##_end; op = plan_next(op))
+
+/* The first operation of a kind; NULL when there is none. */
+const struct pylxc_op *plan_find(const struct plan *plan, enum pylxc_op_code code);
 
 /* A process being launched; one operation at a time changes it. */
 struct launch {

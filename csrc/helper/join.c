@@ -12,27 +12,20 @@
 /* A pid namespace is entered by the next child only, a user namespace before all that belongs to it (setns(2)). */
 enum { BEFORE_CLONE = CLONE_NEWUSER | CLONE_NEWPID };
 
-static const struct pylxc_op *find(const struct plan *plan, int *ret_index)
-{
-    const struct pylxc_op *op = plan->first;
-    for (uint32_t i = 0; i < plan->head->op_count; i++, op = (const void *)((const char *)op + op->size)) {
-        *ret_index = (int)i;
-        if (op->code == PYLXC_OP_JOIN)
-            return op;
-    }
-    return NULL;
-}
-
 const struct pylxc_op *join_operation(const struct plan *plan)
 {
-    int index;
-    return find(plan, &index);
+    return plan_find(plan, PYLXC_OP_JOIN);
 }
 
 int join_index(const struct plan *plan)
 {
-    int index;
-    return find(plan, &index) ? index : -1;
+    int index = 0;
+    FOR_EACH_OPERATION (plan, op) {
+        if (op->code == PYLXC_OP_JOIN)
+            return index;
+        index++;
+    }
+    return -1;
 }
 
 static long enter(const struct pylxc_op *join, uint64_t which)

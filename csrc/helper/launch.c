@@ -27,6 +27,14 @@ const char *op_string(const struct pylxc_op *op, unsigned i)
     return s;
 }
 
+const struct pylxc_op *plan_find(const struct plan *plan, enum pylxc_op_code code)
+{
+    FOR_EACH_OPERATION (plan, op)
+        if (op->code == code)
+            return op;
+    return NULL;
+}
+
 /* The monitor's. */
 static int op_done_before(struct launch *l, const struct pylxc_op *op)
 {
@@ -328,7 +336,7 @@ _Noreturn void launch_run(const struct plan *plan, int error_fd, int network_fd)
 {
     struct launch l = {
         .plan = plan, .error_fd = error_fd, .network_fd = network_fd, .root_fd = -1, .memory_fd = -1, .index = -1};
-    l.held = (plan->head->flags & PYLXC_PLAN_AWAIT_CALLER) != 0;
+    l.held = (plan->head->flags & PYLXC_PLAN_AWAIT_CALLER) != 0 && !plan->again;
     const struct pylxc_plan *head = plan->head;
     /* The monitor's, not the payload's: a process of the container that may trace could take them from here. */
     sys(close, head->owner_fd);
@@ -351,7 +359,7 @@ _Noreturn void launch_run(const struct plan *plan, int error_fd, int network_fd)
             fail(&l, PYLXC_STAGE_NAMESPACES, (int)-r);
     }
     const struct pylxc_op *op = plan->first;
-    for (uint32_t i = 0; i < head->op_count; i++, op = (const void *)((const char *)op + op->size)) {
+    for (uint32_t i = 0; i < head->op_count; i++, op = plan_next(op)) {
         l.index = (int)i;
         (void)DEFENCE(NO_PAUSE, 0, (int)i == head->reserved[0] && pause_until_forsaken(error_fd));
         if (op->code >= LENGTH(operations) || !operations[op->code].run)

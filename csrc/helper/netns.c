@@ -37,15 +37,6 @@ int netns_open(const struct plan *plan, struct netns *ret)
     return 0;
 }
 
-static int has_loopback(const struct plan *plan)
-{
-    const struct pylxc_op *op = plan->first;
-    for (uint32_t i = 0; i < plan->head->op_count; i++, op = (const void *)((const char *)op + op->size))
-        if (op->code == PYLXC_OP_LOOPBACK)
-            return 1;
-    return 0;
-}
-
 static int loopback_up(void)
 {
     enum { AF_INET_ = 2, SOCK_DGRAM_ = 2, SIOCGIFFLAGS_ = 0x8913, SIOCSIFFLAGS_ = 0x8914, IFF_UP_ = 1 };
@@ -69,7 +60,7 @@ _Noreturn static void make(const struct plan *plan, int channel, int userns)
     long r = userns >= 0 ? sys(setns, userns, CLONE_NEWUSER) : 0;
     if (r >= 0)
         r = sys(unshare, CLONE_NEWNET);
-    if (r >= 0 && has_loopback(plan))
+    if (r >= 0 && plan_find(plan, PYLXC_OP_LOOPBACK))
         word.up = -loopback_up();
     fd_close int made = (int)(r < 0 ? r : sys(openat, AT_FDCWD, "/proc/self/ns/net", O_RDONLY | O_CLOEXEC, 0));
     word.made = made < 0 ? -made : 0;

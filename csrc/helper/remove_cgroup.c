@@ -103,6 +103,11 @@ static int remove_below(const char *directory, int *patience)
     return fd;
 }
 
+int remove_cgroups_below(const char *directory, int patience)
+{
+    return remove_below(directory, &patience);
+}
+
 int remove_cgroup(const char *directory, int patience)
 {
     long r = sys(unlinkat, AT_FDCWD, directory, AT_REMOVEDIR);

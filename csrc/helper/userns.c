@@ -31,7 +31,7 @@ static const struct pylxc_op *operation(const struct plan *plan, int index)
     if (index < 0 || (uint32_t)index >= plan->head->op_count)
         return NULL;
     while (index--)
-        op = (const void *)((const char *)op + op->size);
+        op = plan_next(op);
     return op;
 }
 
@@ -227,12 +227,8 @@ static int send_tree(const struct plan *plan, const struct pylxc_op *op, int k, 
 /* What comes unasked: the store, and the host's directories among the layers. A child that failed does not listen. */
 static int send_store(const struct plan *plan, int channel, int userns)
 {
-    const struct pylxc_op *op = plan->first;
-    int r = 0;
-    for (uint32_t i = 0; i < plan->head->op_count && r >= 0; i++, op = (const void *)((const char *)op + op->size))
-        if (op->code == PYLXC_OP_MEMORY)
-            r = send_tree(plan, op, 0, channel, userns);
-    return r;
+    const struct pylxc_op *store = plan_find(plan, PYLXC_OP_MEMORY);
+    return store ? send_tree(plan, store, 0, channel, userns) : 0;
 }
 
 static int is_layer_of_host(const struct pylxc_op *op, int k)
@@ -242,9 +238,8 @@ static int is_layer_of_host(const struct pylxc_op *op, int k)
 
 void userns_send_layers(const struct plan *plan, int channel, int userns)
 {
-    const struct pylxc_op *op = plan->first;
     int r = 0;
-    for (uint32_t i = 0; i < plan->head->op_count && r >= 0; i++, op = (const void *)((const char *)op + op->size))
+    FOR_EACH_OPERATION (plan, op)
         for (int k = 3; op->code == PYLXC_OP_OVERLAY && k < op->strings && r >= 0; k++)
             if (is_layer_of_host(op, k))
                 r = send_tree(plan, op, k, channel, userns);
@@ -315,9 +310,8 @@ int userns_enter(struct launch *l)
 
 int userns_keeps_slaves(const struct plan *plan)
 {
-    const struct pylxc_op *op = plan->first;
     int found = 0;
-    for (uint32_t i = 0; i < plan->head->op_count; i++, op = (const void *)((const char *)op + op->size))
+    FOR_EACH_OPERATION (plan, op)
         found |= (how_to_bind(op) & PYLXC_BIND_SLAVE) != 0;
     return found && plan->head->flags & PYLXC_PLAN_UNPRIVILEGED;
 }

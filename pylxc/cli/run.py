@@ -148,7 +148,7 @@ _OPTIONS: tuple[tuple[tuple[str, ...], str, dict[str, Any], str], ...] = (
     (("--init",), "init", _FLAG, "Run a small init as its first process."),
     (("--stop-signal",), "stop_signal", {}, "The signal that asks it to end."),
     (("--stop-timeout",), "stop_timeout", {}, "Seconds from that signal to SIGKILL."),
-    (("--restart",), "restart", {}, 'What to do when it ends: "no".'),
+    (("--restart",), "restart", {}, 'When it ends: "no", "on-failure[:n]", "always" or "unless-stopped".'),
     (("--pull",), "pull", {"type": click.Choice(["missing", "always", "never"])}, "When to pull the image."),
     (("--platform",), "platform", {}, "The platform of the image."),
 )

@@ -1,8 +1,8 @@
 """Reads what a container's monitor wrote down: an attribute of the container's directory, and the file "exit" in it.
 
 Invariant: the truth is the kernel's, not the record's. The attribute names the process; the lock that the monitor holds
-on the directory says that the record is being kept. Without the lock the process itself is asked, by pid and start
-time.
+on the directory says that the record is being kept. Without the lock the process itself is asked, by pid, start time
+and boot.
 """
 
 from __future__ import annotations
@@ -10,11 +10,18 @@ from __future__ import annotations
 import errno
 import json
 import os
+from typing import TYPE_CHECKING
 
 from attrs import frozen
 
-from pylxc.identity import is_locked
+from pylxc.identity import boot_id, is_locked, process_start_time
+from pylxc.runtime.native import STAGES
 
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+NANOSECONDS = 1e9
+_WORDS = 5  # that are numbers, before the boot's id
 KILLED = 137  # 128 + SIGKILL: what ended a process whose monitor was killed (PR_SET_PDEATHSIG)
 
 
@@ -22,7 +29,8 @@ KILLED = 137  # 128 + SIGKILL: what ended a process whose monitor was killed (PR
 class Record:
     """What is known of a container's main process.
 
-    ``state`` is "created", "running" or "exited"; times are seconds since the epoch, None where unknown.
+    ``state`` is "created", "running", "restarting" or "exited"; times are seconds since the epoch, None where unknown.
+    ``restart_count``: how often its policy has started it again. ``error``: why it could not be, "" = it could.
     """
 
     state: str
@@ -32,6 +40,8 @@ class Record:
     exit_code: int | None = None
     signal: int = 0
     oom_killed: bool = False
+    restart_count: int = 0
+    error: str = ""
 
 
 STATE = "user.pylxc.state"
@@ -43,6 +53,12 @@ class _State:
     start_time: int
     monitor: int
     started_ns: int
+    restarts: int
+    boot_id: str
+
+    def is_alive(self) -> bool:
+        """Say whether the process lives: on this boot, by its pid and start time."""
+        return self.boot_id == boot_id() and process_start_time(self.pid) == self.start_time
 
 
 def read(directory: str) -> Record:
@@ -50,24 +66,32 @@ def read(directory: str) -> Record:
     state = _read_state(directory)
     if state is None:
         return Record("created")
-    started = state.started_ns / 1e9
+    started = state.started_ns / NANOSECONDS
     ended = _read_exit(directory)
-    if ended is None and not (is_locked(directory) or _is_alive(state.pid, state.start_time)):
+    if ended is None and not (is_locked(directory) or state.is_alive()):
         # The monitor is gone. It may have written its last word between the two looks.
         ended = _read_exit(directory)
         if ended is None:
-            return Record("exited", 0, started, None, KILLED, 9)
+            return Record("exited", 0, started, None, KILLED, 9, restart_count=state.restarts)
     if ended is None:
-        return Record("running", state.pid, started)
+        return Record("running", state.pid, started, restart_count=state.restarts)
     return Record(
-        "exited",
+        "restarting" if ended.get("restarting") and is_locked(directory) else "exited",
         0,
         started,
-        ended["finished_ns"] / 1e9,
+        ended["finished_ns"] / NANOSECONDS,
         ended["exit_code"],
         ended["signal"],
         bool(ended.get("oom_killed")),
+        state.restarts,
+        _error(ended),
     )
+
+
+def _error(ended: Mapping[str, int]) -> str:
+    if not ended.get("stage"):
+        return ""
+    return f"{STAGES.get(ended['stage'], ended['stage'])}: {os.strerror(ended['errno'])}"
 
 
 def monitor_pid(directory: str) -> int:
@@ -91,7 +115,8 @@ def _read_state(directory: str) -> _State | None:
         if error.errno in (errno.ENODATA, errno.ENOENT):
             return None
         raise
-    return _State(*map(int, words))
+    pid, start_time, monitor, started_ns, restarts = map(int, words[:_WORDS])
+    return _State(pid, start_time, monitor, started_ns, restarts, words[_WORDS].decode())
 
 
 def _read_exit(directory: str) -> dict[str, int] | None:
@@ -101,9 +126,3 @@ def _read_exit(directory: str) -> dict[str, int] | None:
     except FileNotFoundError:
         return None
     return value
-
-
-def _is_alive(pid: int, start_time: int) -> bool:
-    from pylxc.identity import process_start_time  # noqa: PLC0415
-
-    return process_start_time(pid) == start_time

@@ -109,6 +109,12 @@ class Containers:
         """Replace what a container's row says of its spec. One that is gone is no error: it will not start again."""
         self._database.write("UPDATE containers SET spec = ? WHERE id = ?", (spec, id))
 
+    def disown(self, id: str, spec: str) -> None:  # noqa: A002  docker's name
+        """Let a container outlive the process that it belongs to."""
+        self._database.write(
+            "UPDATE containers SET spec = ?, owner_pid = 0, owner_start = 0, boot_id = '' WHERE id = ?", (spec, id)
+        )
+
     def remove(self, id: str) -> None:  # noqa: A002  docker's name
         """Remove a container's row, then its directory. One that is gone already is no error."""
         if self._database.row("SELECT 1 FROM containers WHERE id = ?", (id,)) is not None:
