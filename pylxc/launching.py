@@ -194,11 +194,11 @@ class Launching:
                     terminal=streams.size,
                     volumes=volumes,
                     joined=joined,
+                    life=life.life_of(self.spec, self.id),
                 )
                 plan.flags |= p.PLAN_AWAIT_CALLER
                 plan.flags |= p.PLAN_EPHEMERAL if ephemeral else 0
                 plan.flags |= p.PLAN_RECORD_LATE if late else 0
-                life.add_life(plan, self.spec, self.id)
                 if log:
                     self._keep_streams(plan)
                 self._child = self._start_on(plan, streams, tree)

@@ -494,11 +494,12 @@ def container_plan(  # noqa: PLR0913  what a container is made of
     terminal: tuple[int, int] | None = None,
     volumes: Mapping[str, str] = MappingProxyType({}),
     joined: Joined | None = None,
+    life: Plan | None = None,
 ) -> Plan:
     """Return the whole plan of a container's main process. ``ids``: of its user namespace, None = it has the host's.
 
     ``terminal``: the (rows, columns) of its terminal, None = it has none. ``volumes``: target -> directory of the
-    store. ``joined``: the container that it shares namespaces with.
+    store. ``joined``: the container that it shares namespaces with. ``life``: the monitor's own part.
     """
     namespaces = NEWNS | joining.own(spec)
     system = spec.init == "system"
@@ -508,6 +509,8 @@ def container_plan(  # noqa: PLR0913  what a container is made of
     if joined is not None:
         _add_joined(plan, joined, ids)
     add_cgroups(plan, cgroups, spec.oom_score_adj)
+    if life is not None:
+        plan.extend(life)
     add_tree(plan, tree, read_only=spec.read_only)
     _add_kernel_filesystems(plan, spec, ids)
     add_devices(plan, spec)

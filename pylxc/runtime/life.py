@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING
 
 from pylxc.identity import boot_id
 from pylxc.runtime import plan as p
+from pylxc.runtime.plan import Plan
 
 if TYPE_CHECKING:
-    from pylxc.runtime.plan import Plan
     from pylxc.spec import ContainerSpec
 
 _POLICIES = {
@@ -24,8 +24,10 @@ _POLICIES = {
 _ANY_NUMBER = -1
 
 
-def add_life(plan: Plan, spec: ContainerSpec, id: str) -> None:  # noqa: A002  docker's name
-    """Add what is to become of the container when its process has ended."""
+def life_of(spec: ContainerSpec, id: str) -> Plan:  # noqa: A002  docker's name
+    """Return the operations that say what the monitor does of its own accord."""
+    plan = Plan()
     policy, _, most = (spec.restart or "no").partition(":")
     restarts = int(most or 0) or _ANY_NUMBER  # docker's rule: 0 = no limit
     plan.add(p.LIFE, boot_id(), "", f'"id":"{id}"', flags=_POLICIES[policy], a=restarts)
+    return plan
