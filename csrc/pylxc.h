@@ -48,6 +48,11 @@ enum pylxc_op_code {
     PYLXC_OP_JOIN,        /* flags: CLONE_NEW*; a: a pidfd; b: its user namespace. Shared with that process, beside new ones */
     PYLXC_OP_CGROUP,      /* strings: directories of cgroups that exist; flags: PYLXC_CGROUP_*; a: oom_score_adj, or INT64_MIN.
                              The process lives in them; at its end they are removed */
+    PYLXC_OP_LIFE,        /* strings: the boot's id, the directory of the event log ("" = none), what its events say of the
+                             container (members of a JSON object); flags: PYLXC_RESTART_*; a: most restarts, -1 = any.
+                             Carried out by the monitor */
+    PYLXC_OP_HEALTH,      /* in place of strings a struct pylxc_health and, as its check, a whole plan with PYLXC_PLAN_JOIN,
+                             whose target_fd the monitor fills in. Carried out by the monitor */
     PYLXC_OP_OVERLAY,     /* strings: mount point, upper, work, lower (topmost first)...; upper and work "" = read-only;
                              relative to the MEMORY directory; an absolute lower one is the host's;
                              flags: PYLXC_OVERLAY_*. Becomes the root, or with PYLXC_OVERLAY_INSIDE is mounted in it */
@@ -69,11 +74,6 @@ enum pylxc_op_code {
     PYLXC_OP_HOSTNAME,    /* strings: name */
     PYLXC_OP_LOOPBACK,    /* bring lo up */
     PYLXC_OP_SYSCTL,      /* strings: path below /proc/sys, value */
-    PYLXC_OP_LIFE,        /* strings: the boot's id, the directory of the event log ("" = none), what its events say of the
-                             container (members of a JSON object); flags: PYLXC_RESTART_*; a: most restarts, -1 = any.
-                             Carried out by the monitor */
-    PYLXC_OP_HEALTH,      /* in place of strings a struct pylxc_health and, as its check, a whole plan with PYLXC_PLAN_JOIN,
-                             whose target_fd the monitor fills in. Carried out by the monitor */
     PYLXC_OP_RLIMIT,      /* flags: resource; a, b: soft, hard (-1 = unlimited); clamped to what may be had */
     PYLXC_OP_UMASK,       /* flags: mask */
     PYLXC_OP_USER,        /* strings: "name", "uid", "name:group" or "uid:gid", then additional groups */
