@@ -171,8 +171,6 @@ class Launching:
 
         ``late``: the record may come a moment after the start, for the caller will not look at it.
         """
-        if self.spec.restarts and not log:
-            raise SpecError("restart", self.spec.restart, "its streams are the caller's, once; use start")
         with streams, self._joined() as joined, isolation.ids_for(self.spec, joined) as ids:
             payload = self._payload(None, {}, None, None, tty=self.spec.tty)
             # One that keeps a log may be started again: what is volatile can be mounted once only.

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from pylxc.errors import SpecError
 from pylxc.execution import complete
 from pylxc.process import Process
 from pylxc.streams import DEVNULL, PIPE, open_streams
@@ -146,6 +147,8 @@ def popen(  # type: ignore[misc]  # noqa: PLR0913  the public contract; its stdi
     """
     container = _make(engine, image, command, {"remove": True, **options}, listed=False)
     try:
+        if container.spec.restarts:
+            raise SpecError("restart", container.spec.restart, "its streams are the caller's, once; use start")
         streams = open_streams(stdin, stdout, stderr, tty=container.spec.tty, size=terminal_size)
         child = container._spawn(streams, log=False)  # noqa: SLF001
     except BaseException:

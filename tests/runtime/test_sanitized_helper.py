@@ -12,7 +12,7 @@ import subprocess
 import pytest
 
 import pylxc
-from pylxc.runtime import native
+from pylxc.runtime import control, native, record
 from tests.sanitizers import FLAGS, build_helper, reports
 
 
@@ -78,6 +78,29 @@ def test_the_life_of_a_container(helper):
         assert container.wait() == 3
         lines = [line.data for line in container.logs()]
         assert (lines[0], lines[19999], len(lines[20000]), lines[-1]) == (b"1\n", b"20000\n", 200001, b"bye\n")
+
+
+def test_a_life_of_restarts_and_requests(helper):
+    """A thousand things happen to one monitor, and it holds as many descriptors as before."""
+    script = "echo >>/runs; echo up; while read line; do test $line = end && exit 1; echo $line; done"
+    options = {"restart": "on-failure:3", "stdin": True, "log": {"max_size": "4k", "max_files": 2}}
+    with helper.start("sh", "-c", script, **options) as container:
+        directory, monitor = container._directory(), record.monitor_pid(container._directory())
+
+        def held():
+            return len(os.listdir(f"/proc/{monitor}/fd")) if os.geteuid() == 0 else 0
+
+        before = held()
+        for number in range(1000):
+            fd = control.standard_input(directory)
+            os.write(fd, b"end\n" if number == 500 else b"%d\n" % number)
+            os.close(fd)
+        container.wait_ready(log="999", timeout=60)
+        assert (held(), container.status().restart_count) == (before, 1)
+        container.detach()
+        container.stop(timeout=0)
+        assert container.status() == "exited"
+    container.remove()
 
 
 def test_terminals(helper):
