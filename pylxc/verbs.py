@@ -146,9 +146,9 @@ def popen(  # type: ignore[misc]  # noqa: PLR0913  the public contract; its stdi
 
     """
     container = _make(engine, image, command, {"remove": True, **options}, listed=False)
+    if container.spec.restarts:
+        raise SpecError("restart", container.spec.restart, "its streams are the caller's, once; use start")
     try:
-        if container.spec.restarts:
-            raise SpecError("restart", container.spec.restart, "its streams are the caller's, once; use start")
         streams = open_streams(stdin, stdout, stderr, tty=container.spec.tty, size=terminal_size)
         child = container._spawn(streams, log=False)  # noqa: SLF001
     except BaseException:

@@ -48,7 +48,7 @@ def test_it_goes_on_until_it_is_stopped(box, policy):
         container.stop()
         count = container.status().restart_count
         assert (container.status(), count >= 2) == ("exited", True)
-        assert not is_alive(record.monitor_pid(container._directory()))
+        await_true(lambda: not is_alive(record.monitor_pid(container._directory())), "the monitor's end")
         container.start()  # by hand: the count begins anew
         assert container.status().restart_count < count or container.status().restart_count == 0
         container.stop()
