@@ -116,10 +116,13 @@ static void rotate(struct log *log)
     }
 }
 
+/* What a full disk does not take is lost whole: half a record would spoil the next one. */
 static void flush(struct log *log, struct records *records)
 {
-    write_all(log->fd, records->data, records->length);
-    log->size += records->length;
+    if (write_all(log->fd, records->data, records->length) < 0)
+        sys(ftruncate, log->fd, log->size);
+    else
+        log->size += records->length;
     records->length = 0;
 }
 

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import os
+import re
+import resource
 import threading
 from pathlib import Path
 
 import pytest
+from boxes import await_true
 
-from pylxc.runtime import record
+from pylxc.runtime import control, record
 
 SIZE = 20_000
 
@@ -119,3 +122,24 @@ def test_what_was_written_before_a_kill_can_be_read(box, kill):
         container.start()
         container.wait_ready(log="end 2", timeout=60)
         assert len(files_of(container)) <= 3
+
+
+def test_what_the_disk_does_not_take_spoils_nothing_else(box):
+    """A limit on the size of the monitor's files stands for a full disk: it takes a part of a write, then none."""
+    script = "while read word; do seq 100001 120000 | sed s/1/$word-/; echo >/done-$word; done"
+    with box.start("sh", "-c", script, stdin=True) as container:
+        monitor = record.monitor_pid(container._directory())
+        hard = resource.prlimit(monitor, resource.RLIMIT_FSIZE)[1]
+        keys = control.standard_input(container._directory())
+        resource.prlimit(monitor, resource.RLIMIT_FSIZE, (50_000, hard))
+        os.write(keys, b"full\n")
+        await_true(lambda: container.exec(["test", "-e", "/done-full"], check=False).ok, "the end", timeout=20)
+        resource.prlimit(monitor, resource.RLIMIT_FSIZE, (hard, hard))
+        os.write(keys, b"free\n")
+        os.close(keys)
+        container.wait_ready(log="free-20000", timeout=20)
+        lines = [line.data for line in container.logs()]
+        whole = [line for line in lines if re.fullmatch(rb"(full|free)-[0-9]{5}\n", line)]
+        assert len(whole) >= len(lines) - 1, "a line of which the disk took the first half goes on with what came next"
+        assert 0 < sum(line.startswith(b"full") for line in whole) < 20_000
+        assert whole[-19_999:] == [b"free-%05d\n" % number for number in range(2, 20_001)]
