@@ -104,6 +104,7 @@ enum pylxc_flags {
 
     PYLXC_CGROUP_V2_FIRST = 1,   /* the first directory is of cgroup v2, the others of v1 */
     PYLXC_CGROUP_KEEP = 2,       /* they are another process's: not removed at the end */
+    PYLXC_CGROUP_FOLLOW = 4,     /* in a PYLXC_OP_HEALTH: of v2 the one below it where the container's process is */
 
     PYLXC_DEVICE_COPY = 1,       /* in a user namespace: a node with the same mode and owners as the container sees them */
 
@@ -172,7 +173,8 @@ struct pylxc_op {
     int64_t a, b;
 };
 
-/* When a container's health is checked, in ns, as docker's HEALTHCHECK has it. */
+/* When a container's health is checked, in ns, as docker's HEALTHCHECK has it. All are positive (start_period may be 0)
+ * and no more than PYLXC_HEALTH_LONGEST. */
 struct pylxc_health {
     int64_t interval, timeout, start_period, start_interval;
     int64_t retries;
@@ -281,5 +283,6 @@ long pylxc_syscall_number(enum pylxc_call call);
 /* cffi: end */
 
 #define PYLXC_PLAN_MAGIC 0x70786c31u
+#define PYLXC_HEALTH_LONGEST ((int64_t)1 << 60)
 enum { PYLXC_FD_CONTROL = 3, PYLXC_FD_PLAN = 4, PYLXC_MAX_FDS = 16 };
 #endif

@@ -23,6 +23,53 @@ static int open_file(const char *directory, const char *name, int flags)
     return path.overflow ? -ENAMETOOLONG : (int)sys(openat, AT_FDCWD, path.data, flags | O_CLOEXEC, 0);
 }
 
+/* The last component of a path, with the slash before it. */
+static const char *last_part(const char *path)
+{
+    const char *last = path;
+    for (const char *p = path; *p; p++)
+        if (*p == '/')
+            last = p;
+    return last;
+}
+
+/* Where below a cgroup of v2 a process is: what follows the cgroup's own name in the line "0::PATH" of
+ * /proc/PID/cgroup. What has children with controllers takes no further process, and the first thing that a full init
+ * does is to make such. The path is the kernel's: it holds no ".." (cgroups(7)). */
+static void add_place(struct text *to, const char *directory, int32_t pid)
+{
+    char content[4096];
+    TEXT(path, 64);
+    text_add(&path, "/proc/");
+    text_number(&path, pid);
+    fd_close int fd = open_file(path.data, "cgroup", O_RDONLY);
+    long n = fd < 0 ? 0 : read_full(fd, content, sizeof content - 1);
+    content[n > 0 ? n : 0] = 0;
+    const char *name = last_part(directory);
+    size_t length = strlen(name);
+    for (char *line = content; line && *line; line = strchr(line, '\n') ? strchr(line, '\n') + 1 : NULL) {
+        char *end = strchr(line, '\n');
+        if (strncmp(line, "0::/", 4) != 0 || !end)
+            continue;
+        *end = 0;
+        for (const char *at = line + 3; at; at = strchr(at + 1, '/'))
+            if (strncmp(at, name, length) == 0 && at[length] == '/') {
+                text_add(to, at + length);
+                return;
+            }
+        return;
+    }
+}
+
+static int open_unified(const struct plan *plan, const struct pylxc_op *op)
+{
+    TEXT(path, 4096);
+    text_add(&path, op_string(op, 0));
+    if (op->flags & PYLXC_CGROUP_FOLLOW && plan->target_pid)
+        add_place(&path, op_string(op, 0), plan->target_pid);
+    return path.overflow ? -ENAMETOOLONG : open_file(path.data, ".", O_PATH | O_DIRECTORY);
+}
+
 int cgroups_open(const struct plan *plan, struct cgroups *ret)
 {
     *ret = (struct cgroups){.v2_fd = -1, .op = plan_find(plan, PYLXC_OP_CGROUP)};
@@ -32,8 +79,7 @@ int cgroups_open(const struct plan *plan, struct cgroups *ret)
         return -E2BIG;
     for (unsigned i = 0; i < ret->op->strings; i++) {
         int unified = i == 0 && ret->op->flags & PYLXC_CGROUP_V2_FIRST;
-        int fd = unified ? open_file(op_string(ret->op, i), ".", O_PATH | O_DIRECTORY)
-                         : open_file(op_string(ret->op, i), "tasks", O_WRONLY);
+        int fd = unified ? open_unified(plan, ret->op) : open_file(op_string(ret->op, i), "tasks", O_WRONLY);
         if (fd < 0)
             return fd;
         if (unified)
@@ -105,6 +151,20 @@ static uint64_t number_in(const char *directory, const char *name, const char *w
 static uint64_t oom_kills_in(const char *directory)
 {
     return number_in(directory, "memory.events", "oom_kill") + number_in(directory, "memory.oom_control", "oom_kill");
+}
+
+int cgroups_frozen(const struct plan *plan)
+{
+    const struct pylxc_op *op = plan_find(plan, PYLXC_OP_CGROUP);
+    for (unsigned i = 0; op && i < op->strings; i++) {
+        char state[16] = "";
+        if (i == 0 && op->flags & PYLXC_CGROUP_V2_FIRST)
+            return number_in(op_string(op, 0), "cgroup.events", "frozen") != 0;
+        fd_close int fd = open_file(op_string(op, i), "freezer.state", O_RDONLY);
+        if (fd >= 0 && read_full(fd, state, sizeof state - 1) > 0)
+            return strncmp(state, "THAWED", 6) != 0;
+    }
+    return 0;
 }
 
 static void kill_all(const struct pylxc_op *op)

@@ -21,6 +21,8 @@ int cgroups_enter(const struct cgroups *cgroups);
 /* Gives this process the oom_score_adj of the child, which inherits it: for a child that could not write its own. */
 int cgroups_score(struct cgroups *cgroups);
 void cgroups_close(struct cgroups *cgroups);
+/* Whether what is in them is being stopped, or stands still (pause). */
+int cgroups_frozen(const struct plan *plan);
 /* The end of a process: kills what is left in its cgroups, and what is below them. Says how many processes were killed
  * there for want of memory, ever. */
 uint64_t cgroups_clear(const struct plan *plan);

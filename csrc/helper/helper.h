@@ -5,6 +5,7 @@
  *   record.c    what it writes down of a container
  *   control.c   the socket on which it is asked for things
  *   restart.c   whether and when it starts the process again
+ *   health.c    the checks of a container's health: when they run, what they say
  *   log.c       the files of a container's log, and when the next one begins
  *   launch.c    the child: carries out the plan's operations, then becomes the payload
  *   paths.c     paths inside the root, opened and made
@@ -41,7 +42,8 @@
 struct plan {
     const struct pylxc_plan *head;
     const struct pylxc_op *first;
-    int again; /* the process is started a further time */
+    int again;          /* the process is started a further time */
+    int32_t target_pid; /* of a check of its health: the container's process; else 0 */
 };
 
 static inline const struct pylxc_op *plan_next(const struct pylxc_op *op)
@@ -49,8 +51,9 @@ static inline const struct pylxc_op *plan_next(const struct pylxc_op *op)
     return (const void *)((const char *)op + op->size);
 }
 #define FOR_EACH_OPERATION(plan, op)                                                                                   \
-    for (const struct pylxc_op *op = (plan)->first,                                                                    \
-                               *op##_end = (const void *)((const char *)(plan)->head + (plan)->head->size);            \
+    for (const struct pylxc_op *                                                                                       \
+             op = (plan)->first,                                                                                       \
+            *op##_end = (const void *)((const char *)op + ((plan)->head->size - sizeof *(plan)->head));                \
          op < op##_end; op = plan_next(op))
 
 /* The first operation of a kind; NULL when there is none. */

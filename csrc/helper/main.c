@@ -14,25 +14,64 @@
     ((uint64_t)CLONE_NEWNS | CLONE_NEWCGROUP | CLONE_NEWUTS | CLONE_NEWIPC | CLONE_NEWUSER | CLONE_NEWPID |            \
      CLONE_NEWNET | CLONE_NEWTIME)
 
+enum { OUTER, INNER /* the check of a PYLXC_OP_HEALTH */ };
+static int plan_is_sound(const struct pylxc_plan *head, size_t size, int depth);
+
+static int is_time(int64_t ns, int64_t least)
+{
+    return ns >= least && ns <= PYLXC_HEALTH_LONGEST;
+}
+
+static int health_is_sound(const struct pylxc_op *op)
+{
+    const struct pylxc_health *times = (const void *)(op + 1);
+    size_t size = op->size - sizeof *op;
+    if (op->strings || size < sizeof *times)
+        return 0;
+    return is_time(times->interval, 1) && is_time(times->timeout, 1) && is_time(times->start_period, 0) &&
+           is_time(times->start_interval, 1) && is_time(times->retries, 1) &&
+           plan_is_sound((const void *)(times + 1), size - sizeof *times, INNER);
+}
+
+/* The monitor carries such a plan out on its own, again and again, with no descriptors but those that it fills in: it
+ * enters the container, and there is nothing that it makes or leaves. */
+static int is_check(const struct pylxc_plan *head)
+{
+    return head->flags & PYLXC_PLAN_JOIN && !(head->flags & ~(uint32_t)(PYLXC_PLAN_JOIN | PYLXC_PLAN_UNPRIVILEGED)) &&
+           head->owner_fd < 0 && head->target_fd < 0 && head->directory_fd < 0 && head->userns_fd < 0;
+}
+
+static int op_is_sound(const struct pylxc_op *op, int depth)
+{
+    const char *s = (const char *)(op + 1), *end = (const char *)op + op->size;
+    for (unsigned k = 0; k < op->strings; k++) {
+        s = memchr(s, 0, (size_t)(end - s));
+        if (!s)
+            return 0;
+        s++;
+    }
+    if (op->code == PYLXC_OP_SECCOMP)
+        return op->a >= 1 && op->a <= UINT16_MAX && (uint64_t)op->a * 8 == op->size - sizeof *op;
+    if (depth == OUTER)
+        return op->code != PYLXC_OP_HEALTH || health_is_sound(op);
+    if (op->code == PYLXC_OP_CGROUP)
+        return (op->flags & PYLXC_CGROUP_KEEP) != 0;
+    return op->code != PYLXC_OP_HEALTH && op->code != PYLXC_OP_LIFE && op->code != PYLXC_OP_JOIN;
+}
+
 /* The operations must lie within the plan, and each one's strings within it: nothing later checks bounds. */
-static int plan_is_sound(const struct pylxc_plan *head, size_t size)
+static int plan_is_sound(const struct pylxc_plan *head, size_t size, int depth)
 {
     if (size < sizeof *head || head->magic != PYLXC_PLAN_MAGIC || head->size != size || head->clone_flags & ~NAMESPACES)
+        return 0;
+    if (depth == INNER && !is_check(head))
         return 0;
     size_t at = sizeof *head;
     for (uint32_t i = 0; i < head->op_count; i++) {
         const struct pylxc_op *op = (const void *)((const char *)head + at);
         if (size - at < sizeof *op || op->size < sizeof *op || op->size % 8 || op->size > size - at)
             return 0;
-        const char *s = (const char *)(op + 1), *end = (const char *)op + op->size;
-        for (unsigned k = 0; k < op->strings; k++) {
-            s = memchr(s, 0, (size_t)(end - s));
-            if (!s)
-                return 0;
-            s++;
-        }
-        if (op->code == PYLXC_OP_SECCOMP &&
-            (op->a < 1 || op->a > UINT16_MAX || (uint64_t)op->a * 8 != op->size - sizeof *op))
+        if (!op_is_sound(op, depth))
             return 0;
         at += op->size;
     }
@@ -50,7 +89,7 @@ static int read_plan(struct plan *ret)
     sys(close, PYLXC_FD_PLAN);
     ret->head = (const void *)at;
     ret->first = (const void *)(ret->head + 1);
-    return plan_is_sound(ret->head, (size_t)size) ? 0 : -EINVAL;
+    return plan_is_sound(ret->head, (size_t)size, OUTER) ? 0 : -EINVAL;
 }
 
 /* Called by _start, and by the hosted build's main. */

@@ -7,6 +7,7 @@
  */
 #include "cgroup.h"
 #include "control.h"
+#include "health.h"
 #include "helper.h"
 #include "join.h"
 #include "log.h"
@@ -55,6 +56,7 @@ struct monitor {
     int64_t begun; /* of CLOCK_MONOTONIC */
     struct netns netns;
     struct stream streams[2];
+    struct health health;
     struct pylxc_error error; /* why it could not be started; stage NONE = nobody wants to know */
 };
 
@@ -422,14 +424,15 @@ static void answer_request(struct monitor *m)
  * ended. */
 static int serve(struct monitor *m, int64_t until)
 {
-    enum { PROCESS, OWNER, OUT, ERR, CONTROL, COUNT };
+    enum { PROCESS, OWNER, OUT, ERR, CONTROL, HEALTH, COUNT = HEALTH + HEALTH_WAITS };
     struct pollfd waits[COUNT] = {{.fd = m->pid_fd, .events = POLLIN},
                                   {.fd = m->owner_fd, .events = POLLIN},
                                   {.fd = m->streams[0].fd, .events = POLLIN},
                                   {.fd = m->streams[1].fd, .events = POLLIN},
                                   {.fd = m->control_fd, .events = POLLIN}};
-    int64_t due = MINIMUM(until, MINIMUM(m->stopping.next, m->stopping.kill)), left = 0;
+    int64_t due = MINIMUM(MINIMUM(until, health_due(&m->health)), MINIMUM(m->stopping.next, m->stopping.kill)), left;
     struct __kernel_timespec timeout;
+    health_wants(&m->health, &waits[HEALTH]);
     if (due != INT64_MAX) {
         left = due - monotonic_ns();
         left = left < 0 ? 0 : left;
@@ -448,6 +451,8 @@ static int serve(struct monitor *m, int64_t until)
     if (waits[CONTROL].revents)
         answer_request(m);
     go_on_stopping(m);
+    if (!waits[PROCESS].revents)
+        health_serve(&m->health, &waits[HEALTH]);
     return waits[PROCESS].revents != 0;
 }
 
@@ -565,6 +570,7 @@ static int start(struct monitor *m)
     if (await_start(m) < 0)
         return -1;
     give_terminal(m);
+    health_begin(&m->health, &m->plan, m->pid, m->pid_fd, m->directory_fd);
     if (announce(m) < 0)
         return -1;
     m->mounts_fd = hold_mounts(m);
@@ -584,6 +590,7 @@ static struct pylxc_report end_of_process(struct monitor *m, int started)
 {
     struct pylxc_report ended = {.kind = PYLXC_REPORT_ENDED, .pid = m->pid, .time_ns = now_ns()};
     int status = 0;
+    health_end(&m->health);
     if (started) {
         sys(wait4, m->pid, &status, __WALL, 0);
         m->pid = 0;

@@ -14,6 +14,7 @@ from pylxc.errors import SpecError
 
 _HEAD = struct.Struct("=IIIIQiiiiiIQ")
 _OP = struct.Struct("=IHHQqq")
+_HEALTH = struct.Struct("=5q")
 _MAGIC = 0x70786C31
 STRINGS_LIMIT = 65535
 _INSTRUCTION_SIZE = 8
@@ -68,6 +69,12 @@ class Plan:
         head = _OP.pack(_OP.size + len(program), SECCOMP, 0, 0, len(program) // _INSTRUCTION_SIZE, 0)
         self._operations.append(head + program)
         self._subjects.append("the system call filter (the kernel must know seccomp; see the option seccomp)")
+
+    def add_health(self, numbers: tuple[int, int, int, int, int], check: Plan) -> None:
+        """Append the checks of the process's health: ``numbers`` are those of ``struct pylxc_health``."""
+        body = _HEALTH.pack(*numbers) + check.encode()
+        self._operations.append(_OP.pack(_OP.size + len(body), HEALTH, 0, 0, 0, 0) + body)
+        self._subjects.append("the health check")
 
     def extend(self, other: Plan) -> None:
         """Append the operations of another plan: what never changes is encoded once."""
@@ -150,6 +157,7 @@ OVERLAY_IN_MEMORY = lib.PYLXC_OVERLAY_IN_MEMORY
 OVERLAY_JOINED = lib.PYLXC_OVERLAY_JOINED
 CGROUP_V2_FIRST = lib.PYLXC_CGROUP_V2_FIRST
 CGROUP_KEEP = lib.PYLXC_CGROUP_KEEP
+CGROUP_FOLLOW = lib.PYLXC_CGROUP_FOLLOW
 DEVICE_COPY = lib.PYLXC_DEVICE_COPY
 TERMINAL_CONSOLE = lib.PYLXC_TERMINAL_CONSOLE
 RESTART_ON_FAILURE = lib.PYLXC_RESTART_ON_FAILURE
