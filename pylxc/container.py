@@ -78,7 +78,8 @@ class Container(Launching):
     ) -> list[Container]:
         """Return the running containers (with ``all`` every one), the newest first.
 
-        ``filters``: ``{"name": part of it, "status": "running", "ancestor": an image, "label": "key" or "key=value"}``.
+        ``filters``: ``{"name": part of it, "status": "running", "health": "healthy" ("starting",
+        "unhealthy", "none"), "ancestor": an image, "label": "key" or "key=value"}``.
         Raises SpecError for a filter that does not exist.
         """
         chosen = dict(filters or {})
@@ -97,6 +98,7 @@ class Container(Launching):
 
         status = self.status()
         payload = self._payload(None, {}, None, None, tty=self.spec.tty)
+        check, health = self._health()
         return {
             "Id": self.id,
             "Name": self.name,
@@ -116,6 +118,7 @@ class Container(Launching):
                 "Paused": status == "paused",
                 "OOMKilled": status.oom_killed,
                 "Error": status.error,
+                **({"Health": health} if health else {}),
             },
             "RestartCount": status.restart_count,
             "Config": {
@@ -126,10 +129,21 @@ class Container(Launching):
                 "Labels": {**self.image.config.labels, **self.spec.labels},
                 "StopSignal": self._shutdown().signal,
                 "Tty": self.spec.tty,
+                **({"Healthcheck": check} if check else {}),
             },
             "Mounts": described_mounts(self._engine, self.id, self.spec),
             "Spec": json.loads(self.spec.to_json()),
         }
+
+    def _health(self) -> tuple[dict[str, Any], dict[str, Any]]:
+        """Return docker's Config.Healthcheck and State.Health; {} where there is none."""
+        from pylxc import health  # noqa: PLC0415  not on the start path
+        from pylxc.runtime import checks  # noqa: PLC0415
+
+        given = health.merged(self.spec.healthcheck, self.image.config.healthcheck)
+        check = health.check_of(self.spec.healthcheck, self.image.config)
+        found = None if check is None else checks.described(self._directory(), check)
+        return {} if given is None else given.to_oci(), found or {}
 
     def top(self) -> Sequence[ProcessInfo]:
         """Return the container's processes, by their pid inside. Raises Conflict when it does not run.
@@ -526,22 +540,25 @@ class Container(Launching):
                 return connection
         raise ConnectionRefusedError(*(refused.args if refused else ()), f"port {port} of container {self.name}")
 
-    def wait_ready(
+    def wait_ready(  # noqa: PLR0913  one keyword for each way to be ready
         self,
         *,
         port: int | None = None,
         log: str | None = None,
         http: str | None = None,
         command: str | Sequence[str] | None = None,
+        healthy: bool = False,
         timeout: float = 60,
     ) -> None:
         """Wait until the container is ready.
 
         It accepts connections on ``port``, a line of its log holds ``log``, a GET of ``http`` (a URL such as
         ``"http://localhost:8080/health"``, asked from inside its network) is answered with a status from 200 to 399,
-        and ``command`` succeeds in it; those that are given, one after the other. Raises TimeoutExpired when
-        ``timeout`` (s) has passed; ExitError, with the end of the log, as soon as the container ends without having
-        become ready; SpecError for a URL that cannot be asked.
+        ``command`` succeeds in it, and with ``healthy`` its health check has; those that are given, one after the
+        other. Raises TimeoutExpired when ``timeout`` (s) has passed; ExitError, with the end of the log, as soon as the
+        container ends without having become ready, and with what the last check said, as soon as it is "unhealthy" (as
+        ``docker compose up --wait`` does: give the check more retries, or a start period, if it may become healthy
+        later); SpecError for a URL that cannot be asked, and for ``healthy`` where nothing checks it.
 
         Example:
             >>> container.wait_ready(http="http://localhost:8080/health", timeout=10)  # doctest: +SKIP
@@ -549,7 +566,7 @@ class Container(Launching):
         """
         from pylxc.readiness import wait_ready  # noqa: PLC0415  not on the start path
 
-        wait_ready(self, port=port, log=log, http=http, command=command, timeout=timeout)
+        wait_ready(self, port=port, log=log, http=http, command=command, healthy=healthy, timeout=timeout)
 
     # -- plumbing ---------------------------------------------------------------------------------------------------
 

@@ -224,6 +224,10 @@ class Engine:
         spec = ContainerSpec.from_options(reference, command, options)
         if not spec.argv(found.config.entrypoint, found.config.cmd):
             raise SpecError("command", command, f"image {reference} names no command; give one")
+        if spec.healthcheck is not None:
+            from pylxc import health  # noqa: PLC0415  few containers have a check of their own
+
+            health.require_test(spec.healthcheck, found.config.healthcheck)
         name = spec.name or names.generate()
         container = Container(self, os.urandom(32).hex(), name, found, spec, time.time(), listed=False)
         if listed:

@@ -40,6 +40,7 @@ _FILTERS: dict[str, Callable[[Container, str], bool]] = {
     "name": lambda container, value: value in container.name,
     "id": lambda container, value: container.id.startswith(value),
     "status": lambda container, value: container.status() == value,
+    "health": lambda container, value: (container.status().health or "none") == value,
     "ancestor": lambda container, value: (
         value in (container.spec.image, *container.image.refs)
         or container.image.id.removeprefix("sha256:").startswith(value.removeprefix("sha256:"))

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
     from pylxc.engine import Engine
+    from pylxc.health import Check
     from pylxc.image import Image
     from pylxc.runtime.native import Child
     from pylxc.spec import ContainerSpec
@@ -76,7 +77,7 @@ class Launching:
         directory = self._directory()
         if not os.path.isdir(directory):  # noqa: PTH112
             raise ContainerNotFound(self.name, "it was removed")
-        found = record.read(directory)
+        found = record.read(directory, checked=self._is_checked())
         return Status.of(found, paused=found.state == "running" and cgroup.is_frozen(self.id))
 
     # -- what it is made of -----------------------------------------------------------------------------------------
@@ -121,6 +122,32 @@ class Launching:
         from pylxc import systeminit  # noqa: PLC0415  few containers have one
 
         return systeminit.environment(self.id)
+
+    def _is_checked(self) -> bool:
+        """Say whether its health is checked."""
+        own, images = self.spec.healthcheck, self.image.config.healthcheck
+        if own is None and images is None:
+            return False
+        from pylxc import health  # noqa: PLC0415  few containers have a check
+
+        return health.is_wanted(own, images)
+
+    def _check(self) -> Check | None:
+        """Return the health check; None: there is none."""
+        if not self._is_checked():
+            return None
+        from pylxc import health  # noqa: PLC0415  few containers have one
+
+        return health.check_of(self.spec.healthcheck, self.image.config)
+
+    def _life(self, ids: isolation.Ids | None, cgroups: tuple[str, ...]) -> p.Plan:
+        """Return what the monitor does of its own accord: start it again, check its health."""
+        plan = life.life_of(self.spec, self.id)
+        check = self._check()
+        if check is not None:
+            payload = self._payload(check.argv, {}, None, None, tty=False)
+            plan.add_health(check.numbers(), isolation.check_plan(self.spec, payload, ids, cgroups))
+        return plan
 
     def _tree(self, *, once: bool) -> Tree:
         """Return the root file system. ``once``: it is mounted for this one run and then thrown away."""
@@ -192,7 +219,7 @@ class Launching:
                     terminal=streams.size,
                     volumes=volumes,
                     joined=joined,
-                    life=life.life_of(self.spec, self.id),
+                    life=self._life(ids, cgroups),
                 )
                 plan.flags |= p.PLAN_AWAIT_CALLER
                 plan.flags |= p.PLAN_EPHEMERAL if ephemeral else 0

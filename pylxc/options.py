@@ -76,7 +76,7 @@ class Options(TypedDict, total=False):
     stop_signal: str | int | None
     stop_timeout: float | str | None
     restart: str | None
-    healthcheck: Healthcheck | str | None
+    healthcheck: Healthcheck | str | Mapping[str, Any] | None
     detach: bool
     remove: bool
     pull: Literal["missing", "always", "never"]

@@ -29,6 +29,7 @@ def wait_ready(  # noqa: PLR0913  the public method's keywords
     log: str | None,
     http: str | None,
     command: str | Sequence[str] | None,
+    healthy: bool,
     timeout: float,
 ) -> None:
     """See :meth:`pylxc.Container.wait_ready`."""
@@ -43,6 +44,10 @@ def wait_ready(  # noqa: PLR0913  the public method's keywords
         checks.append((http, lambda left: _answers(container, url, left)))
     if command is not None:
         checks.append((f"{command!r}", lambda left: _succeeds(container, command, left)))
+    if healthy:
+        if container._check() is None:  # noqa: SLF001  the other half of one of its methods
+            raise SpecError("healthy", True, "the container has no health check; give healthcheck when it is made")  # noqa: FBT003
+        checks.append(("a successful health check", lambda _: _is_healthy(container)))
     for what, check in checks:
         pause = FIRST_PAUSE
         while not check(max(deadline - time.monotonic(), SHORTEST_TRY)):
@@ -107,6 +112,19 @@ def _succeeds(container: Container, command: str | Sequence[str], left: float) -
         return container.exec(command, check=False, timeout=left).ok
     except (Conflict, SpawnError, TimeoutExpired):
         return False
+
+
+def _is_healthy(container: Container) -> bool:
+    """Say whether it is healthy. Raises ExitError with the last check's when it is unhealthy."""
+    status = container.status()
+    if status.health == "unhealthy":
+        state = container.inspect()["State"]
+        if state.get("Health", {}).get("Log"):
+            last = state["Health"]["Log"][-1]
+            raise ExitError(
+                (container.name, "health check"), Result(last["ExitCode"], None, last["Output"].encode(), b"")
+            )
+    return status.health == "healthy"
 
 
 def _fail_if_ended(container: Container) -> None:

@@ -61,7 +61,6 @@ _NOT_YET: dict[str, tuple[tuple[object, ...], str]] = {
     "ports": ((), 'use Container.connect(port), or network="host"'),
     "aliases": ((), "leave it out: there are no networks to be known on"),
     "dns": ((), 'give extra_hosts, or network="host", which has the host\'s'),
-    "healthcheck": ((), "use exec"),
     "pull": (("never",), 'make the image with Image.build, Image.bootstrap or Image.from_tar, and give "missing"'),
     "platform": ((this_platform(),), f"images of {this_platform()} run here"),
 }
@@ -104,6 +103,12 @@ class ContainerSpec:
     begins anew after ten seconds of life. Nothing starts containers when the machine does: the last two are the same.
 
     ``stdin``: keep the standard input of a container that is started, not run, open for those who attach to it.
+
+    ``healthcheck``: a command that says, by its exit status, whether the container is well: a string for a shell, a
+    :class:`~pylxc.Healthcheck`, or ``{"test": ["CMD", "pg_isready"], "interval": 5, "timeout": "3s", "start_period":
+    60, "start_interval": 1, "retries": 3}``, times in seconds. What is left out is as the image has it, or as in docker
+    (30 s, 30 s, 0, 5 s, 3); without ``test`` only the times of the image's own check change; ``"none"`` switches that
+    off.
 
     ``log``: with ``{"max_size": "10m", "max_files": 3}`` a new file of the log begins where one would grow beyond
     max_size, and the last max_files of them (1 by default) are kept. Without it the log grows as long as the container
@@ -169,7 +174,7 @@ class ContainerSpec:
     stop_signal: str | None = None
     stop_timeout: float = DEFAULT_STOP_TIMEOUT
     restart: str | None = None
-    healthcheck: Healthcheck | str | None = None
+    healthcheck: Healthcheck | None = None
     detach: bool = False
     remove: bool = False
     pull: Literal["missing", "always", "never"] = "missing"

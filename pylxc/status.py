@@ -22,7 +22,8 @@ class Status(str):
     ``pid`` (on the host, 0 when it does not run), ``started_at`` and ``finished_at`` (s since the epoch, None where
     there is none), ``exit_code`` (None until it has ended), ``signal`` (that ended it, 0 = none), ``oom_killed``
     (whether the kernel killed one of its processes for want of memory), ``restart_count`` (how often its policy has
-    started it again), ``error`` (why the last start by the policy failed, "" = it did not).
+    started it again), ``error`` (why the last start by the policy failed, "" = it did not), ``health`` ("starting",
+    "healthy" or "unhealthy" while it runs; None where nothing checks it).
 
     Example:
         >>> status = container.status()                                             # doctest: +SKIP
@@ -31,7 +32,9 @@ class Status(str):
 
     """
 
-    __slots__ = ("error", "exit_code", "finished_at", "oom_killed", "pid", "restart_count", "signal", "started_at")
+    __slots__ = (
+        *("error", "exit_code", "finished_at", "health", "oom_killed", "pid", "restart_count", "signal", "started_at"),
+    )
 
     pid: int
     started_at: float | None
@@ -41,6 +44,7 @@ class Status(str):
     oom_killed: bool
     restart_count: int
     error: str
+    health: str | None
 
     @classmethod
     def of(cls, record: Record, *, paused: bool = False) -> Status:
@@ -51,11 +55,13 @@ class Status(str):
         return status
 
     def describe(self) -> str:
-        """Return docker's phrase: "Created", "Up 5 minutes", "Exited (0) 2 hours ago", "Restarting (1) 3 hours ago"."""
+        """Return docker's phrase: "Created", "Up 5 minutes (healthy)", "Exited (0) 2 hours ago"."""
         now = time.time()
         if self in {"running", "paused"}:
             up = f"Up {format_age(max(0.0, now - (self.started_at or now)))}"
-            return up if self == "running" else f"{up} (Paused)"
+            if self == "paused" or not self.health:
+                return up if self == "running" else f"{up} (Paused)"
+            return f"{up} (health: starting)" if self.health == "starting" else f"{up} ({self.health})"
         if self in {"exited", "restarting"}:
             ago = "" if self.finished_at is None else f" {format_ago(now - self.finished_at)}"
             return f"{self.capitalize()} ({self.exit_code}){ago}"

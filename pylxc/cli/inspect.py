@@ -38,6 +38,7 @@ def _image(image: pylxc.Image) -> dict[str, Any]:
             "Volumes": {path: {} for path in config["volumes"]},
             "StopSignal": config["stop_signal"],
             "OnBuild": config["onbuild"],
+            **({"Healthcheck": image.config.healthcheck.to_oci()} if image.config.healthcheck else {}),
         },
         "RootFS": {"Type": "layers", "Layers": [layer.digest for layer in image.layers]},
     }

@@ -50,6 +50,7 @@ def _has_ancestor(container: pylxc.Container, wanted: str) -> bool:
 _FILTERS: dict[str, Callable[[pylxc.Container, str], bool]] = {
     "ancestor": _has_ancestor,
     "exited": lambda container, value: str(container.status().exit_code) == value,
+    "health": lambda container, value: (container.status().health or "none") == value,
     "id": lambda container, value: container.id.startswith(value),
     "label": _has_label,
     "name": lambda container, value: value in container.name,

@@ -190,8 +190,39 @@ def _log(options: tuple[str, ...]) -> dict[str, Any]:
     return {"log": log} if log else {}
 
 
+# Flags of the health check, and what each sets in the option.
+_HEALTH = (
+    ("--health-cmd", "test", "A command that says by its exit status whether the container is well."),
+    ("--health-interval", "interval", "Time between two checks: 30s by default."),
+    ("--health-timeout", "timeout", "How long a check may take: 30s by default."),
+    ("--health-start-period", "start_period", "Time in which failures do not count: 0s by default."),
+    ("--health-start-interval", "start_interval", "Time between two checks in it: 5s by default."),
+    ("--health-retries", "retries", "So many failures in a row make it unhealthy: 3 by default."),
+)
+
+
+def _health_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    command = click.option("--no-healthcheck", is_flag=True, help="Switch the image's health check off.")(command)
+    for flag, name, text in reversed(_HEALTH):
+        kind = int if name == "retries" else str
+        command = click.option(flag, f"health_{name}", help=text, type=kind)(command)
+    return command
+
+
+def _health(given: dict[str, Any]) -> dict[str, Any]:
+    """Take the flags of the health check out of those given; returns the option that they set."""
+    values = {name: given.pop(f"health_{name}") for _, name, _ in _HEALTH}
+    chosen = {name: value for name, value in values.items() if value is not None}
+    if given.pop("no_healthcheck"):
+        if chosen:
+            raise click.UsageError("--no-healthcheck and --health-* exclude each other; give one of them")
+        return {"healthcheck": "none"}
+    return {"healthcheck": chosen} if chosen else {}
+
+
 @click.command(context_settings=_COMMAND_SETTINGS)
 @_spec_options
+@_health_options
 @click.option("--entrypoint", help="The program to run instead of the image's entrypoint; empty for none.")
 @click.option("--security-opt", "security", multiple=True, help="no-new-privileges[=false], seccomp=PROFILE.")
 @click.option("--log-opt", "log", multiple=True, help="max-size=10m and max-file=3: when a new log file begins.")
@@ -218,7 +249,9 @@ def run(  # noqa: PLR0913  one for each flag that is not an option of ContainerS
     """Run a command in a new container of IMAGE ("host" is this machine's own system)."""
     import pylxc  # noqa: PLC0415  heavy modules are imported where they are used
 
+    health = _health(given)
     options = {name: value for name, value in given.items() if value is not None and value != ()}
+    options.update(health)
     options.update(_security(security))
     options.update(_log(log))
     if system:

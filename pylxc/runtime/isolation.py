@@ -474,12 +474,17 @@ def root_on_host(ids: Ids | None) -> tuple[int, int]:
 NO_SCORE = -(1 << 63)
 
 
-def add_cgroups(plan: Plan, cgroups: tuple[str, ...], score: int | None, *, keep: bool = False) -> None:
-    """Add the cgroups that the process lives in; ``keep``: they are another's, not to be removed with it."""
+def add_cgroups(
+    plan: Plan, cgroups: tuple[str, ...], score: int | None, *, keep: bool = False, follow: bool = False
+) -> None:
+    """Add the cgroups that the process lives in; ``keep``: they are another's, not to be removed with it.
+
+    ``follow``: the monitor looks for the one below that the main process is in (health checks).
+    """
     if not cgroups and score is None:
         return
     unified = p.CGROUP_V2_FIRST if cgroups and cgroups[0].startswith(f"{hierarchies().v2 or ' '}/") else 0
-    flags = unified | (p.CGROUP_KEEP if keep else 0)
+    flags = unified | (p.CGROUP_KEEP if keep else 0) | (p.CGROUP_FOLLOW if follow else 0)
     plan.add(p.CGROUP, *cgroups, flags=flags, a=NO_SCORE if score is None else score, subject="the cgroups")
 
 
@@ -572,9 +577,19 @@ def exec_plan(
     plan = Plan(flags=p.PLAN_JOIN, clone_flags=NEWNS | joining.own(spec) | joining.other(spec)[1])
     if ids is not None:
         _add_ids(plan, ids)
-    add_cgroups(plan, cgroups, spec.oom_score_adj, keep=True)
+    add_cgroups(plan, cgroups, spec.oom_score_adj, keep=True, follow=spec.init == "system")
     add_terminal(plan, terminal)
     add_identity(plan, payload, spec)
+    return plan
+
+
+def check_plan(spec: ContainerSpec, payload: Payload, ids: Ids | None, cgroups: tuple[str, ...]) -> Plan:
+    """Return the plan of a health check, which the monitor carries out again and again; ``cgroups``: the container's.
+
+    Whoever starts the container keeps its ids, so the check need not.
+    """
+    plan = exec_plan(spec, payload, None if ids is None else evolve(ids, keeper=-1), cgroups=cgroups)
+    rootless.apply(plan)
     return plan
 
 

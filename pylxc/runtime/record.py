@@ -10,6 +10,7 @@ from __future__ import annotations
 import errno
 import json
 import os
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from attrs import frozen
@@ -42,9 +43,11 @@ class Record:
     oom_killed: bool = False
     restart_count: int = 0
     error: str = ""
+    health: str | None = None
 
 
 STATE = "user.pylxc.state"
+HEALTH = "user.pylxc.health"
 
 
 @frozen
@@ -61,8 +64,8 @@ class _State:
         return self.boot_id == boot_id() and process_start_time(self.pid) == self.start_time
 
 
-def read(directory: str) -> Record:
-    """Return the state of the container whose directory this is."""
+def read(directory: str, *, checked: bool = False) -> Record:
+    """Return the state of the container whose directory this is; ``checked``: with its health."""
     state = _read_state(directory)
     if state is None:
         return Record("created")
@@ -74,7 +77,8 @@ def read(directory: str) -> Record:
         if ended is None:
             return Record("exited", 0, started, None, KILLED, 9, restart_count=state.restarts)
     if ended is None:
-        return Record("running", state.pid, started, restart_count=state.restarts)
+        health = read_health(directory)[0] if checked else None
+        return Record("running", state.pid, started, restart_count=state.restarts, health=health)
     return Record(
         "restarting" if ended.get("restarting") and is_locked(directory) else "exited",
         0,
@@ -100,10 +104,25 @@ def monitor_pid(directory: str) -> int:
     return 0 if state is None else state.monitor
 
 
+def read_health(directory: str) -> tuple[str | None, int]:
+    """Return the health that was found last, and how many checks have failed in a row; (None, 0): nothing checks it."""
+    try:
+        status, streak = os.getxattr(directory, HEALTH).decode().split()
+    except OSError as error:
+        if error.errno in (errno.ENODATA, errno.ENOENT):
+            return None, 0
+        raise
+    return status, int(streak)
+
+
 def forget(directory: str) -> None:
     """Remove the record, before the container is started anew."""
     if _read_state(directory) is not None:
         os.removexattr(directory, STATE)
+        with suppress(OSError):  # most have none
+            os.removexattr(directory, HEALTH)
+        with suppress(FileNotFoundError):
+            os.unlink(f"{directory}/health")  # noqa: PTH108
     if _read_exit(directory) is not None:
         os.unlink(f"{directory}/exit")  # noqa: PTH108
 

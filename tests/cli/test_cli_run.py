@@ -1,8 +1,10 @@
 """``run`` and ``exec`` on real containers: streams, statuses, signals."""
 
+import json
 import os
 import signal
 import subprocess
+import time
 
 import pytest
 
@@ -122,3 +124,37 @@ def test_namespaces_of_another_container(cli):
     assert done.stdout == b"common\nsleep\x001000\x00"
     assert b"NAME" in cli("run", "--rm", "--pid", "web", "host", "true", status=125).stderr
     cli("rm", "-f", "first")
+
+
+def test_a_health_check(cli):
+    """Its flags are docker's; ``ps`` shows what it comes to, and can be asked for it."""
+    times = ["--health-interval", "20ms", "--health-timeout", "5s", "--health-start-period", "1m"]
+    flags = ["--health-cmd", "test -e /tmp/well", *times, "--health-start-interval", "10ms", "--health-retries", "1"]
+    cli("run", "-d", "--name", "ill", *flags, "host", "sleep", "300")
+    cli("run", "-d", "--name", "plain", "--no-healthcheck", "host", "sleep", "300")
+    check = json.loads(cli.text("inspect", "ill"))[0]["Config"]["Healthcheck"]
+    assert check == {
+        "Test": ["CMD-SHELL", "test -e /tmp/well"],
+        "Interval": 20_000_000,
+        "Timeout": 5_000_000_000,
+        "StartPeriod": 60_000_000_000,
+        "StartInterval": 10_000_000,
+        "Retries": 1,
+    }
+
+    def found(wanted):
+        lines = cli.text("ps", "--filter", f"health={wanted}", "--format", "json").splitlines()
+        return {row["Names"]: row["Status"] for row in map(json.loads, lines)}
+
+    assert found("starting")["ill"].endswith(" (health: starting)")
+    assert found("none").keys() == {"plain"}
+    cli("exec", "ill", "touch", "/tmp/well")
+    deadline = time.monotonic() + 20
+    while not found("healthy"):
+        assert time.monotonic() < deadline
+    assert found("healthy")["ill"].endswith(" (healthy)")
+    message = cli.error("run", "--no-healthcheck", "--health-retries", "3", "host", "true", status=125)
+    assert "--no-healthcheck" in message
+    assert "interval" in cli.error(
+        "run", "--health-cmd", "true", "--health-interval", "1us", "host", "true", status=125
+    )

@@ -19,7 +19,7 @@ LAYERS = (
     "errors",
     # values
     (
-        "capabilities identity imageconfig mounts names normalise options reference result seccomp spec status "
+        "capabilities health identity imageconfig mounts names normalise options reference result seccomp spec status "
         "stats streams units"
     ),
     # the kernel

@@ -10,6 +10,7 @@ import random
 import subprocess
 
 import pytest
+from boxes import await_true
 
 import pylxc
 from pylxc.runtime import control, native, record
@@ -66,6 +67,16 @@ def test_starts_that_fail(helper):
         with pytest.raises(pylxc.SpawnError) as caught:
             helper.run("true", **options)
         assert caught.value.stage == stage
+
+
+def test_checks_of_the_health(helper):
+    script = (
+        "n=$(cat /tmp/n); echo $((n + 1)) >/tmp/n; head -c 9999 /dev/urandom; [ $((n % 3)) = 2 ] && sleep 9; exit $n"
+    )
+    check = {"test": script, "interval": 0.001, "timeout": 0.2}
+    with helper.start("sleep", "100", healthcheck=check) as container:
+        await_true(lambda: container.status().health == "unhealthy", "unhealthy", timeout=30)
+        assert len(container.inspect()["State"]["Health"]["Log"]) >= 3
 
 
 def test_the_life_of_a_container(helper):

@@ -10,6 +10,7 @@ import pytest
 
 from pylxc.capabilities import CAPABILITIES, DEFAULT_CAPABILITIES
 from pylxc.errors import SpecError, UnsupportedError
+from pylxc.imageconfig import Healthcheck
 from pylxc.mounts import Mount
 from pylxc.normalise import NORMAL, Device, Port, read_env_file, signal_name, signal_number, sysctl_path
 from pylxc.options import Options
@@ -75,6 +76,7 @@ CARRIED_OUT = {
     "stop_signal": ("int", "SIGINT"),
     "stop_timeout": ("1m30s", 90.0),
     "restart": ("no", "no"),
+    "healthcheck": ({"test": "true", "interval": "5s"}, Healthcheck(test=("CMD-SHELL", "true"), interval=5.0)),
     "detach": (True, True),
     "remove": (True, True),
     "pull": ("never", "never"),
@@ -89,7 +91,6 @@ LATER = {
     "aliases": ["db"],
     "dns": ["192.0.2.53"],
     "restart": "on-failure:3",
-    "healthcheck": "true",
     "pull": "always",
     "platform": "linux/none",
 }
