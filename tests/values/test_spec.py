@@ -82,6 +82,7 @@ CARRIED_OUT = {
     "pull": ("never", "never"),
     "platform": (this_platform(), this_platform()),
     "log": ({"max_size": "10m"}, {"max_size": 10 << 20, "max_files": 1}),
+    "restart": ("on-failure:3", "on-failure:3"),
 }
 
 # One valid value for each option that is not carried out yet.
@@ -90,7 +91,6 @@ LATER = {
     "ports": {6379: 0},
     "aliases": ["db"],
     "dns": ["192.0.2.53"],
-    "restart": "on-failure:3",
     "pull": "always",
     "platform": "linux/none",
 }
