@@ -4,9 +4,7 @@
  * for it (cgroup_threadgroup_rwsem, a grace period of RCU). A single thread that moves *itself*, by writing "0" to
  * "tasks", needs none of that, because it can neither fork nor exit meanwhile (cgroup_procs_write_start,
  * kernel/cgroup/cgroup.c): 0.05 ms. So the child moves itself; the monitor opens the files beforehand, whose right to
- * write counts. On v2 the child is born where it belongs (CLONE_INTO_CGROUP); but not where cgroup.kill was once
- * written: Linux 6.14 to 6.18 compare the count of such kills with that of the cgroup that the child comes from, and
- * kill it (cgroup_css_set_fork, kernel/cgroup/cgroup.c). A process that is started again moves itself there, too.
+ * write counts. On v2 the child is born where it belongs (CLONE_INTO_CGROUP).
  */
 #include "cgroup.h"
 #include "remove_cgroup.h"

@@ -82,7 +82,6 @@ CARRIED_OUT = {
     "pull": ("never", "never"),
     "platform": (this_platform(), this_platform()),
     "log": ({"max_size": "10m"}, {"max_size": 10 << 20, "max_files": 1}),
-    "restart": ("on-failure:3", "on-failure:3"),
 }
 
 # One valid value for each option that is not carried out yet.
