@@ -17,7 +17,7 @@ from pylxc.filters import check_filters, passes
 from pylxc.launching import ALIVE, RUNS, Launching
 from pylxc.normalise import signal_number
 from pylxc.process import Process
-from pylxc.runtime import cgroup, control, record
+from pylxc.runtime import cgroup, control, kept, record
 from pylxc.runtime import process as runtime
 from pylxc.spec import SYSTEM
 from pylxc.streams import DEVNULL, PIPE, open_streams
@@ -192,7 +192,7 @@ class Container(Launching):
             return
         directory = self._directory()
         record.forget(directory)
-        runtime.keep(self._spawn(open_streams(None, None, None, tty=self.spec.tty), log=True))
+        kept.keep(self._spawn(open_streams(None, None, None, tty=self.spec.tty), log=True))
 
     def stop(self, timeout: float | None = None) -> None:
         """Ask the main process to end (the stop signal, SIGTERM by default); kill it when ``timeout`` (s) has passed.
@@ -584,7 +584,7 @@ class Container(Launching):
 
     def _discard(self) -> None:
         """Remove the container whatever its state: the process that asked for it has no use for it any more."""
-        if self._child is not None:
+        if self._child is not None and not self._child.is_let_go:
             runtime.finish(self._child)
             self._child = None
             self._engine.remove_container(self.id, forgotten=self._forgotten)

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from pylxc.errors import ExitError, TimeoutExpired
 from pylxc.imageconfig import DEFAULT_PATH
 from pylxc.result import Result
-from pylxc.runtime import native, record, rootless
+from pylxc.runtime import kept, native, record, rootless
 from pylxc.runtime import process as runtime
 
 if TYPE_CHECKING:
@@ -94,7 +94,7 @@ def launch(plan: p.Plan, streams: StreamSet, *, owned: bool) -> Child:
 
 def begin(plan: p.Plan, streams: StreamSet, *, owned: bool) -> Child:
     """Do the first half of :func:`launch`; :func:`await_start` or ``runtime.abandon`` must follow."""
-    runtime.collect()
+    kept.collect()
     if owned:
         native.tie_to_caller(plan)
     rootless.apply(plan)

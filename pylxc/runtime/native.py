@@ -60,9 +60,21 @@ class Child:
         fields = (self.monitor_pid, self.pid, self.monitor_fd, self.pid_fd, self.control_fd, self.terminal_fd)
         return ffi.new("struct pylxc_child *", fields)
 
+    def let_go(self) -> None:
+        """Close all but the monitor's pidfd: who looks for the process finds it by its record."""
+        self._close("pid_fd", "control_fd", "terminal_fd")
+
+    @property
+    def is_let_go(self) -> bool:
+        """Whether :meth:`let_go` was called, and :meth:`close` was not."""
+        return self.pid_fd < 0 <= self.monitor_fd
+
     def close(self) -> None:
         """Close the descriptors that are still open."""
-        for name in ("pid_fd", "monitor_fd", "control_fd", "terminal_fd"):
+        self._close("pid_fd", "monitor_fd", "control_fd", "terminal_fd")
+
+    def _close(self, *names: str) -> None:
+        for name in names:
             fd = getattr(self, name)
             if fd >= 0:
                 setattr(self, name, -1)

@@ -11,11 +11,10 @@ import errno
 import os
 import select
 import sys
-import threading
 import time
 from typing import TYPE_CHECKING
 
-from pylxc.runtime import native
+from pylxc.runtime import kept, native
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -26,9 +25,6 @@ CHUNK = 1 << 16
 TERMINAL_HOLDS = 4 * CHUNK  # more than the kernel keeps for a reader
 SIGKILL = 9
 PATIENCE = 1.0  # s
-
-_kept: set[Child] = set()
-_lock = threading.Lock()
 
 
 class DeadlineError(Exception):
@@ -211,9 +207,7 @@ def settle(child: Child) -> None:
     if child.monitor_fd >= 0:
         wait_readable(child.monitor_fd, None)
         native.reap(child.monitor_fd)
-    with _lock:  # so that no thread in collect() looks at descriptors that are closed, or somebody else's already
-        _kept.discard(child)
-        child.close()
+    kept.close(child)
 
 
 def abandon(child: Child) -> None:
@@ -228,33 +222,3 @@ def abandon(child: Child) -> None:
         if not wait_readable(child.monitor_fd, PATIENCE):
             native.send_signal(child.monitor_fd, SIGKILL)
     settle(child)
-
-
-def keep(child: Child) -> None:
-    """Remember a process that may outlive every object that knows it: its monitor is this process's to reap.
-
-    There is no thread that would: :func:`collect` does it whenever another process is started, as ``subprocess`` does.
-    """
-    with _lock:
-        _kept.add(child)
-
-
-def collect() -> None:
-    """Reap the monitors of kept processes that have ended.
-
-    Their descriptors stay open for as long as somebody holds the Child: another thread may be waiting on them.
-    """
-    with _lock:
-        for child in [one for one in _kept if wait_readable(one.monitor_fd, 0)]:
-            native.reap(child.monitor_fd)
-            _kept.discard(child)
-
-
-def _after_fork() -> None:
-    """Start anew in a fork: the monitors are its parent's children, the lock's holder may be a thread that is gone."""
-    global _lock  # noqa: PLW0603  one lock per process is the point
-    _lock = threading.Lock()
-    _kept.clear()
-
-
-os.register_at_fork(after_in_child=_after_fork)
