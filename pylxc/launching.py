@@ -207,6 +207,8 @@ class Launching:
             volumes = self._volumes()
             # What is left of it in another's pid namespace at its end is known by its cgroup only.
             accounted = not late or joined is not None
+            if not self._listed and cgroup.is_wanted(self.spec, accounted=accounted, delegate=delegate):
+                self._list()  # first: by its row the cgroups of a caller that was killed are found
             cgroups = cgroup.create(self.spec, self.id, accounted=accounted, delegate=delegate)
             try:
                 plan = isolation.container_plan(

@@ -248,9 +248,13 @@ uint64_t cgroups_finish(const struct plan *plan)
     if (!op || op->flags & PYLXC_CGROUP_KEEP)
         return 0;
     kill_all(op);
-    for (unsigned i = 0; i < op->strings; i++) {
+    /* That of v2, which is the first, goes last, and only when no other is left: by it those who come later know that
+     * there are some, should this process be killed meanwhile. */
+    int left = 0;
+    for (unsigned i = op->strings; i-- > 0;) {
         oom_kills += oom_kills_in(op_string(op, i));
-        remove_cgroup(op_string(op, i), PATIENCE);
+        if (i > 0 || !left)
+            left |= remove_cgroup(op_string(op, i), PATIENCE);
     }
     remove_parent(op);
     return oom_kills;

@@ -305,6 +305,11 @@ def _processors(text: str) -> set[int]:
 # -- making and removing ---------------------------------------------------------------------------------------------
 
 
+def is_wanted(spec: ContainerSpec, *, accounted: bool, delegate: tuple[int, int] | None) -> bool:
+    """Say whether :func:`create` makes any."""
+    return accounted or has_limits(spec) or devicefilter.is_demanded(spec) or delegate is not None
+
+
 def create(
     spec: ContainerSpec,
     id: str,  # noqa: A002
@@ -318,8 +323,7 @@ def create(
     and gid of the host) may make cgroups of its own below. Raises UnsupportedError, naming the limit that cannot be
     kept; nothing is left then.
     """
-    filtered = devicefilter.is_demanded(spec)
-    if not (accounted or has_limits(spec) or filtered or delegate):
+    if not is_wanted(spec, accounted=accounted, delegate=delegate):
         return ()
     found = hierarchies()
     wanted = {controller for _, controller, _, _ in _settings(spec, unified=found.v2_controllers)}
@@ -476,20 +480,23 @@ def remove(id: str) -> None:  # noqa: A002
     if found.v2 and places:
         with suppress(FileNotFoundError):
             _write(f"{found.v2}/{PREFIX}{id}/cgroup.kill", "1")
-    for place in places:
-        _remove(place)
+    for place in reversed(places):  # that of v2 last: see directories()
+        if not _remove(place):
+            return
     if places and _is_parent(found.v2):
         with suppress(OSError):  # other containers have it as well
             os.rmdir(found.v2)  # noqa: PTH106
 
 
-def _remove(place: str) -> None:
+def _remove(place: str) -> bool:
     """Remove a cgroup with all below it. One in which somebody still lives after seconds is the next one's to try."""
     try:
         native.remove_cgroup(place)
     except OSError as error:
         if error.errno != errno.EBUSY:
             raise
+        return False
+    return True
 
 
 # -- pausing ---------------------------------------------------------------------------------------------------------
