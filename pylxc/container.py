@@ -85,8 +85,8 @@ class Container(Launching):
         chosen = dict(filters or {})
         running = not all and "status" not in chosen
         check_filters(chosen)
-        found = (container for container in _engine(engine).containers() if passes(container, chosen))
-        return [container for container in found if not running or container.status() in ALIVE]
+        found = [container for container in _engine(engine).containers() if passes(container, chosen)]
+        return [container for container in found if _is_alive(container)] if running else found
 
     # -- asking -----------------------------------------------------------------------------------------------------
 
@@ -590,6 +590,13 @@ class Container(Launching):
             self._engine.remove_container(self.id, forgotten=self._forgotten)
         else:
             self.remove(force=True)
+
+
+def _is_alive(container: Container) -> bool:
+    try:
+        return container.status() in ALIVE
+    except ContainerNotFound:
+        return False  # removed meanwhile
 
 
 def _check_port(port: int) -> None:

@@ -38,6 +38,7 @@ HOST_FRESH = 0.1  # s for which the machine's packages are not looked at again
 NAME_ATTEMPTS = 8
 ORPHAN_PATIENCE = 5.0  # s
 SIGKILL = 9
+_MAY_REMOVE = '"remove":true'  # in the JSON of a spec
 
 
 def default_root() -> Path:
@@ -269,12 +270,17 @@ class Engine:
             if row.image not in images:
                 images[row.image] = self._image_of(row)
             container = self._to_container(row, images[row.image])
-            spec = container.spec
-            if spec.remove and spec.detach and record.read(self.container_directory(row.id)).state == "exited":
+            # The text is looked at first: few are such, and a spec that need not be parsed costs nothing.
+            if row.owner is None and _MAY_REMOVE in row.spec and self._is_over(container):
                 self.remove_container(row.id)
             else:
                 found.append(container)
         return found
+
+    def _is_over(self, container: Container) -> bool:
+        """Say whether a detached container has ended and was to be removed then."""
+        spec = container.spec
+        return spec.remove and record.read(self.container_directory(container.id)).state == "exited"
 
     def _image_of(self, row: ContainerRow) -> Image:
         from pylxc.image import Image  # noqa: PLC0415  it imports this module
@@ -282,7 +288,7 @@ class Engine:
         return Image.of(self, self.store.images.get(row.image))
 
     def _to_container(self, row: ContainerRow, image: Image) -> Container:
-        return Container(self, row.id, row.name, image, ContainerSpec.from_json(row.spec), row.created)
+        return Container(self, row.id, row.name, image, row.spec, row.created)
 
     def container_directory(self, id: str) -> str:  # noqa: A002  docker's name
         """Return the directory of a container."""

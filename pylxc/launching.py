@@ -10,6 +10,7 @@ import errno
 import os
 import time
 from contextlib import contextmanager
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from pylxc.errors import Conflict, ContainerNotFound, SpawnError, SpecError, StoreError
@@ -18,7 +19,7 @@ from pylxc.runtime import cgroup, isolation, joining, life, native, record
 from pylxc.runtime import plan as p
 from pylxc.runtime import process as runtime
 from pylxc.runtime.isolation import Payload, Tree
-from pylxc.spec import SYSTEM
+from pylxc.spec import SYSTEM, ContainerSpec
 from pylxc.status import Status
 from pylxc.store.layout import explain
 from pylxc.volumeuse import prepare, volumes_for
@@ -30,7 +31,6 @@ if TYPE_CHECKING:
     from pylxc.health import Check
     from pylxc.image import Image
     from pylxc.runtime.native import Child
-    from pylxc.spec import ContainerSpec
     from pylxc.streams import StreamSet
     from pylxc.systeminit import Shutdown
 
@@ -44,7 +44,6 @@ class Launching:
     id: str
     name: str
     image: Image
-    spec: ContainerSpec
     created: float
 
     def __init__(  # noqa: PLR0913, PLR0917  made by the engine only
@@ -53,12 +52,13 @@ class Launching:
         id: str,  # noqa: A002  docker's name
         name: str,
         image: Image,
-        spec: ContainerSpec,
+        spec: ContainerSpec | str,
         created: float,
         *,
         listed: bool = True,
     ) -> None:
         self._engine = engine
+        self._given_spec = spec
         self._child: Child | None = None
         self._listed = listed
         self._forgotten = False
@@ -66,18 +66,22 @@ class Launching:
         self.id = id
         self.name = name
         self.image = image
-        self.spec = spec
         self.created = created
+
+    @cached_property
+    def spec(self) -> ContainerSpec:
+        """What was said about the container when it was made, and by ``update``."""
+        given = self._given_spec  # as JSON it is parsed when it is asked for: half of the time that a list takes
+        return ContainerSpec.from_json(given) if isinstance(given, str) else given
 
     def status(self) -> Status:
         """Return what the container is doing: "created", "running", "paused", "restarting" or "exited", and more.
 
         Raises ContainerNotFound when it was removed.
         """
-        directory = self._directory()
-        if not os.path.isdir(directory):  # noqa: PTH112
+        found = record.read(self._directory())
+        if found.state == "removed":
             raise ContainerNotFound(self.name, "it was removed")
-        found = record.read(directory, checked=self._is_checked())
         return Status.of(found, paused=found.state == "running" and cgroup.is_frozen(self.id))
 
     # -- what it is made of -----------------------------------------------------------------------------------------

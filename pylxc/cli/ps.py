@@ -18,7 +18,9 @@ if TYPE_CHECKING:
     import pylxc
     from pylxc.cli.app import Settings
     from pylxc.spec import ContainerSpec
+    from pylxc.status import Status
 
+_AT_REST = frozenset(("created", "exited"))  # shown with --all only
 _HEADERS = {
     "ID": "CONTAINER ID",
     "Image": "IMAGE",
@@ -65,8 +67,8 @@ def _published(container: pylxc.Container, spec: ContainerSpec) -> str:
     return ", ".join([*(port for port in container.image.config.exposed_ports if port not in taken), *published])
 
 
-def _row(container: pylxc.Container, *, whole: bool) -> dict[str, str]:
-    status, spec, config = container.status(), container.spec, container.image.config
+def _row(container: pylxc.Container, status: Status, *, whole: bool) -> dict[str, str]:
+    spec, config = container.spec, container.image.config
     return {
         "ID": short_id(container.id, whole=whole),
         "Image": spec.image,
@@ -98,12 +100,13 @@ def ps(settings: Settings, /, *, filters: tuple[str, ...], last: int | None, out
     chosen = parse_filters(filters, _FILTERS)
     everything = flags["everything"] or last is not None or any(name in ("status", "exited") for name, _ in chosen)
     rows: list[dict[str, str]] = []
-    for container in pylxc.Container.list(all=everything, engine=settings.engine()):
+    for container in pylxc.Container.list(all=True, engine=settings.engine()):
         if last is not None and len(rows) == last:
             break
         try:
-            if passes(container, chosen, _FILTERS):
-                rows.append(_row(container, whole=flags["whole"]))
+            status = container.status()  # once for each: whether it is shown, and what is shown of it
+            if (everything or status not in _AT_REST) and passes(container, chosen, _FILTERS):
+                rows.append(_row(container, status, whole=flags["whole"]))
         except ContainerNotFound:
             continue
     if flags["quiet"]:

@@ -16,7 +16,7 @@ from pylxc.cli.app import printable
 from pylxc.units import format_ago
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Mapping, Sequence
 
 _GAP = 3
 _NARROWEST = 10
@@ -35,13 +35,18 @@ format_option = click.option(
 def print_rows(rows: Sequence[Mapping[str, str]], headers: Mapping[str, str], output: str) -> None:
     """Print rows: as a table of the keys of ``headers`` under its values, or each with all its keys as JSON."""
     if output == "json":
-        for row in rows:
-            click.echo(json.dumps(row))
+        _print(json.dumps(row) for row in rows)
         return
     lines = [list(headers.values())] + [[printable(row[key]) for key in headers] for row in rows]
     widths = [max(_NARROWEST, *(len(line[column]) + _GAP for line in lines)) for column in range(len(headers))]
-    for line in lines:
-        click.echo("".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip())
+    _print("".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip() for line in lines)
+
+
+def _print(lines: Iterable[str]) -> None:
+    """Print lines at once: click flushes after each call."""
+    text = "\n".join(lines)
+    if text:
+        click.echo(text)
 
 
 def short_id(identity: str, *, whole: bool = False) -> str:

@@ -35,6 +35,7 @@ PREFIX = "pylxc-"
 PARENT = "pylxc"
 PASSED_ON = frozenset(("cpu", "cpuset", "io", "memory", "pids"))
 PARENT_ATTEMPTS = 100
+EVENTS_SIZE = 4096  # bytes; more than cgroup.events and freezer.state have
 PERIOD = 100_000  # µs, over which a quota of processor time counts
 UNLIMITED = -1
 ACCOUNTED = ("memory", "cpuacct", "pids")
@@ -515,16 +516,24 @@ def freeze(id: str, *, frozen: bool) -> None:  # noqa: A002
 
 def is_frozen(id: str) -> bool:  # noqa: A002
     """Say whether a container is paused."""
-    path, _ = _freezer(id)
-    if not path:
+    found = hierarchies()
+    directory = f"{found.v2}/{PREFIX}{id}" if found.v2 else found.directory("freezer", id)
+    if not directory:
         return False
-    unified = path.endswith("cgroup.freeze")
+    name, says = ("cgroup.events", b"frozen 1") if found.v2 else ("freezer.state", b"FROZEN")
     try:
-        return "frozen 1" in _read(f"{path[:-6]}events") if unified else _read(path).strip() == "FROZEN"
+        fd = os.open(f"{directory}/{name}", os.O_RDONLY | os.O_CLOEXEC)  # every status passes here: nothing is buffered
+    except FileNotFoundError:
+        return False  # it has none
+    try:
+        lines = os.read(fd, EVENTS_SIZE).splitlines()
     except OSError as error:
-        if error.errno in (errno.ENOENT, errno.ENODEV):  # removed, perhaps between opening and reading
+        if error.errno == errno.ENODEV:  # removed between opening and reading
             return False
         raise
+    finally:
+        os.close(fd)
+    return says in lines
 
 
 def _freezer(id: str) -> tuple[str, tuple[str, str]]:  # noqa: A002

@@ -664,3 +664,10 @@ def test_nothing_that_is_given_gets_past_the_two_errors(option):
             assert option in str(error) or "mount" in str(error)  # noqa: PT017
         else:
             assert ContainerSpec.from_json(made.to_json()) == made
+
+
+def test_an_empty_mapping_that_was_given_stays_the_callers():
+    given: dict[str, str] = {}
+    made = ContainerSpec(image="host", env=given, labels=given)
+    given["A"] = "changed"
+    assert (made.env, made.labels) == ({}, {})
