@@ -16,7 +16,7 @@ from attrs import frozen
 from pylxc.errors import Conflict, ContainerNotFound, StoreError
 from pylxc.identity import ProcessIdentity
 from pylxc.runtime import native
-from pylxc.store.layout import explain
+from pylxc.store.layout import explain, explained
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -69,7 +69,7 @@ class Containers:
             reason = f"the name is taken by container {holder[0][:12]}; remove that one or choose another name"
             raise Conflict(row.name, reason) from error
         try:
-            os.mkdir(self._layout.container(row.id), 0o700)  # noqa: PTH102
+            self._make_directory(row.id)
         except OSError as error:
             self.remove(row.id)
             raise StoreError(self._layout.container(row.id), explain(error)) from error
@@ -150,12 +150,21 @@ class Containers:
         self._volumes.clear(forgotten)
 
     def sweep(self) -> None:
-        """Remove the directories of containers whose row is gone: their removal was cut short."""
+        """Remove the directories of containers whose row is gone, and make those that rows lack.
+
+        Their removal, or their making, was cut short. Whoever is just about to make one finds it made.
+        """
         directory = f"{self._layout.root}/containers"
-        present = os.listdir(directory)  # noqa: PTH208  read before the rows: a container has its row first
-        if present:
-            known = {row[0] for row in self._database.rows("SELECT id FROM containers")}
-            self._layout.remove_below(directory, [name for name in present if name not in known])
+        present = set(os.listdir(directory))  # noqa: PTH208  read before the rows: a container has its row first
+        known = {row[0] for row in self._database.rows("SELECT id FROM containers")}
+        self._layout.remove_below(directory, sorted(present - known))
+        for id in known - present:  # noqa: A001  docker's name
+            with explained(self._layout.container(id)):
+                self._make_directory(id)
+
+    def _make_directory(self, id: str) -> None:  # noqa: A002
+        with suppress(FileExistsError):
+            os.mkdir(self._layout.container(id), 0o700)  # noqa: PTH102
 
 
 def _to_row(values: tuple[Any, ...]) -> ContainerRow:

@@ -283,7 +283,9 @@ class Rounds:
             owner.await_word(plan.moment)
         time.sleep(plan.delay)  # not waiting for anything: it picks the moment
         container = the_container(self.engine)
-        kept = Seen.of(container).lines if container is not None and plan.verb == "start" else 0
+        kept = 0
+        with suppress(pylxc.ContainerNotFound):  # it has a row, and no directory yet; or it is just being removed
+            kept = Seen.of(container).lines if container is not None and plan.verb == "start" else 0
         killed, family = kill(owner, plan)
         if plan.verb == "run":
             shared.end()

@@ -26,7 +26,7 @@ def add(store, tmp_path):
     image = pylxc.Image.scratch(engine=pylxc.Engine(tmp_path / "store"))
 
     def add(id: str, name: str, owner: ProcessIdentity | None = None) -> ContainerRow:
-        row = ContainerRow(id.ljust(64, "0"), name, image.id, "{}", 0.0, owner)
+        row = ContainerRow(id.ljust(64, "0"), name, image.id, '{"image":"scratch"}', 0.0, owner)
         store.containers.add(row)
         return row
 
@@ -65,6 +65,16 @@ def test_a_removal_that_was_cut_short_is_finished_by_the_next_process(store, add
     again = pylxc.Engine(store.layout.root).store
     assert os.listdir(store.layout.root + "/containers") == [kept.id]
     assert again.containers.list() == [kept]
+
+
+def test_a_container_whose_maker_was_killed_before_its_directory_was_there_is_one(store, add):
+    row = add("abc1", "one")
+    os.rmdir(store.layout.container(row.id))
+    engine = pylxc.Engine(store.layout.root)
+    (container,) = pylxc.Container.list(all=True, engine=engine)
+    assert container.status() == "created"
+    container.remove()
+    assert os.listdir(store.layout.root + "/containers") == []
 
 
 def test_removing_twice_is_no_error(store, add):
