@@ -45,7 +45,7 @@ FLOCK = struct.Struct("hhqqi4x")
 PAYLOAD = """
 i=0
 while [ ! -e /shared/end ]; do
-    i=$((i + 1)); echo "line $i"; echo $i >> /shared/count
+    i=$((i + 1)); echo "$i $PADDING"; echo $i >> /shared/count
 done
 exit 7
 """
@@ -61,6 +61,7 @@ class Plan:
     ending: str  # how the life ends: "ending" by itself, or "stopping"
     moment: str
     delay: float  # s after the owner has told that this moment begins
+    padding: int  # characters of each line: of long ones many wait in the pipe
     victims: tuple[str, ...]  # in the order in which they are killed
 
     @classmethod
@@ -70,8 +71,9 @@ class Plan:
         moment = chance.choice(RUN_MOMENTS if verb == "run" else MOMENTS)
         ending = moment if moment in ("ending", "stopping") else chance.choice(("ending", "stopping"))
         victims = chance.sample(VICTIMS, chance.choice((1, 1, 2, 3)))
+        padding = chance.choice((0, 0, 4000))
         detached = verb == "start" and chance.random() < 0.5
-        return cls(seed, verb, detached, ending, moment, chance.uniform(0, 0.008), tuple(victims))
+        return cls(seed, verb, detached, ending, moment, chance.uniform(0, 0.008), padding, tuple(victims))
 
 
 @attrs.frozen
@@ -83,14 +85,14 @@ class Seen:
     lines: int
 
     @classmethod
-    def of(cls, container: pylxc.Container) -> Seen:
+    def of(cls, container: pylxc.Container, plan: Plan) -> Seen:
         status = container.status()
-        return cls(str(status), status.exit_code, number_of([line.data for line in container.logs()]))
+        return cls(str(status), status.exit_code, number_of([line.data for line in container.logs()], plan))
 
 
-def number_of(lines: list[bytes]) -> int:
+def number_of(lines: list[bytes], plan: Plan) -> int:
     """Return how many lines there are, which are those that were written, one after the other."""
-    assert lines == [b"line %d\n" % number for number in range(1, len(lines) + 1)]
+    assert lines == [b"%d %s\n" % (number, b"." * plan.padding) for number in range(1, len(lines) + 1)]
     return len(lines)
 
 
@@ -121,7 +123,7 @@ def run(plan, shared, options, say) -> None:
         say("not started")
         return
     say("running")
-    say(f"saw exited {result.exit_code} {number_of(result.stdout.splitlines(keepends=True))}")
+    say(f"saw exited {result.exit_code} {number_of(result.stdout.splitlines(keepends=True), plan)}")
 
 
 def start_and_end(plan, shared, options, say) -> None:
@@ -141,7 +143,7 @@ def start_and_end(plan, shared, options, say) -> None:
             container.stop(0.02)
     except pylxc.SpawnError:
         say("not started")
-    seen = Seen.of(container)
+    seen = Seen.of(container, plan)
     say(f"saw {seen.state} {seen.exit_code} {seen.lines}")
     if plan.moment == "removing":
         say("removing")
@@ -172,8 +174,8 @@ class Owner:
             os.write(tell, f"{word}\n".encode())
 
         say("begun")
-        given = {**options, "volumes": {str(shared.path): "/shared"}, "engine": engine}
-        (run if plan.verb == "run" else start_and_end)(plan, shared, given, say)
+        given = {**options, "volumes": {str(shared.path): "/shared"}, "env": {"PADDING": "." * plan.padding}}
+        (run if plan.verb == "run" else start_and_end)(plan, shared, {**given, "engine": engine}, say)
         say("done")
 
     def await_word(self, word: str) -> None:
@@ -285,7 +287,7 @@ class Rounds:
         container = the_container(self.engine)
         kept = 0
         with suppress(pylxc.ContainerNotFound):  # it has a row, and no directory yet; or it is just being removed
-            kept = Seen.of(container).lines if container is not None and plan.verb == "start" else 0
+            kept = Seen.of(container, plan).lines if container is not None and plan.verb == "start" else 0
         killed, family = kill(owner, plan)
         if plan.verb == "run":
             shared.end()
@@ -317,7 +319,7 @@ class Rounds:
             least = shared.count()
         else:
             assert container.status() == "created" or container.wait(timeout=A_WHILE) == status.exit_code
-            check(Seen.of(container), plan, owner, killed, least)
+            check(Seen.of(container, plan), plan, owner, killed, least)
         container.remove()
 
     def _nothing_is_left(self) -> None:
