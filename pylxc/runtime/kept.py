@@ -47,11 +47,13 @@ def collect() -> None:
 
 
 def close(child: Child) -> None:
-    """Close what is open of a process whose monitor was reaped, and forget it if it was kept.
+    """Reap the monitor of a process if it has ended, close what is open, and forget the process if it was kept.
 
     Not while another thread looks at the same descriptors in :func:`collect`: they would be closed, or somebody else's.
     """
     with _lock:
+        if child.monitor_fd >= 0:
+            native.reap(child.monitor_fd)
         _forget(child)
         child.close()
 

@@ -206,7 +206,6 @@ def settle(child: Child) -> None:
     """Wait for the monitor of a process that has ended, reap it, close what was open."""
     if child.monitor_fd >= 0:
         wait_readable(child.monitor_fd, None)
-        native.reap(child.monitor_fd)
     kept.close(child)
 
 
