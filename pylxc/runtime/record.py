@@ -2,7 +2,7 @@
 
 Invariant: the truth is the kernel's, not the record's. The attribute names the process; the lock that the monitor holds
 on the directory says that the record is being kept. Without the lock the process itself is asked, by pid, start time
-and boot. One look costs seven system calls, of which one has to find the directory: a thousand containers are listed so.
+and boot. One look costs six system calls, of which one has to find the directory: a thousand containers are listed so.
 """
 
 from __future__ import annotations
