@@ -274,7 +274,9 @@ enum pylxc_call {
     PYLXC_CALL_MOUNT_SETATTR,
     PYLXC_CALL_OPENAT2,
     PYLXC_CALL_PIDFD_GETFD,
-    PYLXC_CALL_CLONE3
+    PYLXC_CALL_CLONE3,
+    PYLXC_CALL_INOTIFY_INIT1,
+    PYLXC_CALL_INOTIFY_ADD_WATCH
 };
 /* The kernel's answer, or -1 with errno. */
 long pylxc_syscall(enum pylxc_call call, uintptr_t a, uintptr_t b, uintptr_t c, uintptr_t d, uintptr_t e);

@@ -32,6 +32,8 @@ __all__ = [
     "AtFlag",
     "CloneFlag",
     "FsConfig",
+    "InotifyFlag",
+    "InotifyInitFlag",
     "MountAttr",
     "MountFlag",
     "MoveMountFlag",
@@ -43,6 +45,8 @@ __all__ = [
     "fsmount",
     "fsopen",
     "fspick",
+    "inotify_add_watch",
+    "inotify_init1",
     "mount",
     "mount_setattr",
     "move_mount",
@@ -174,6 +178,39 @@ class FsConfig(IntEnum):
     SET_FD = 5
     CMD_CREATE = 6
     CMD_RECONFIGURE = 7
+
+
+class InotifyInitFlag(IntFlag):
+    """IN_* of inotify_init1(2)."""
+
+    NONBLOCK = os.O_NONBLOCK
+
+
+class InotifyFlag(IntFlag):
+    """IN_* of inotify_add_watch(2), and of what is read from the descriptor (inotify(7))."""
+
+    ACCESS = 0x1
+    MODIFY = 0x2
+    ATTRIB = 0x4
+    CLOSE_WRITE = 0x8
+    CLOSE_NOWRITE = 0x10
+    OPEN = 0x20
+    MOVED_FROM = 0x40
+    MOVED_TO = 0x80
+    CREATE = 0x100
+    DELETE = 0x200
+    DELETE_SELF = 0x400
+    MOVE_SELF = 0x800
+    UNMOUNT = 0x2000
+    Q_OVERFLOW = 0x4000
+    IGNORED = 0x8000
+    ONLYDIR = 0x1000000
+    DONT_FOLLOW = 0x2000000
+    EXCL_UNLINK = 0x4000000
+    MASK_CREATE = 0x10000000
+    MASK_ADD = 0x20000000
+    ISDIR = 0x40000000
+    ONESHOT = 0x80000000
 
 
 def _call(name: str, *operands: object) -> int:
@@ -322,3 +359,16 @@ def pidfd_send_signal(pidfd: int, signal: int) -> None:
 def pidfd_getfd(pidfd: int, target: int) -> int:
     """Return a copy of another process's descriptor (pidfd_getfd(2)). Raises OSError."""
     return _call("pidfd_getfd", pidfd, target)
+
+
+def inotify_init1(flags: InotifyInitFlag = InotifyInitFlag(0)) -> int:
+    """Return a descriptor from which changes of files can be read (inotify_init1(2)). Raises OSError."""
+    return _call("inotify_init1", flags | os.O_CLOEXEC)
+
+
+def inotify_add_watch(inotify: int, path: Path, mask: InotifyFlag) -> int:
+    """Watch a file, or a directory and what is in it (inotify_add_watch(2)). Return the watch's number.
+
+    Raises OSError.
+    """
+    return _call("inotify_add_watch", inotify, _text(path), mask)

@@ -5,12 +5,24 @@ from __future__ import annotations
 import errno
 import os
 import signal
+import struct
 from pathlib import Path
 
 import pytest
 
 from pylxc import linux
-from pylxc.linux import AtFlag, CloneFlag, FsConfig, MountAttr, MountFlag, MoveMountFlag, OpenTreeFlag, ResolveFlag
+from pylxc.linux import (
+    AtFlag,
+    CloneFlag,
+    FsConfig,
+    InotifyFlag,
+    InotifyInitFlag,
+    MountAttr,
+    MountFlag,
+    MoveMountFlag,
+    OpenTreeFlag,
+    ResolveFlag,
+)
 
 pytestmark = pytest.mark.root
 
@@ -146,6 +158,22 @@ def test_pidfd_getfd_copies(tmp_path: Path) -> None:
         assert (tmp_path / "file").read_bytes() == b"through the copy"
     os.close(copy)
     os.close(own)
+
+
+def test_inotify_tells_of_changes(tmp_path: Path) -> None:
+    inotify = linux.inotify_init1(InotifyInitFlag.NONBLOCK)
+    assert not os.get_inheritable(inotify)
+    watch = linux.inotify_add_watch(inotify, tmp_path, InotifyFlag.CREATE | InotifyFlag.DELETE)
+    with pytest.raises(BlockingIOError):
+        os.read(inotify, 4096)
+    (tmp_path / "directory").mkdir()
+    said = os.read(inotify, 4096)
+    number, mask, _, length = struct.unpack_from("=iIII", said)
+    assert (number, InotifyFlag(mask)) == (watch, InotifyFlag.CREATE | InotifyFlag.ISDIR)
+    assert said[16 : 16 + length].rstrip(b"\0") == b"directory"
+    with pytest.raises(FileNotFoundError, match="inotify_add_watch"):
+        linux.inotify_add_watch(inotify, tmp_path / "missing", InotifyFlag.CREATE)
+    os.close(inotify)
 
 
 def test_failure_names_the_call() -> None:
