@@ -11,7 +11,7 @@ from cffi import FFI
 
 CSRC = Path(__file__).parent.resolve()
 # Parts of the helper that the extension shares; with PYLXC_HOSTED they are built on libc.
-SHARED = ("remove_cgroup.c", "remove_tree.c", "sys.c")
+SHARED = ("event_log.c", "remove_cgroup.c", "remove_tree.c", "sys.c")
 SOURCES = sorted(
     str(path.relative_to(CSRC.parent))
     for path in [*(CSRC / "lib").glob("*.c"), *(CSRC / "helper" / name for name in SHARED)]
@@ -43,7 +43,14 @@ ffi.set_source(
     '#include "pylxc.h"',
     sources=SOURCES,
     include_dirs=["csrc"],
-    depends=["csrc/pylxc.h", "csrc/defence.h", "csrc/lib/lib.h", "csrc/helper/sys.h", "csrc/helper/pile.h"],
+    depends=[
+        "csrc/pylxc.h",
+        "csrc/defence.h",
+        "csrc/lib/lib.h",
+        "csrc/helper/sys.h",
+        "csrc/helper/pile.h",
+        "csrc/helper/event_log.h",
+    ],
     define_macros=[("PYLXC_HOSTED", "1")],
     extra_compile_args=["-O2", "-fvisibility=hidden", *WARNINGS],
     py_limited_api=True,

@@ -250,6 +250,8 @@ int pylxc_socket_in(int pid_fd, int domain, int type, int protocol, int *ret_fd)
 int pylxc_remove_tree(int dirfd, const char *name);
 /* Removes a cgroup (an absolute path) with all below it; one that is not there is no error. */
 int pylxc_remove_cgroup(const char *directory);
+/* Appends a line (without its newline) to the event log in a directory (helper/event_log.c). */
+int pylxc_event_log_append(const char *directory, const char *line, size_t length);
 /* Lets an eBPF program (BPF_PROG_TYPE_CGROUP_DEVICE, an array of struct bpf_insn) decide on devices in a cgroup of v2. */
 int pylxc_device_filter_attach(const char *cgroup, const void *program, size_t size);
 /* Reaps the child behind pid_fd if it has ended; *ret_ended says whether it has (also when somebody else reaped it). */

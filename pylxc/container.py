@@ -254,15 +254,19 @@ class Container(Launching):
 
         Raises Conflict when it does not run; UnsupportedError when it has no cgroup.
         """
-        if self.status() not in RUNS:
+        status = self.status()
+        if status not in RUNS:
             raise Conflict(self.name, "is not running; there is nothing to pause")
         cgroup.freeze(self.id, frozen=True)
+        if status != "paused":
+            self._engine.store.events.add("paused", self.id)
 
     def unpause(self) -> None:
         """Let a paused container go on. Raises Conflict when it is not paused."""
         if self.status() != "paused":
             raise Conflict(self.name, "is not paused")
         cgroup.freeze(self.id, frozen=False)
+        self._engine.store.events.add("unpaused", self.id)
 
     def _thaw(self) -> None:
         if cgroup.is_frozen(self.id):

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from pylxc import names
 from pylxc.container import Container
 from pylxc.errors import Conflict, SpecError, StoreError
-from pylxc.identity import own_identity
+from pylxc.identity import is_locked, own_identity
 from pylxc.runtime import cgroup, native, record, transfer
 from pylxc.runtime.isolation import Tree
 from pylxc.runtime.process import wait_readable
@@ -127,7 +127,9 @@ class Engine:
             if record.read(directory).state == "running":
                 self._end_orphan(directory)
             cgroup.remove(row.id)  # with whatever got out of its monitor's hands
-            store.containers.remove(row.id)
+            _await_monitor(directory)
+            _forget(store, row.id)
+            store.containers.remove_directory(row.id)
 
     @staticmethod
     def _end_orphan(directory: str) -> None:
@@ -252,6 +254,7 @@ class Engine:
                 name = names.generate()
                 continue
             break
+        self.store.events.add("created", container.id, name=name, image=spec.image)
         return name
 
     def container(self, name_or_id: str) -> Container:
@@ -296,15 +299,36 @@ class Engine:
 
     def forget_container(self, id: str) -> None:  # noqa: A002
         """Take a container that has ended out of the index; :meth:`remove_container` is still to be called."""
-        self.store.containers.forget(id)
+        _forget(self.store, id)
 
     def remove_container(self, id: str, *, forgotten: bool = False) -> None:  # noqa: A002
         """Remove a container that does not run from the store; ``forgotten``: it is out of the index already."""
         cgroup.remove(id)  # its monitor has; unless it was killed
-        if forgotten:
-            self.store.containers.remove_directory(id)
-        else:
-            self.store.containers.remove(id)
+        if not forgotten:
+            _await_monitor(self.container_directory(id))
+            _forget(self.store, id)
+        self.store.containers.remove_directory(id)
+
+
+def _await_monitor(directory: str) -> None:
+    """Wait until the monitor of a container that has ended has told so: then its removal may be told."""
+    if not is_locked(directory):
+        return
+    try:
+        monitor = native.pidfd_open(record.monitor_pid(directory))
+    except OSError:
+        return  # it has ended meanwhile
+    try:
+        if is_locked(directory):  # else the number may be another process's by now
+            wait_readable(monitor, ORPHAN_PATIENCE)
+    finally:
+        os.close(monitor)
+
+
+def _forget(store: Store, id: str) -> None:  # noqa: A002  docker's name
+    """Take a container out of the index, and tell so: once, whoever else is removing it."""
+    if store.containers.forget(id):
+        store.events.add("removed", id)
 
 
 @cache

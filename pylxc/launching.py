@@ -146,7 +146,7 @@ class Launching:
 
     def _life(self, ids: isolation.Ids | None, cgroups: tuple[str, ...]) -> p.Plan:
         """Return what the monitor does of its own accord: start it again, check its health."""
-        plan = life.life_of(self.spec, self.id)
+        plan = life.life_of(self.spec, self.id, str(self._engine.root))
         check = self._check()
         if check is not None:
             payload = self._payload(check.argv, {}, None, None, tty=False)

@@ -7,6 +7,7 @@
  */
 #include "cgroup.h"
 #include "control.h"
+#include "events.h"
 #include "health.h"
 #include "helper.h"
 #include "join.h"
@@ -54,6 +55,7 @@ struct monitor {
     int terminal[2]; /* the ends of the payload's, by enum terminal_end; -1 = none */
     int32_t pid;
     int64_t begun; /* of CLOCK_MONOTONIC */
+    int told;      /* that it has ended */
     struct netns netns;
     struct stream streams[2];
     struct health health;
@@ -525,6 +527,7 @@ static int announce(struct monitor *m)
             m->error.stage = PYLXC_STAGE_NONE; /* the caller sees the end of file, and the process dead */
         return -1;
     }
+    event_started(&m->plan, &started);
     if (!late && !m->plan.again)
         report(&started, m->pid_fd);
     return 0;
@@ -560,6 +563,7 @@ static int open_streams(struct monitor *m)
 static int start(struct monitor *m)
 {
     m->begun = monotonic_ns();
+    m->told = 0;
     int r = open_streams(m);
     if (r < 0)
         return fail(m, PYLXC_STAGE_RECORD, r, -1);
@@ -620,6 +624,14 @@ _Noreturn static void give_up(struct monitor *m)
     sys_exit(1);
 }
 
+/* Once for each process: a monitor that rests may find meanwhile that this was the last one. */
+static void tell_end(struct monitor *m, const struct pylxc_report *ended)
+{
+    if (!m->told)
+        event_died(&m->plan, ended);
+    m->told = 1;
+}
+
 /* The container has ended for good. */
 _Noreturn static void finish(struct monitor *m, struct pylxc_report *ended)
 {
@@ -628,6 +640,7 @@ _Noreturn static void finish(struct monitor *m, struct pylxc_report *ended)
     ended->oom_killed |= ran_out_of_memory(m, kills);
     if (!forsaken)
         record_end(m->directory_fd, ended, 0);
+    tell_end(m, ended);
     control_close(m->directory_fd, m->control_fd);
     report(ended, -1);
     /* The caller is told first and does its own tidying meanwhile; it waits for this process before it says "removed".
@@ -651,6 +664,8 @@ static int rest(struct monitor *m, struct pylxc_report *ended, int64_t lived)
     uint64_t kills = cgroups_clear(&m->plan);
     ended->oom_killed |= ran_out_of_memory(m, kills);
     record_end(m->directory_fd, ended, 1);
+    tell_end(m, ended);
+    event_add(&m->plan, "restarting", ended->time_ns, NULL);
     close_process(m);
     while (!is_over(m) && monotonic_ns() < until)
         serve(m, until);

@@ -24,10 +24,10 @@ _POLICIES = {
 _ANY_NUMBER = -1
 
 
-def life_of(spec: ContainerSpec, id: str) -> Plan:  # noqa: A002  docker's name
-    """Return the operations that say what the monitor does of its own accord."""
+def life_of(spec: ContainerSpec, id: str, log: str) -> Plan:  # noqa: A002  docker's name
+    """Return the operations that say what the monitor does of its own accord. ``log``: the event log's directory."""
     plan = Plan()
     policy, _, most = (spec.restart or "no").partition(":")
     restarts = int(most or 0) or _ANY_NUMBER  # docker's rule: 0 = no limit
-    plan.add(p.LIFE, boot_id(), "", f'"id":"{id}"', flags=_POLICIES[policy], a=restarts)
+    plan.add(p.LIFE, boot_id(), log, f'"id":"{id}"', flags=_POLICIES[policy], a=restarts)
     return plan

@@ -249,6 +249,12 @@ def remove_cgroup(directory: str) -> None:
         raise _os_error(f"remove {directory}")
 
 
+def append_event(directory: str, line: bytes) -> None:
+    """Append a line to the event log in a directory; waits for nobody. Raises OSError: it is lost."""
+    if lib.pylxc_event_log_append(os.fsencode(directory), line, len(line)) < 0:
+        raise _os_error("append to the event log")
+
+
 def attach_device_filter(cgroup: str, program: bytes) -> None:
     """Let an eBPF program decide on the use of devices in a cgroup of version 2 (bpf(2)). Raises OSError."""
     if lib.pylxc_device_filter_attach(os.fsencode(cgroup), ffi.from_buffer(program), len(program)) < 0:

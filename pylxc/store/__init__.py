@@ -1,7 +1,8 @@
 """The store: the only writer of state on disk.
 
 SQLite for the index, directories for content. ``database`` hides SQLite, ``layout`` the directories; ``leases``,
-``layers``, ``images``, ``containers``, ``volumes`` and ``cache`` are the tables with what belongs to them on disk.
+``layers``, ``images``, ``containers``, ``volumes`` and ``cache`` are the tables with what belongs to them on disk,
+``eventlog`` is what is told of containers.
 Invariant: what the index names is there, whole and on disk; what it does not name is rubbish that the next process
 removes.
 """
@@ -16,6 +17,7 @@ from pylxc.identity import boot_id
 from pylxc.store.cache import BuildCache
 from pylxc.store.containers import ContainerRow, Containers
 from pylxc.store.database import Database
+from pylxc.store.eventlog import EventLog
 from pylxc.store.images import ImageRow, Images, TagMove
 from pylxc.store.layers import LayerRow, Layers
 from pylxc.store.layout import Layout
@@ -43,6 +45,7 @@ class Store:
         self.volumes = Volumes(database, self.layout)
         self.containers = Containers(database, self.layout, self.volumes)
         self.cache = BuildCache(database)
+        self.events = EventLog(self.layout.root)
         self._tidy()
 
     def _tidy(self) -> None:

@@ -305,6 +305,17 @@ static void check_processes(int helper, const char *path)
     free(plan.data);
 }
 
+static void check_event_log(const char *directory)
+{
+    char line[8192] = "", path[4096];
+    struct stat st;
+    snprintf(path, sizeof path, "%s/events", directory);
+    EXPECT(pylxc_event_log_append(directory, "{}", 2) == 0 && pylxc_event_log_append(directory, "{}", 2) == 0);
+    EXPECT(stat(path, &st) == 0 && st.st_size == 6 && unlink(path) == 0);
+    EXPECT(pylxc_event_log_append(directory, line, sizeof line) == -1 && errno == ENAMETOOLONG);
+    EXPECT(pylxc_event_log_append("/no/such/directory", "{}", 2) == -1 && errno == ENOENT);
+}
+
 static void calls(int helper, const char *plan, const char *path)
 {
     int before = open_descriptors();
@@ -320,6 +331,7 @@ static void calls(int helper, const char *plan, const char *path)
     EXPECT(pylxc_remove_tree(directory, "tree") == -1 && errno == ENOENT);
     EXPECT(pylxc_remove_tree(-1, "tree") == -1 && errno == EBADF);
     EXPECT(pylxc_remove_cgroup("/no/such/cgroup") == 0);
+    check_event_log(path);
     EXPECT(pylxc_device_filter_attach("/no/such/cgroup", "", 0) == -1 && errno == ENOENT);
     EXPECT(pylxc_device_filter_attach(path, "", 0) == -1);
     EXPECT(pylxc_syncfs(directory) == 0 && pylxc_syncfs(-1) == -1 && errno == EBADF);
