@@ -38,6 +38,7 @@ if TYPE_CHECKING:
         UnsupportedError,
         VolumeNotFound,
     )
+    from pylxc.eventstream import Event, EventStream, events
     from pylxc.image import Image
     from pylxc.imageconfig import Healthcheck, History, ImageConfig
     from pylxc.layer import Layer, LayerEntry
@@ -68,6 +69,8 @@ __all__ = [  # noqa: RUF022  in plain order, as sorted() has it
     "Diagnosis",
     "DockerfileError",
     "Engine",
+    "Event",
+    "EventStream",
     "ExitError",
     "Finding",
     "Healthcheck",
@@ -102,6 +105,7 @@ __all__ = [  # noqa: RUF022  in plain order, as sorted() has it
     "VolumeNotFound",
     "create",
     "doctor",
+    "events",
     "linux",
     "popen",
     "run",
@@ -113,6 +117,7 @@ _HOMES = {
     "container": ("Container",),
     "diagnosis": ("Diagnosis", "Finding", "doctor"),
     "engine": ("Engine",),
+    "eventstream": ("Event", "EventStream", "events"),
     "image": ("Image",),
     "imageconfig": ("Healthcheck", "History", "ImageConfig"),
     "layer": ("Layer", "LayerEntry"),

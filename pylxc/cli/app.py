@@ -29,6 +29,7 @@ _VERBS = {
     "build": "build",
     "cp": "copy",
     "doctor": "about",
+    "events": "events",
     "exec": "run",
     "images": "images",
     "import": "images",

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from pylxc.cli.app import Settings
 
 
-def parse_since(text: str) -> float:
+def parse_since(text: str, option: str = "since") -> float:
     """Return a point in time (seconds since 1970) from such seconds, from an ISO 8601 time, or from "10m" (ago)."""
     if re.fullmatch(r"[0-9]+(\.[0-9]+)?", text):
         return float(text)
@@ -31,13 +31,14 @@ def parse_since(text: str) -> float:
         try:
             return datetime.fromisoformat(iso).timestamp()
         except ValueError as error:
-            raise click.BadParameter(f"--since {text!r}: {error}") from error
-    return time.time() - parse_duration(text, "since")
+            raise click.BadParameter(f"--{option} {text!r}: {error}") from error
+    return time.time() - parse_duration(text, option)
 
 
-def _stamp(moment: float) -> str:
+def stamp(moment: float) -> str:
+    """Return a time (seconds since 1970) as RFC 3339 has it."""
     whole, fraction = divmod(moment, 1)
-    return f"{time.strftime('%Y-%m-%dT%H:%M:%S', time.gmtime(whole))}.{int(fraction * 1e9):09d}Z "
+    return f"{time.strftime('%Y-%m-%dT%H:%M:%S', time.gmtime(whole))}.{int(fraction * 1e9):09d}Z"
 
 
 def _tail(text: str) -> int | None:
@@ -50,7 +51,7 @@ def _tail(text: str) -> int | None:
 
 def _write(line: pylxc.LogLine, *, timestamps: bool) -> None:
     out = sys.stderr.buffer if line.stream == "stderr" else sys.stdout.buffer
-    out.write((_stamp(line.time).encode() if timestamps else b"") + line.data)
+    out.write((f"{stamp(line.time)} ".encode() if timestamps else b"") + line.data)
     out.flush()
 
 

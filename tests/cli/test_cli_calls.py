@@ -24,6 +24,7 @@ ISSUE = (
         "volume",
         "cp",
         "doctor",
+        "events",
     ),
 )
 
