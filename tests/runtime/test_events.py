@@ -91,6 +91,22 @@ def test_a_life_with_all_that_may_happen(box, stream):
     assert recorded(box.engine, since=found[0].time) == found
 
 
+def test_a_life_that_begins_again(box, stream):
+    with box.start("false", restart="on-failure:2") as container:
+        container.wait()
+    assert kinds(stream.take()) == ["created", *["started", "died", "restarting"] * 2, "started", "died", "removed"]
+
+
+def test_a_stop_between_two_lives(box, stream):
+    """The last end was told when it came, and is not told again."""
+    found = []
+    with box.start("false", restart="always") as container:
+        while kinds(found).count("restarting") < 3:  # the pause is 0.4 s now
+            found.append(next(stream))
+        container.stop()
+    assert kinds(found + stream.take()) == ["created", *["started", "died", "restarting"] * 3, "removed"]
+
+
 @pytest.mark.cgroups
 def test_memory_that_runs_out(box, stream):
     box.sh("x=a; while :; do x=$x$x; done", memory="64m", check=False)
