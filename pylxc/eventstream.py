@@ -125,7 +125,7 @@ class EventStream:
         self._store = engine.store
         self._names: dict[str, tuple[str, str]] = {}
         self._found: deque[Event] = deque()
-        self._lock = threading.Lock()
+        self._lock, self._closing = threading.RLock(), threading.RLock()
         self.ended = False
         try:
             if follow:
@@ -134,9 +134,11 @@ class EventStream:
             with explained(self._store.layout.root):
                 self._reader = self._store.events.reader(self._watch)
             if follow and since is None:  # what was before is read for the names in it
-                deque(self._read(), maxlen=0)
+                for record in self._reader.read():
+                    self._note(record)
         except BaseException:
             self._release()
+            self._close_bell()
             raise
 
     def take(self) -> list[Event]:
@@ -153,12 +155,14 @@ class EventStream:
 
     def close(self) -> None:
         """End the iterator; a second time does nothing."""
-        self.ended = True
-        if self._bell >= 0:
-            os.eventfd_write(self._bell, 1)
-        with self._lock:
-            self._found.clear()
-            self._release()
+        with self._closing:
+            self.ended = True
+            if self._bell >= 0:
+                os.eventfd_write(self._bell, 1)
+            with self._lock:
+                self._found.clear()
+                self._release()
+            self._close_bell()
 
     def __iter__(self) -> EventStream:
         return self
@@ -185,6 +189,7 @@ class EventStream:
     def __del__(self) -> None:
         """Close what nobody closed."""
         self._release()
+        self._close_bell()
 
     def _look(self) -> None:
         """Take what was written since the last look. Whether it is the last look is asked before it."""
@@ -194,7 +199,8 @@ class EventStream:
         if self._watch is not None:
             self._watch.clear()
         self._found.extend(event for event in self._read() if self._passes(event))
-        self.ended = self.ended or is_last
+        if is_last:
+            self.ended = True
 
     def _wait(self) -> None:
         """Wait for more, for the time that was set, or for another thread that ends this."""
@@ -209,6 +215,9 @@ class EventStream:
             if part is not None:
                 part.close()
         self._reader = self._watch = None
+
+    def _close_bell(self) -> None:
+        """Close what :meth:`close` wakes the waiting thread with: only when nobody can ring it any more."""
         bell, self._bell = self._bell, -1
         if bell >= 0:
             os.close(bell)
@@ -218,14 +227,19 @@ class EventStream:
             if record["kind"] in _KINDS:
                 yield self._complete(record)
 
+    def _note(self, record: Mapping[str, Any]) -> None:
+        """Remember the name and the image of a container while it exists."""
+        if record["kind"] == "created":
+            self._names[record["id"]] = (record.get("name", ""), record.get("image", ""))
+        elif record["kind"] == "removed":
+            self._names.pop(record["id"], None)
+
     def _complete(self, record: Mapping[str, Any]) -> Event:
         """Return the event that a record of the log is, with what is known of its container."""
         id, kind = record["id"], record["kind"]  # noqa: A001  docker's name
-        if kind == "created":
-            self._names[id] = (record.get("name", ""), record.get("image", ""))
-        name, image = self._names.get(id) or self._look_up(id)
-        if kind == "removed":
-            self._names.pop(id, None)
+        known = self._names.get(id)
+        self._note(record)
+        name, image = self._names.get(id) or known or self._look_up(id)
         return Event(
             kind=kind,
             container=id,

@@ -60,7 +60,11 @@ class EventReader:
         self._watch = watch
         self._half = b""
         self._files: list[BinaryIO] = []  # the first is being read
-        self._open_both()
+        try:
+            self._open_both()
+        except BaseException:
+            self.close()
+            raise
 
     def read(self) -> Iterator[dict[str, Any]]:
         """Yield the whole events that have come since the last call."""
