@@ -5,6 +5,7 @@ from __future__ import annotations
 import fcntl
 import inspect
 import os
+import signal
 import stat
 import subprocess
 import sys
@@ -17,7 +18,7 @@ import pytest
 from boxes import await_true, is_alive
 
 import pylxc
-from pylxc.runtime import native
+from pylxc.runtime import native, record
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -148,6 +149,46 @@ def test_an_owner_that_was_killed(box, stream):
     others = [subprocess.Popen([*program("engine.store"), box.engine.root]) for _ in range(3)]
     assert [other.wait(TIMEOUT) for other in others] == [0] * 3
     assert kinds(stream.take()) == ["removed"]
+
+
+def test_owners_killed_at_any_moment(box, stream):
+    """Whatever is told of a container is told once, and in order."""
+    script = """
+    print("up", flush=True)
+    while True:
+        pylxc.run("busybox", ["true"], engine=engine)
+    """
+    for number in range(4):
+        with subprocess.Popen([*program(script), box.engine.root], stdout=subprocess.PIPE) as process:
+            process.stdout.readline()
+            time.sleep(0.03 + number * 0.0011)  # not waiting for anything: it picks the moment
+            process.kill()
+        elsewhere(box.engine.root, "engine.store")
+    lives: dict[str, list[str]] = {}
+    for event in stream.take():
+        lives.setdefault(event.container, []).append(event.kind)
+    assert len(lives) > 4
+    assert [told for told in lives.values() if told != [kind for kind in FOUR if kind in told]] == []
+
+
+def test_the_removal_comes_last_however_slow_the_monitor_is(box, stream):
+    mine = box.start("sleep", "100", detach=True)
+    container = pylxc.Container.get(mine.id, engine=box.engine)  # as another process has it
+    monitor = record.monitor_pid(container._directory())
+    with (box.engine.root / "events").open("ab") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        container.kill()
+        await_true(lambda: container.status() == "exited", "the record of the end")
+        os.kill(monitor, signal.SIGSTOP)  # it waits for the lock, to tell
+    thread = threading.Thread(target=container.remove)
+    thread.start()
+    thread.join(0.2)
+    told = kinds(stream.take())
+    os.kill(monitor, signal.SIGCONT)
+    thread.join(TIMEOUT)
+    mine.remove(force=True)
+    assert told == FOUR[:2]
+    assert told + kinds(stream.take()) == FOUR
 
 
 def test_who_hears_of_it_can_look(box, stream):
