@@ -16,6 +16,7 @@
  */
 #include "health.h"
 #include "cgroup.h"
+#include "events.h"
 #include "message.h"
 #include "record.h"
 #include <linux/close_range.h>
@@ -61,7 +62,7 @@ static void told(const struct health *h, int64_t time_ns)
     text_add(&more, "\"health\":\"");
     text_add(&more, status_words[h->status]);
     text_add(&more, "\"");
-    (void)time_ns;
+    event_add(h->plan, "health", time_ns, &more);
 }
 
 static void record_status(const struct health *h)

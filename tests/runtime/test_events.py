@@ -109,6 +109,17 @@ def test_a_stop_between_two_lives(box, stream):
     assert kinds(found + stream.take()) == ["created", *["started", "died", "restarting"] * 3, "removed"]
 
 
+def test_health(box, stream):
+    check = {"test": "test -e /tmp/well", "interval": 0.03, "retries": 1}
+    with box.start("sleep", "100", name="checked", healthcheck=check) as container:
+        found = [next(stream) for _ in range(3)]
+        container.exec(["touch", "/tmp/well"])
+        found.append(next(stream))
+    assert kinds(found) == ["created", "started", "health", "health"]
+    assert [event.health for event in found[2:]] == ["unhealthy", "healthy"]
+    assert found[3].name == "checked"
+
+
 @pytest.mark.cgroups
 def test_memory_that_runs_out(box, stream):
     box.sh("x=a; while :; do x=$x$x; done", memory="64m", check=False)
@@ -117,13 +128,13 @@ def test_memory_that_runs_out(box, stream):
     assert (found[3].exit_code, found[3].signal) == (137, 9)
 
 
-def test_what_other_writers_tell(box, stream):
+def test_what_a_later_version_tells(box, stream):
     with box.start("sleep", "100", name="watched") as container:
-        box.engine.store.events.add("health", container.id, health="unhealthy")
         box.engine.store.events.add("of a later version", container.id)
+        box.engine.store.events.add("paused", container.id, more="of a later version")
         found = stream.take()
-    assert kinds(found) == ["created", "started", "health"]
-    assert (found[2].health, found[2].name) == ("unhealthy", "watched")
+    assert kinds(found) == ["created", "started", "paused"]
+    assert found[2].name == "watched"
 
 
 def test_starts_that_fail(box, stream):
