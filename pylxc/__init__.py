@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from pylxc import linux
+    from pylxc.attachment import Attachment, Output
     from pylxc.build.events import BuildEvent
     from pylxc.container import Container
     from pylxc.diagnosis import Diagnosis, Finding, doctor
@@ -57,6 +58,7 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 __all__ = [  # noqa: RUF022  in plain order, as sorted() has it
+    "Attachment",
     "AuthError",
     "BuildError",
     "BuildEvent",
@@ -86,6 +88,7 @@ __all__ = [  # noqa: RUF022  in plain order, as sorted() has it
     "Mount",
     "NetworkNotFound",
     "NotFound",
+    "Output",
     "Port",
     "Pressure",
     "Process",
@@ -113,6 +116,7 @@ __all__ = [  # noqa: RUF022  in plain order, as sorted() has it
 ]
 
 _HOMES = {
+    "attachment": ("Attachment", "Output"),
     "build.events": ("BuildEvent",),
     "container": ("Container",),
     "diagnosis": ("Diagnosis", "Finding", "doctor"),

@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from _typeshed import OpenBinaryMode, OpenTextMode, StrPath
     from typing_extensions import Unpack
 
+    from pylxc.attachment import Attachment
     from pylxc.engine import Engine
     from pylxc.options import Limits
     from pylxc.result import Result
@@ -180,6 +181,39 @@ class Container(Launching):
         goes_on = (lambda: self.status() in ALIVE) if follow else lambda: False
         yield from follow_lines(directory, goes_on, LOG_POLL, since=since, tail=tail)
 
+    def attach(
+        self,
+        *,
+        logs: bool = False,
+        stdin: bool = True,
+        start: bool = False,
+        terminal_size: tuple[int, int] | None = None,
+    ) -> Attachment:
+        r"""Return the running container's output as it comes, and its standard input.
+
+        Args:
+            logs: what was written before comes first.
+            stdin: whether there is to be an ``attachment.stdin``: the container's (``stdin=True``), or its terminal.
+            start: start the container if it does not run, and miss nothing of what it writes.
+            terminal_size: (rows, columns) for its terminal, when it is started or now.
+
+        Any number of attachments may be made and left; the container does not notice. Raises Conflict when it does not
+        run, or when its streams are in the hands of the process that started it (:func:`pylxc.popen`);
+        UnsupportedError when the kernel's limit of what may be watched is reached; with ``start`` what :meth:`start`
+        raises.
+
+        Example:
+            >>> container = pylxc.start("host", ["cat"], stdin=True)                # doctest: +SKIP
+            >>> with container.attach() as attachment:
+            ...     attachment.stdin.write(b"hello\n")
+            ...     attachment.read()
+            Output(stream='stdout', data=b'hello\n')
+
+        """
+        from pylxc.attachment import attach  # noqa: PLC0415  not on the start path
+
+        return attach(self, logs=logs, stdin=stdin, start=start, terminal_size=terminal_size)
+
     # -- living -----------------------------------------------------------------------------------------------------
 
     def start(self) -> None:
@@ -188,11 +222,15 @@ class Container(Launching):
         Its output goes to the log; with ``tty=True`` all that its terminal shows, as standard output. Raises SpawnError
         naming the step that failed; ContainerNotFound.
         """
+        self._start(None)
+
+    def _start(self, terminal_size: tuple[int, int] | None) -> None:
         if self.status() in ALIVE:
             return
         directory = self._directory()
         record.forget(directory)
-        kept.keep(self._spawn(open_streams(None, None, None, tty=self.spec.tty), log=True))
+        streams = open_streams(None, None, None, tty=self.spec.tty, size=terminal_size)
+        kept.keep(self._spawn(streams, log=True))
 
     def stop(self, timeout: float | None = None) -> None:
         """Ask the main process to end (the stop signal, SIGTERM by default); kill it when ``timeout`` (s) has passed.

@@ -9,7 +9,7 @@ from __future__ import annotations
 import errno
 import os
 import time
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
@@ -403,6 +403,29 @@ class Launching:
             return self.status() not in ALIVE or runtime.wait_readable(monitor, timeout)
         finally:
             os.close(monitor)
+
+    def _monitor(self) -> tuple[int, int]:
+        """Return the pid of the monitor, and a new pidfd of it. Raises Conflict when the container does not run."""
+        child, pid = self._child, record.monitor_pid(self._directory())
+        if child is not None and child.monitor_fd >= 0 and pid in (child.monitor_pid, 0):
+            return child.monitor_pid, os.dup(child.monitor_fd)  # even if it has ended
+        with suppress(ProcessLookupError):
+            fd = native.pidfd_open(pid) if pid else -1
+            # As in _pid_fd: it may have become another process's.
+            if fd >= 0 and self.status() in ALIVE:
+                return pid, fd
+            if fd >= 0:
+                os.close(fd)
+        raise Conflict(self.name, f"is not running ({self.status()}); start it first")
+
+    def _ending_of(self, monitor: int) -> int:
+        """Return the exit status under a monitor that has ended: that of a kill where nobody knows any more."""
+        with suppress(ContainerNotFound):
+            if record.monitor_pid(self._directory()) == monitor:
+                self._await_end(None)  # the process of a monitor that was killed ends a moment later
+            status = self.status()
+            return record.KILLED if status.exit_code is None else status.exit_code
+        return record.KILLED
 
     def _socket(self, family: int, kind: int) -> int:
         pid_fd = self._pid_fd()

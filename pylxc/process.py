@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 from pylxc.errors import Conflict, TimeoutExpired
 from pylxc.runtime import native, record
 from pylxc.runtime import process as runtime
-from pylxc.streams import check_size
+from pylxc.streams import check_size, set_size
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -143,15 +143,11 @@ class Process:
             >>> process.resize(50, 132)                                             # doctest: +SKIP
 
         """
-        check_size((rows, columns))
+        size = check_size((rows, columns))
         if not self._has_terminal:
             raise Conflict(" ".join(self.args), "has no terminal; start it with tty=True")
         if self._child.terminal_fd >= 0:
-            import fcntl  # noqa: PLC0415  not on the start path
-            import struct  # noqa: PLC0415
-            import termios  # noqa: PLC0415
-
-            fcntl.ioctl(self._child.terminal_fd, termios.TIOCSWINSZ, struct.pack("4H", rows, columns, 0, 0))
+            set_size(self._child.terminal_fd, size)
 
     def send_signal(self, signal: int) -> None:
         """Send a signal; one that has ended is no error."""

@@ -42,6 +42,15 @@ def check_size(size: tuple[int, int]) -> tuple[int, int]:
     return rows, columns
 
 
+def set_size(terminal_fd: int, size: tuple[int, int]) -> None:
+    """Change the (rows, columns) of the terminal behind a descriptor (ioctl_tty(2))."""
+    import fcntl  # noqa: PLC0415  not on the start path
+    import struct  # noqa: PLC0415
+    import termios  # noqa: PLC0415
+
+    fcntl.ioctl(terminal_fd, termios.TIOCSWINSZ, struct.pack("4H", *size, 0, 0))
+
+
 class StreamSet:
     """Three streams on their way to a process: ``childs`` are its ends (-1 = /dev/null), ``pipes`` the caller's.
 

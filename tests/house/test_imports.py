@@ -28,8 +28,8 @@ LAYERS = (
     "store",
     # the object model
     (
-        "bootstrap container diagnosis engine eventstream execution files filters hostimage image launching layer "
-        "layerview process readiness systeminit verbs volume volumeuse"
+        "attachment bootstrap container diagnosis engine eventstream execution files filters hostimage image launching "
+        "layer layerview process readiness systeminit verbs volume volumeuse"
     ),
     "build",
     # the public face, and the command line on top of it

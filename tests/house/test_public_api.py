@@ -40,6 +40,7 @@ PUBLIC = [(name, getattr(pylxc, name)) for name in pylxc.__all__]
 
 
 NAMES = [
+    "Attachment",
     "AuthError",
     "BuildError",
     "BuildEvent",
@@ -69,6 +70,7 @@ NAMES = [
     "Mount",
     "NetworkNotFound",
     "NotFound",
+    "Output",
     "Port",
     "Pressure",
     "Process",
