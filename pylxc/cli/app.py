@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
 # Verb -> the module below pylxc.cli that has it.
 _VERBS = {
+    "attach": "attach",
     "bootstrap": "images",
     "build": "build",
     "cp": "copy",

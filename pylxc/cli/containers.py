@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import click
 
 from pylxc.cli.app import each
+from pylxc.cli.foreground import attach_to, keys_option, proxy_option
 from pylxc.units import parse_duration
 
 if TYPE_CHECKING:
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
 
     import pylxc
     from pylxc.cli.app import Settings
+    from pylxc.cli.copying import DetachKeys
 
 _names = click.argument("names", metavar="CONTAINER...", nargs=-1, required=True)
 _timeout = click.option(
@@ -48,11 +50,22 @@ def _seconds(timeout: str | None) -> float | None:
 
 
 @click.command()
+@click.option("-a", "--attach", "attached", is_flag=True, help="Show what it writes, and end with its exit status.")
+@click.option("-i", "--interactive", is_flag=True, help="And pass on what is typed.")
+@keys_option
+@proxy_option
 @_names
 @click.pass_obj
-def start(settings: Settings, /, *, names: tuple[str, ...]) -> int:
+def start(  # noqa: PLR0913  one for each flag
+    settings: Settings, /, *, names: tuple[str, ...], attached: bool, interactive: bool, keys: DetachKeys, proxy: bool
+) -> int:
     """Start containers that do not run. Their output goes to their logs."""
-    return _do(settings, names, lambda container: container.start())
+    if not (attached or interactive):
+        return _do(settings, names, lambda container: container.start())
+    if len(names) > 1:
+        raise click.UsageError("one container at a time can be attached to; leave -a and -i out, or name one")
+    container = find(names[0], settings.engine())
+    return attach_to(container, interactive=interactive, keys=keys, proxy=proxy, start=True)
 
 
 @click.command()

@@ -1,109 +1,28 @@
 """``run`` and ``exec``: commands in containers, in the foreground or not.
 
-Invariant: in the foreground, the container reads and writes the very descriptors of this process (nothing is copied or
-buffered on the way; with -t it has a terminal of its own, and terminal.py copies), the signals that would end this
-process go to the container instead, and the exit status is the command's.
+Invariant: in the foreground and without -t, the command reads and writes the very descriptors of this process: nothing
+is copied or buffered on the way. With -t it has a terminal of its own; ``run`` attaches to it, as to a container that
+may be started again, so that it can be left.
 """
 
 from __future__ import annotations
 
-import contextlib
-import signal
 import subprocess
 from typing import TYPE_CHECKING, Any
 
 import click
 
+from pylxc.cli.foreground import exec_keys_option, keys_option, run_attached, show_process, wait_for
 from pylxc.cli.resources import LIMITS
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from types import FrameType, TracebackType
 
-    import pylxc
     from pylxc.cli.app import Settings
-
-_FORWARDED = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT, signal.SIGUSR1, signal.SIGUSR2)
-_PATIENCE = 3  # so many interrupts, and a container that does not mind them is killed
+    from pylxc.cli.copying import DetachKeys
 
 # Words after the image (or the container) belong to the command, whatever they look like.
 _COMMAND_SETTINGS = {"allow_interspersed_args": False}
-
-
-class _Forwarding:
-    """While it is entered, signals that would end this process go to the container's."""
-
-    def __init__(self) -> None:
-        self._process: pylxc.Process | None = None
-        self._pending: list[int] = []
-        self._interrupts = 0
-        self._previous: dict[int, Any] = {}
-
-    def __enter__(self) -> _Forwarding:  # noqa: PYI034  typing.Self is newer than the oldest Python in use
-        for number in _FORWARDED:
-            if signal.getsignal(number) is not signal.SIG_IGN:  # nohup wants it ignored
-                self._previous[number] = signal.signal(number, self._forward)
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
-        for number, previous in self._previous.items():
-            # Who had to interrupt so often may do it once more while this process ends: its status counts.
-            signal.signal(number, signal.SIG_IGN if self._interrupts >= _PATIENCE else previous)
-
-    def attach(self, process: pylxc.Process) -> None:
-        """Forward to this process, first what came while it was being started."""
-        self._process = process
-        while self._pending:
-            self._send(self._pending.pop(0))
-
-    def _forward(self, number: int, _: FrameType | None) -> None:
-        if number in (signal.SIGINT, signal.SIGTERM):
-            self._interrupts += 1
-        self._send(signal.SIGKILL if self._interrupts >= _PATIENCE else number)
-
-    def _send(self, number: int) -> None:
-        if self._process is None:
-            self._pending.append(number)
-            return
-        with contextlib.suppress(ProcessLookupError):  # it has just ended; wait() says so
-            self._process.send_signal(number)
-
-
-def _foreground(start: Callable[[], pylxc.Process]) -> int:
-    """Start a process, wait for it and return its exit status as a shell counts it."""
-    with _Forwarding() as forwarding:
-        process = start()
-        forwarding.attach(process)
-        status = process.wait()
-    return status if status >= 0 else 128 - status
-
-
-def _on_terminal(start: Callable[[tuple[int, int] | None], pylxc.Process], *, interactive: bool, tied: bool) -> int:
-    """Likewise, with the process's terminal shown on this one's. ``tied``: it is not to outlive the user's terminal."""
-    from pylxc.cli import terminal  # noqa: PLC0415  termios is not everywhere wanted
-
-    if interactive:
-        terminal.check_input()
-    with _Forwarding() as forwarding:
-        process = start(terminal.size())
-        forwarding.attach(process)
-        try:
-            return terminal.show(process, interactive=interactive)
-        except terminal.GoneError:
-            if tied:
-                process.kill()
-                process.wait()
-            return terminal.HUNG_UP
-
-
-def _stdin(*, wanted: bool, tty: bool = False) -> int:
-    import pylxc  # noqa: PLC0415  heavy modules are imported where they are used
-
-    if not wanted:
-        return subprocess.DEVNULL
-    return subprocess.PIPE if tty else pylxc.INHERIT
 
 
 # -- run ---------------------------------------------------------------------------------------------------------------
@@ -228,6 +147,7 @@ def _health(given: dict[str, Any]) -> dict[str, Any]:
 @click.option("--log-opt", "log", multiple=True, help="max-size=10m and max-file=3: when a new log file begins.")
 @click.option("--systemd", "system", is_flag=True, help="Boot the image's own init (systemd, sysvinit, busybox).")
 @click.option("-d", "--detach", is_flag=True, help="Leave it running and print its id.")
+@keys_option
 @click.option("--rm", "remove", is_flag=True, help="Remove it when it has ended.")
 @click.argument("image")
 @click.argument("command", nargs=-1, type=click.UNPROCESSED)
@@ -243,6 +163,7 @@ def run(  # noqa: PLR0913  one for each flag that is not an option of ContainerS
     log: tuple[str, ...],
     system: bool,
     detach: bool,
+    keys: DetachKeys,
     remove: bool,
     **given: Any,
 ) -> int:
@@ -264,20 +185,16 @@ def run(  # noqa: PLR0913  one for each flag that is not an option of ContainerS
         container = pylxc.start(image, words, engine=engine, detach=True, remove=remove, **options)
         click.echo(container.id)
         return 0
-    interactive = bool(options.pop("stdin", False))
+    interactive = bool(options.get("stdin"))
     options.update(engine=engine, remove=remove, detach=not remove)  # what stays for `start` outlives this process
-    if options.get("tty"):
-        keys = _stdin(wanted=interactive, tty=True)
-        return _on_terminal(
-            lambda size: pylxc.popen(image, words, terminal_size=size, stdin=keys, **options),
-            interactive=interactive,
-            tied=remove,
-        )
-    return _foreground(
-        lambda: pylxc.popen(
-            image, words, stdin=_stdin(wanted=interactive), stdout=pylxc.INHERIT, stderr=pylxc.INHERIT, **options
-        )
-    )
+    if options.get("tty") or options.get("restart", "no") != "no":
+        if interactive and options.get("tty"):
+            from pylxc.cli import terminal  # noqa: PLC0415  termios is not everywhere wanted
+
+            terminal.check_input()
+        return run_attached(lambda: pylxc.create(image, words, **options), interactive=interactive, keys=keys)
+    options["stdin"] = pylxc.INHERIT if interactive else subprocess.DEVNULL
+    return wait_for(lambda: pylxc.popen(image, words, stdout=pylxc.INHERIT, stderr=pylxc.INHERIT, **options))
 
 
 # -- exec --------------------------------------------------------------------------------------------------------------
@@ -290,6 +207,7 @@ def run(  # noqa: PLR0913  one for each flag that is not an option of ContainerS
 @click.option("-u", "--user", help="The user: name or uid, then :group or :gid.")
 @click.option("-i", "--interactive", is_flag=True, help="Pass standard input on.")
 @click.option("-t", "--tty", is_flag=True, help="Give it a terminal.")
+@exec_keys_option
 @click.argument("container")
 @click.argument("command", nargs=-1, required=True, type=click.UNPROCESSED)
 @click.pass_obj
@@ -303,9 +221,10 @@ def exec_(  # noqa: PLR0913  one for each flag
     env_file: tuple[str, ...],
     interactive: bool,
     tty: bool,
+    keys: DetachKeys,
     **given: Any,
 ) -> int:
-    """Run a command in a running container."""
+    """Run a command in a running container. It ends when this command does."""
     import pylxc  # noqa: PLC0415  heavy modules are imported where they are used
     from pylxc.normalise import NORMAL, read_env_file  # noqa: PLC0415
 
@@ -316,17 +235,14 @@ def exec_(  # noqa: PLR0913  one for each flag
     options = {"env": variables, **{name: value for name, value in given.items() if value}}
     target, words = pylxc.Container.get(container, engine=settings.engine()), list(command)
     if tty:
-        keys = _stdin(wanted=interactive, tty=True)
-        return _on_terminal(
-            lambda size: target.popen(words, tty=True, terminal_size=size, stdin=keys, **options),
+        typed = subprocess.PIPE if interactive else subprocess.DEVNULL
+        return show_process(
+            lambda size: target.popen(words, tty=True, terminal_size=size, stdin=typed, **options),
             interactive=interactive,
-            tied=True,
+            keys=keys,
         )
-    return _foreground(
-        lambda: target.popen(
-            words, stdin=_stdin(wanted=interactive), stdout=pylxc.INHERIT, stderr=pylxc.INHERIT, **options
-        )
-    )
+    source = pylxc.INHERIT if interactive else subprocess.DEVNULL
+    return wait_for(lambda: target.popen(words, stdin=source, stdout=pylxc.INHERIT, stderr=pylxc.INHERIT, **options))
 
 
 VERBS = {"run": run, "exec": exec_}

@@ -9,10 +9,13 @@ import sys
 from typing import TYPE_CHECKING
 
 import pytest
+from screens import screen
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
+
+__all__ = ["Cli", "cli", "screen"]
 
 LIMIT = 60  # s; a command that takes longer hangs
 
@@ -63,5 +66,5 @@ def cli(tmp_path: Path) -> Iterator[Cli]:
         identities = command.text("ps", "-aq").split()
         if identities:
             command("rm", "-f", *identities)
-        assert command.text("ps", "-aq") == ""
+            assert command.text("ps", "-aq") == ""
         shutil.rmtree(command.root)

@@ -12,6 +12,7 @@ ISSUE = (
     *(
         "info",
         "version",
+        "attach",
         "start",
         "restart",
         "kill",
@@ -70,7 +71,7 @@ def test_a_wrong_call_is_one_line_and_a_status(cli, words, status):
         (["--pull", "always", "host", "true"], "pull"),
         (["-p", "80:80", "host", "true"], "ports"),
         (["--dns", "192.0.2.1", "host", "true"], "dns"),
-        (["--restart", "always", "host", "true"], "restart"),
+        (["--restart", "sometimes", "host", "true"], "restart"),
         (["-v", "/srv:/data:rshared", "host", "true"], "rslave"),
         (["-v", "d:/data", "host", "true"], "a volume's name"),
         (["-p", "80:99999", "host", "true"], "99999"),

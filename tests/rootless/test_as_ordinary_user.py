@@ -28,6 +28,7 @@ PARTS = {
         "tests/cli/test_cli_run.py",
         "tests/cli/test_cli_containers.py",
         "tests/cli/test_cli_volumes.py",
+        "tests/cli/test_cli_attach.py",
         "tests/cli/test_cli_terminal.py",
         "tests/build/test_build.py",
         "tests/build/test_build_copy.py",
