@@ -22,6 +22,7 @@ from pylxc.launching import ALIVE
 from pylxc.runtime import control
 from pylxc.runtime.logs import Pieces, is_there
 from pylxc.runtime.process import wait_readable
+from pylxc.runtime.waiting import readable, steps_of, waits, writable
 from pylxc.runtime.watching import Watch
 from pylxc.streams import check_size, set_size
 
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
     from types import TracebackType
 
     from pylxc.container import Container
+    from pylxc.runtime.waiting import Waiting
 
 _NOBODY = (errno.EIO, errno.EPIPE)  # what a terminal, or a pipe, says when nobody has its other end open
 
@@ -64,7 +66,8 @@ class StandardInput:
         self._fd = -1
         self.closed = False
 
-    def write(self, data: bytes) -> int:
+    @waits
+    def write(self, data: bytes) -> Waiting[int]:
         """Write all of it; waits for as long as the container does not read. Return its length.
 
         Raises BrokenPipeError when there is nobody to read it; ValueError when it was closed.
@@ -74,7 +77,7 @@ class StandardInput:
             count = self.offer(rest)
             rest = rest[count:]
             if not count:
-                select.select([], [self._fd], [])
+                yield from writable(self._fd)
         return len(data)
 
     def offer(self, data: bytes | memoryview) -> int:
@@ -204,7 +207,8 @@ class Attachment:
         while (output := self.read()) is not None:
             yield output
 
-    def read(self, timeout: float | None = None) -> Output | None:
+    @waits
+    def read(self, timeout: float | None = None) -> Waiting[Output | None]:
         """Return the next piece of output, as soon as there is one; None when there never will be one.
 
         Raises TimeoutExpired when ``timeout`` (s) has passed: with 0, when there is nothing now.
@@ -220,7 +224,7 @@ class Attachment:
             if piece is not None:
                 return Output(*piece)
             left = None if deadline is None else deadline - time.monotonic()
-            if not self._over and not wait_readable(self.fileno(), left):
+            if not self._over and not (yield from readable(self.fileno(), left)):
                 raise TimeoutExpired(f"output of container {self.container.name}", timeout or 0.0)
         return None
 
@@ -264,15 +268,16 @@ class Attachment:
             raise Conflict(self.container.name, "has no terminal; make it with tty=True")
         self._input.resize(*size)
 
-    def wait(self, timeout: float | None = None) -> int:
+    @waits
+    def wait(self, timeout: float | None = None) -> Waiting[int]:
         """Wait until the container has ended for good and return its exit status (128 + n for signal n).
 
         One that was removed meanwhile, or started anew by somebody else, counts as killed: 137. Raises TimeoutExpired
         when ``timeout`` (s) has passed.
         """
-        if not wait_readable(self._monitor_fd, timeout):
+        if not (yield from readable(self._monitor_fd, timeout)):
             raise TimeoutExpired(f"container {self.container.name}", timeout or 0.0)
-        return self.container._ending_of(self._monitor)  # noqa: SLF001  of one make
+        return (yield from self.container._ending_of(self._monitor))  # noqa: SLF001  of one make
 
     def close(self) -> None:
         """Leave the container alone: it goes on, and knows nothing of it. A second time does nothing."""
@@ -303,9 +308,10 @@ class Attachment:
         self._stop()
 
 
+@waits
 def attach(
     container: Container, *, logs: bool, stdin: bool, start: bool, terminal_size: tuple[int, int] | None
-) -> Attachment:
+) -> Waiting[Attachment]:
     """See :meth:`pylxc.Container.attach`."""
     if terminal_size is not None and not container.spec.tty:
         raise SpecError("terminal_size", terminal_size, "there is no terminal; make the container with tty=True")
@@ -317,7 +323,7 @@ def attach(
     pieces = Pieces(directory, only_new=not logs)
     try:
         if start:
-            container._start(terminal_size)  # noqa: SLF001
+            yield from steps_of(container._start, terminal_size)  # noqa: SLF001
         _check_log(container, directory)
         attachment = Attachment(container, pieces, watch, stdin=stdin)
     except BaseException:

@@ -7,11 +7,13 @@ none is ever wrong about another's doing for longer than one call.
 
 from __future__ import annotations
 
+import errno
+import os
 import time
-from contextlib import suppress
+from contextlib import contextmanager, nullcontext, suppress
 from typing import TYPE_CHECKING, Any, Literal, overload
 
-from pylxc.errors import Conflict, ContainerNotFound, SpawnError, SpecError, TimeoutExpired
+from pylxc.errors import Conflict, ContainerNotFound, SpawnError, SpecError, TimeoutExpired, UnsupportedError
 from pylxc.execution import complete
 from pylxc.filters import check_filters, passes
 from pylxc.launching import ALIVE, RUNS, Launching
@@ -19,6 +21,7 @@ from pylxc.normalise import signal_number
 from pylxc.process import Process
 from pylxc.runtime import cgroup, control, kept, record
 from pylxc.runtime import process as runtime
+from pylxc.runtime.waiting import Wait, deadline_of, iterates, steps_of, waits
 from pylxc.spec import SYSTEM
 from pylxc.streams import DEVNULL, PIPE, open_streams
 
@@ -37,13 +40,15 @@ if TYPE_CHECKING:
     from pylxc.result import Result
     from pylxc.runtime.logs import LogLine
     from pylxc.runtime.processes import ProcessInfo
+    from pylxc.runtime.waiting import Stream, Waiting
+    from pylxc.runtime.watching import Watch
     from pylxc.stats import Stats
     from pylxc.streams import StreamOption
 
 SIGTERM, SIGKILL = 15, 9
 PORT_LIMIT = 65535
 ASK_AGAIN = 0.5  # s; an init that has only just been started is deaf yet, and repeating does no harm
-LOG_POLL = 0.1  # s between two looks at a log that is followed
+LOG_POLL = 0.1  # s between two looks at a log that is followed, where it cannot be watched
 
 
 class Container(Launching):
@@ -162,25 +167,44 @@ class Container(Launching):
                 return processes.of_container(status.pid)
         raise Conflict(self.name, f"is not running ({self.status()}); it has no processes")
 
+    @iterates
     def logs(
         self,
         follow: bool = False,  # noqa: FBT001, FBT002  docker-py's signature
         tail: int | None = None,
         since: float | None = None,
-    ) -> Iterator[LogLine]:
+    ) -> Stream[LogLine]:
         """Yield what the main process wrote, line by line, oldest first.
 
         ``tail``: only the last so many lines. ``since``: only lines from that time on (s since the epoch).
         ``follow``: go on until the container ends. What went to the caller (``run``, ``popen``) is not in the log.
         """
-        from pylxc.runtime.logs import follow_lines, is_there  # noqa: PLC0415  not on the start path
+        from pylxc.runtime.logs import LogReader, chosen, is_there  # noqa: PLC0415  not on the start path
 
         directory = self._directory()
         if not is_there(directory):
             self.status()  # which says so if the container is gone
-        goes_on = (lambda: self.status() in ALIVE) if follow else lambda: False
-        yield from follow_lines(directory, goes_on, LOG_POLL, since=since, tail=tail)
+        with LogReader(directory) as reader, _watching(directory if follow else "") as watch:
+            runs = follow
+            while True:
+                runs = runs and self._still_runs(watch)  # asked before reading: nothing comes after a no
+                yield from chosen(reader.fresh() if runs else reader.rest(), since, tail)
+                if not runs:
+                    return
+                tail = None
+                changes = () if watch is None else (watch.fileno(),)
+                with suppress(ContainerNotFound):
+                    yield from steps_of(self._await_end, None if changes else LOG_POLL, *changes)
 
+    def _still_runs(self, watch: Watch | None) -> bool:
+        """Say whether the container runs; what changes from now on is told by the watch."""
+        if watch is not None:
+            watch.clear()
+        with suppress(ContainerNotFound):
+            return self.status() in ALIVE
+        return False
+
+    @waits
     def attach(
         self,
         *,
@@ -188,7 +212,7 @@ class Container(Launching):
         stdin: bool = True,
         start: bool = False,
         terminal_size: tuple[int, int] | None = None,
-    ) -> Attachment:
+    ) -> Waiting[Attachment]:
         r"""Return the running container's output as it comes, and its standard input.
 
         Args:
@@ -212,27 +236,31 @@ class Container(Launching):
         """
         from pylxc.attachment import attach  # noqa: PLC0415  not on the start path
 
-        return attach(self, logs=logs, stdin=stdin, start=start, terminal_size=terminal_size)
+        steps = steps_of(attach, self, logs=logs, stdin=stdin, start=start, terminal_size=terminal_size)
+        return (yield from steps)
 
     # -- living -----------------------------------------------------------------------------------------------------
 
-    def start(self) -> None:
+    @waits
+    def start(self) -> Waiting[None]:
         """Start the main process. A container that runs is left alone.
 
         Its output goes to the log; with ``tty=True`` all that its terminal shows, as standard output. Raises SpawnError
         naming the step that failed; ContainerNotFound.
         """
-        self._start(None)
+        yield from steps_of(self._start, None)
 
-    def _start(self, terminal_size: tuple[int, int] | None) -> None:
+    @waits
+    def _start(self, terminal_size: tuple[int, int] | None) -> Waiting[None]:
         if self.status() in ALIVE:
             return
         directory = self._directory()
         record.forget(directory)
         streams = open_streams(None, None, None, tty=self.spec.tty, size=terminal_size)
-        kept.keep(self._spawn(streams, log=True))
+        kept.keep((yield from steps_of(self._spawn, streams, log=True)))
 
-    def stop(self, timeout: float | None = None) -> None:
+    @waits
+    def stop(self, timeout: float | None = None) -> Waiting[None]:
         """Ask the main process to end (the stop signal, SIGTERM by default); kill it when ``timeout`` (s) has passed.
 
         With ``init="system"`` and no stop signal, the init is asked in its own way to shut the system down. Without
@@ -247,8 +275,8 @@ class Container(Launching):
         again = ASK_AGAIN if self.spec.init == SYSTEM else 0.0
         self._end(0 if shutdown.command else signal_number(shutdown.signal), patience, again)
         if shutdown.command:
-            self._ask_to_end(shutdown.command, deadline)
-        self._await_end(None)
+            yield from self._ask_to_end(shutdown.command, deadline)
+        yield from steps_of(self._await_end, None)
 
     def _end(self, signal: int, patience: float | None = None, again: float = 0.0) -> bool:
         """Let the monitor end the main process for good, as :func:`pylxc.runtime.control.stop`; False: there is none.
@@ -259,13 +287,13 @@ class Container(Launching):
         self._thaw()  # what is paused cannot end
         return told
 
-    def _ask_to_end(self, command: Sequence[str], deadline: float) -> None:
+    def _ask_to_end(self, command: Sequence[str], deadline: float) -> Waiting[None]:
         """Execute a command that asks the main process to end, until it does or the deadline has passed."""
         while (left := deadline - time.monotonic()) > 0:
             # Whatever becomes of the command: what counts is whether the container ends.
             with suppress(Conflict, SpawnError, TimeoutExpired):
-                self.exec(command, check=False, timeout=left)
-            if self._await_end(min(max(0.0, deadline - time.monotonic()), ASK_AGAIN)):
+                yield from steps_of(self.exec, command, check=False, timeout=left)
+            if (yield from steps_of(self._await_end, min(max(0.0, deadline - time.monotonic()), ASK_AGAIN))):
                 return
 
     def detach(self) -> None:
@@ -357,13 +385,14 @@ class Container(Launching):
         except (FileNotFoundError, ProcessLookupError) as error:
             raise Conflict(self.name, "ended meanwhile; it uses nothing") from error
 
-    def _stats_stream(self) -> Iterator[Stats]:
+    @iterates
+    def _stats_stream(self) -> Stream[Stats]:
         while True:
             try:
                 yield self._stats()
             except Conflict:
                 return
-            if self._await_end(1.0):
+            if (yield from steps_of(self._await_end, 1.0)):
                 return
 
     def kill(self, signal: int | str = SIGKILL) -> None:
@@ -379,24 +408,27 @@ class Container(Launching):
         if not sent:
             raise Conflict(self.name, "is not running; there is nothing to send a signal to")
 
-    def restart(self, timeout: float | None = None) -> None:
+    @waits
+    def restart(self, timeout: float | None = None) -> Waiting[None]:
         """Stop the container as :meth:`stop` does, and start it."""
-        self.stop(timeout)
-        self.start()
+        yield from steps_of(self.stop, timeout)
+        yield from steps_of(self.start)
 
-    def wait(self, timeout: float | None = None) -> int:
+    @waits
+    def wait(self, timeout: float | None = None) -> Waiting[int]:
         """Wait for the main process to end and return its exit status (128 + n for signal n).
 
         Raises TimeoutExpired when ``timeout`` (s) has passed; Conflict when it was never started.
         """
-        if not self._await_end(timeout):
+        if not (yield from steps_of(self._await_end, timeout)):
             raise TimeoutExpired(f"container {self.name}", timeout or 0.0)
         status = self.status()
         if status.exit_code is None:
             raise Conflict(self.name, "was never started; there is nothing to wait for")
         return status.exit_code
 
-    def remove(self, force: bool = False) -> None:  # noqa: FBT001, FBT002  docker-py's signature
+    @waits
+    def remove(self, force: bool = False) -> Waiting[None]:  # noqa: FBT001, FBT002  docker-py's signature
         """Remove the container with all it wrote, and its anonymous volumes. With ``force`` one that runs is killed.
 
         Raises Conflict when it runs. One that is gone already is no error with ``force``.
@@ -406,25 +438,27 @@ class Container(Launching):
         except ContainerNotFound:
             if not force:
                 raise
-            self._settle()  # another process removed it: what is left is this one's child
+            yield from self._settle()  # another process removed it: what is left is this one's child
             return
         if running and not force:
             raise Conflict(self.name, "is running; stop it first, or remove it with force")
         if running:
             if not self._end(SIGKILL):
                 self._signal(SIGKILL)
-            self._await_end(None)
-        self._settle()
+            yield from steps_of(self._await_end, None)
+        yield from self._settle()
         self._engine.remove_container(self.id)
 
-    def _settle(self) -> None:
+    def _settle(self) -> Waiting[None]:
         """Reap the monitor, where this process started the container, and close what is open of it."""
-        if self._child is not None:
-            runtime.settle(self._child)
-            self._child = None
+        child = self._child
+        if child is not None:
+            yield from steps_of(runtime.settle, child)
+            self._child = None if self._child is child else self._child
 
     # -- working in it ----------------------------------------------------------------------------------------------
 
+    @waits
     def exec(  # noqa: PLR0913  the same keywords as run
         self,
         command: str | Sequence[str],
@@ -439,7 +473,7 @@ class Container(Launching):
         user: str | int | None = None,
         workdir: str | None = None,
         tty: bool = False,
-    ) -> Result:
+    ) -> Waiting[Result]:
         """Run a command in the running container, to its end.
 
         The keywords are those of :func:`pylxc.run`; environment, user and directory are the container's unless given.
@@ -450,9 +484,11 @@ class Container(Launching):
         payload = self._payload(command, env or {}, user, workdir, tty=tty)
         stdin = PIPE if input is not None else DEVNULL
         streams = open_streams(stdin, stdout, stderr, tty=tty, seen_through=True)
-        child = self._spawn_exec(payload, streams)
-        return complete(child, payload.argv, streams, input, timeout, check=check, on_output=on_output)
+        child = yield from self._spawn_exec(payload, streams)
+        completion = steps_of(complete, child, payload.argv, streams, input, timeout, check=check, on_output=on_output)
+        return (yield from completion)
 
+    @waits
     def popen(  # noqa: PLR0913  the same keywords as popen
         self,
         command: str | Sequence[str],
@@ -465,7 +501,7 @@ class Container(Launching):
         workdir: str | None = None,
         tty: bool = False,
         terminal_size: tuple[int, int] | None = None,
-    ) -> Process:
+    ) -> Waiting[Process]:
         r"""Start a command in the running container and return at once, with its streams in the caller's hands.
 
         ``tty`` gives it a terminal of its own, of ``terminal_size`` (rows, columns); see :func:`pylxc.popen`.
@@ -478,10 +514,13 @@ class Container(Launching):
         """
         payload = self._payload(command, env or {}, user, workdir, tty=tty)
         streams = open_streams(stdin, stdout, stderr, tty=tty, size=terminal_size)
-        child = self._spawn_exec(payload, streams)
+        child = yield from self._spawn_exec(payload, streams)
         return Process(child, payload.argv, self, pipes=streams.pipes)
 
-    def copy_in(self, src: StrPath | BinaryIO, dst: str, *, archive: bool = False, follow: bool = False) -> None:
+    @waits
+    def copy_in(
+        self, src: StrPath | BinaryIO, dst: str, *, archive: bool = False, follow: bool = False
+    ) -> Waiting[None]:
         """Copy a file or directory of this machine into the container, which may run or not.
 
         ``dst`` as with ``docker cp``: a directory that exists takes ``src`` under its own name; otherwise ``dst`` is
@@ -498,9 +537,12 @@ class Container(Launching):
         """
         from pylxc import files  # noqa: PLC0415  not on the start path
 
-        files.copy_in(self._inside, src, dst, archive=archive, follow=follow)
+        yield from steps_of(files.copy_in, self._inside, src, dst, archive=archive, follow=follow)
 
-    def copy_out(self, src: str, dst: StrPath | BinaryIO, *, archive: bool = False, follow: bool = False) -> None:
+    @waits
+    def copy_out(
+        self, src: str, dst: StrPath | BinaryIO, *, archive: bool = False, follow: bool = False
+    ) -> Waiting[None]:
         """Copy a file or directory of the container, which may run or not, to this machine.
 
         The rules are those of :meth:`copy_in`. What is copied belongs to the caller; ``archive`` keeps owners, by the
@@ -517,7 +559,7 @@ class Container(Launching):
         """
         from pylxc import files  # noqa: PLC0415  not on the start path
 
-        files.copy_out(self._inside, src, dst, archive=archive, follow=follow)
+        yield from steps_of(files.copy_out, self._inside, src, dst, archive=archive, follow=follow)
 
     @overload
     def open(
@@ -555,7 +597,8 @@ class Container(Launching):
 
         return files.open_in(self._inside, path, mode, encoding=encoding, errors=errors, newline=newline)
 
-    def connect(self, port: int, timeout: float | None = 10.0) -> socket.socket:
+    @waits
+    def connect(self, port: int, timeout: float | None = 10.0) -> Waiting[socket.socket]:
         """Return a TCP connection to a port of the container, made inside its network: nothing is published.
 
         ``timeout`` (s) is how long connecting may take; the socket that comes back blocks. Raises
@@ -569,9 +612,7 @@ class Container(Launching):
         for family, address in ((socket.AF_INET, "127.0.0.1"), (socket.AF_INET6, "::1")):
             connection = socket.socket(fileno=self._socket(family, socket.SOCK_STREAM))
             try:
-                connection.settimeout(timeout)
-                connection.connect((address, port))
-                connection.settimeout(None)
+                yield from _connect(connection, (address, port), deadline_of(timeout))
             except ConnectionRefusedError as error:
                 connection.close()
                 refused = error
@@ -582,6 +623,7 @@ class Container(Launching):
                 return connection
         raise ConnectionRefusedError(*(refused.args if refused else ()), f"port {port} of container {self.name}")
 
+    @waits
     def wait_ready(  # noqa: PLR0913  one keyword for each way to be ready
         self,
         *,
@@ -591,7 +633,7 @@ class Container(Launching):
         command: str | Sequence[str] | None = None,
         healthy: bool = False,
         timeout: float = 60,
-    ) -> None:
+    ) -> Waiting[None]:
         """Wait until the container is ready.
 
         It accepts connections on ``port``, a line of its log holds ``log``, a GET of ``http`` (a URL such as
@@ -608,7 +650,7 @@ class Container(Launching):
         """
         from pylxc.readiness import wait_ready  # noqa: PLC0415  not on the start path
 
-        wait_ready(self, port=port, log=log, http=http, command=command, healthy=healthy, timeout=timeout)
+        yield from wait_ready(self, port=port, log=log, http=http, command=command, healthy=healthy, timeout=timeout)
 
     # -- plumbing ---------------------------------------------------------------------------------------------------
 
@@ -618,20 +660,60 @@ class Container(Launching):
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        self._leave()
+
+    @waits
+    def _leave(self) -> Waiting[None]:
+        """Remove the container, unless it was given away."""
         if not self._is_disowned:
-            self.remove(force=True)
+            yield from steps_of(self.remove, force=True)
 
     def __repr__(self) -> str:
         return f"<Container {self.name} {self.id[:12]} of {self.spec.image}>"
 
-    def _discard(self) -> None:
+    @waits
+    def _discard(self) -> Waiting[None]:
         """Remove the container whatever its state: the process that asked for it has no use for it any more."""
-        if self._child is not None and not self._child.is_let_go:
-            runtime.finish(self._child)
-            self._child = None
-            self._engine.remove_container(self.id, forgotten=self._forgotten)
+        child = self._child
+        if child is not None and not child.is_let_go:
+            try:
+                yield from steps_of(runtime.finish, child)
+            finally:
+                self._child = None
+                self._engine.remove_container(self.id, forgotten=self._forgotten)
         else:
-            self.remove(force=True)
+            yield from steps_of(self.remove, force=True)
+
+
+@contextmanager
+def _watching(directory: str) -> Iterator[Watch | None]:
+    """Yield a watch of a directory; None where there is no such directory, and where the kernel has no more of them.
+
+    Then whoever follows looks again and again.
+    """
+    from pylxc.runtime.watching import Watch  # noqa: PLC0415  not on the start path
+
+    try:
+        watch = Watch(directory) if directory else None
+    except (FileNotFoundError, UnsupportedError):
+        watch = None
+    with watch or nullcontext():
+        yield watch
+
+
+def _connect(connection: socket.socket, address: tuple[str, int], deadline: float | None) -> Waiting[None]:
+    """Connect a socket, which blocks afterwards. Raises OSError: TimeoutError at the deadline."""
+    from socket import SO_ERROR, SOL_SOCKET  # noqa: PLC0415  not on the start path
+
+    connection.settimeout(0)
+    error = connection.connect_ex(address)
+    if error == errno.EINPROGRESS:
+        if not (yield Wait(write=(connection.fileno(),), until=deadline)):
+            raise TimeoutError(errno.ETIMEDOUT, "timed out")
+        error = connection.getsockopt(SOL_SOCKET, SO_ERROR)
+    if error:
+        raise OSError(error, os.strerror(error))
+    connection.settimeout(None)
 
 
 def _is_alive(container: Container) -> bool:

@@ -7,19 +7,22 @@ descriptor is open that the caller does not hold.
 from __future__ import annotations
 
 import time
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
-from pylxc.errors import ExitError, TimeoutExpired
+from pylxc.errors import ExitError, SpawnError, TimeoutExpired
 from pylxc.imageconfig import DEFAULT_PATH
 from pylxc.result import Result
 from pylxc.runtime import kept, native, record, rootless
 from pylxc.runtime import process as runtime
+from pylxc.runtime.waiting import Wait, readable, steps_of, waits
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from pylxc.runtime import plan as p
     from pylxc.runtime.native import Child
+    from pylxc.runtime.waiting import Waiting
     from pylxc.streams import StreamSet
 
 SIGKILL = 9
@@ -34,6 +37,7 @@ def environment(
     return tuple(f"{name}={value}" for name, value in env.items())
 
 
+@waits
 def complete(  # noqa: PLR0913  the keywords of run and exec
     child: Child,
     argv: tuple[str, ...],
@@ -45,7 +49,7 @@ def complete(  # noqa: PLR0913  the keywords of run and exec
     on_output: Callable[[str, bytes], object] | None,
     keep: bool = True,
     on_end: Callable[[], object] | None = None,
-) -> Result:
+) -> Waiting[Result]:
     """See a process through to its end: feed it, read it, judge it. Whatever happens, nothing of it is left.
 
     Without ``keep`` the output goes to ``on_output`` only, however much it is. ``on_end`` is called when the process
@@ -63,17 +67,18 @@ def complete(  # noqa: PLR0913  the keywords of run and exec
         terminal=streams.size is not None,
     )
     try:
-        ending = runtime.pump(child, flow, None if timeout is None else begin + timeout)
+        yield from runtime.pump(child.control_fd, flow, None if timeout is None else begin + timeout)
+        ending = native.read_ending(child)
         # A monitor that was killed tidies nothing up: then the row goes with the rest, not before it.
         if on_end is not None and ending is not None:
             on_end()
     except runtime.DeadlineError:
-        runtime.finish(child)
+        yield from steps_of(runtime.finish, child)
         runtime.drain(flow)
         raise TimeoutExpired(" ".join(argv), timeout or 0.0, flow.bytes_of("stdout"), flow.bytes_of("stderr")) from None
     finally:
         flow.close()
-        runtime.finish(child)
+        yield from steps_of(runtime.finish, child)
     result = Result(
         exit_code=ending.code if ending is not None else record.KILLED,
         signal=(ending.signal or None) if ending is not None else SIGKILL,
@@ -87,9 +92,10 @@ def complete(  # noqa: PLR0913  the keywords of run and exec
     return result
 
 
-def launch(plan: p.Plan, streams: StreamSet, *, owned: bool) -> Child:
+@waits
+def launch(plan: p.Plan, streams: StreamSet, *, owned: bool) -> Waiting[Child]:
     """Start a plan with these streams, which the caller closes: ``with streams:`` around this."""
-    return await_start(begin(plan, streams, owned=owned), streams)
+    return (yield from steps_of(await_start, begin(plan, streams, owned=owned), streams))
 
 
 def begin(plan: p.Plan, streams: StreamSet, *, owned: bool) -> Child:
@@ -101,12 +107,26 @@ def begin(plan: p.Plan, streams: StreamSet, *, owned: bool) -> Child:
     return native.begin(plan, streams.childs)
 
 
-def await_start(child: Child, streams: StreamSet) -> Child:
-    """Do the second half of :func:`launch`."""
-    native.await_start(child)
+@waits
+def await_start(child: Child, streams: StreamSet) -> Waiting[Child]:
+    """Do the second half of :func:`launch`. Whatever it raises, the process is ended first."""
     try:
+        yield Wait((child.control_fd,), blocking=True)
+        native.await_start(child)
         streams.connect(child.terminal_fd)
     except BaseException:
-        runtime.finish(child)
+        if child.pid_fd < 0 and child.monitor_fd >= 0:
+            yield from steps_of(_await_in_vain, child)
+        yield from steps_of(runtime.finish, child)
         raise
     return child
+
+
+@waits
+def _await_in_vain(child: Child) -> Waiting[None]:
+    """Wait for a start that nobody wants any more, so that the process can be killed as any other, or give it up."""
+    if (yield from readable(child.control_fd, runtime.PATIENCE)):
+        with suppress(SpawnError):
+            native.await_start(child)
+    else:
+        yield from steps_of(runtime.abandon, child)

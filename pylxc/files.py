@@ -22,6 +22,7 @@ from attrs import frozen
 from pylxc.errors import SpawnError
 from pylxc.runtime import plan as p
 from pylxc.runtime import transfer
+from pylxc.runtime.waiting import steps_of, waits
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -29,6 +30,8 @@ if TYPE_CHECKING:
     from typing import IO, Any, BinaryIO
 
     from _typeshed import StrPath
+
+    from pylxc.runtime.waiting import Waiting
 
     Inside = Callable[[], AbstractContextManager[p.Plan]]
 
@@ -55,12 +58,15 @@ class _Name:
         return p.UNPACK_CONTENTS if contents else 0
 
 
-def copy_in(inside: Inside, source: StrPath | BinaryIO, destination: str, *, archive: bool, follow: bool) -> None:
+@waits
+def copy_in(
+    inside: Inside, source: StrPath | BinaryIO, destination: str, *, archive: bool, follow: bool
+) -> Waiting[None]:
     """Carry out :meth:`pylxc.Container.copy_in`; ``inside`` begins a plan on the container's files."""
     _check(destination)
     with _as_os_errors(), inside() as target:
         if not isinstance(source, (str, os.PathLike)):
-            _unpack_stream(target, source, destination)
+            yield from _unpack_stream(target, source, destination)
             return
         text = os.fsdecode(source)
         named = _Name(text, os.path.basename(os.path.abspath(text)))  # noqa: PTH100, PTH119  "DIR/." must stay
@@ -72,17 +78,20 @@ def copy_in(inside: Inside, source: StrPath | BinaryIO, destination: str, *, arc
             here.add(p.COPY_FROM, path, flags=p.PACK_LIVE, a=a, b=b, subject=text)
             a = target.descriptor(end)
             target.add(p.COPY_TO, destination, named.name, flags=flags, a=a, b=-1, subject=destination)
-            transfer.carry(here, other, target, end)
+            yield from steps_of(transfer.carry, here, other, target, end)
 
 
-def copy_out(inside: Inside, source: str, destination: StrPath | BinaryIO, *, archive: bool, follow: bool) -> None:
+@waits
+def copy_out(
+    inside: Inside, source: str, destination: StrPath | BinaryIO, *, archive: bool, follow: bool
+) -> Waiting[None]:
     """Carry out :meth:`pylxc.Container.copy_out`."""
     _check(source)
     named = _Name(source, posixpath.basename(posixpath.normpath("/" + source)))
     pack = p.PACK_LIVE | (p.PACK_FOLLOW if follow else 0)
     with _as_os_errors(), inside() as there:
         if not isinstance(destination, (str, os.PathLike)):
-            _pack_stream(there, named, destination, pack)
+            yield from _pack_stream(there, named, destination, pack)
             return
         owner = transfer.what_a_user_may() if archive else p.UNPACK_OWNER_SELF
         flags = _TO | named.flags | p.UNPACK_PLAIN | owner
@@ -93,7 +102,7 @@ def copy_out(inside: Inside, source: str, destination: StrPath | BinaryIO, *, ar
             there.add(p.COPY_FROM, source, flags=pack, a=there.descriptor(other), b=-1, subject=source)
             a, b = here.descriptor(end), here.descriptor(directory)
             here.add(p.COPY_TO, path, named.name, flags=flags, a=a, b=b, subject=text)
-            transfer.carry(there, other, here, end)
+            yield from steps_of(transfer.carry, there, other, here, end)
 
 
 def open_in(  # noqa: PLR0913  the keywords of open
@@ -120,20 +129,19 @@ def _check(path: str) -> None:
         raise ValueError("embedded null byte")  # as open says it
 
 
-def _unpack_stream(plan: p.Plan, source: BinaryIO, destination: str) -> None:
+def _unpack_stream(plan: p.Plan, source: BinaryIO, destination: str) -> Waiting[None]:
     theirs, ours = os.pipe()
     a, limit = plan.descriptor(theirs), transfer.UNPACKED_LIMIT
     flags = p.UNPACK_KEEP_DIRECTORIES | transfer.what_a_user_may()
     plan.add(p.UNPACK, destination, flags=flags, a=a, b=limit, subject=destination)
-    transfer.write(plan, ours, theirs, lambda out: transfer.copy(source, out))
+    yield from steps_of(transfer.write_from, source, plan, ours, theirs)
 
 
-def _pack_stream(plan: p.Plan, named: _Name, destination: BinaryIO, flags: int) -> None:
+def _pack_stream(plan: p.Plan, named: _Name, destination: BinaryIO, flags: int) -> Waiting[None]:
     ours, theirs = os.pipe()
     name = "" if named.flags else named.name
     plan.add(p.COPY_FROM, named.text, name, flags=flags, a=plan.descriptor(theirs), b=-1, subject=named.text)
-    with transfer.read(plan, ours, theirs) as stream:
-        transfer.copy(stream, destination)
+    yield from steps_of(transfer.read_into, destination, plan, ours, theirs)
 
 
 @contextmanager

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import errno
 import os
-import time
 from contextlib import contextmanager, suppress
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
@@ -19,6 +18,7 @@ from pylxc.runtime import cgroup, isolation, joining, life, native, record
 from pylxc.runtime import plan as p
 from pylxc.runtime import process as runtime
 from pylxc.runtime.isolation import Payload, Tree
+from pylxc.runtime.waiting import Wait, deadline_of, steps_of, waits
 from pylxc.spec import SYSTEM, ContainerSpec
 from pylxc.status import Status
 from pylxc.store.layout import explain
@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from pylxc.health import Check
     from pylxc.image import Image
     from pylxc.runtime.native import Child
+    from pylxc.runtime.waiting import Waiting
     from pylxc.streams import StreamSet
     from pylxc.systeminit import Shutdown
 
@@ -197,7 +198,8 @@ class Launching:
             program=self._engine.filter_for(spec),
         )
 
-    def _spawn(self, streams: StreamSet, *, log: bool, late: bool = False) -> Child:
+    @waits
+    def _spawn(self, streams: StreamSet, *, log: bool, late: bool = False) -> Waiting[Child]:
         """Start the main process; the record of it is kept in the container's directory.
 
         ``late``: the record may come a moment after the start, for the caller will not look at it.
@@ -232,7 +234,7 @@ class Launching:
                 plan.flags |= p.PLAN_RECORD_LATE if late else 0
                 if log:
                     self._keep_streams(plan)
-                self._child = self._start_on(plan, streams, tree)
+                self._child = yield from self._start_on(plan, streams, tree)
             except BaseException:
                 cgroup.remove(self.id)
                 raise
@@ -246,7 +248,7 @@ class Launching:
         if self.spec.log:
             plan.log_size, plan.log_files = self.spec.log["max_size"], self.spec.log["max_files"]
 
-    def _start_on(self, plan: p.Plan, streams: StreamSet, tree: Tree) -> Child:
+    def _start_on(self, plan: p.Plan, streams: StreamSet, tree: Tree) -> Waiting[Child]:
         """Start a plan; what it needs of the store is made while the helper makes the namespaces (0.3 ms each)."""
         child = begin(plan, streams, owned=not self.spec.detach)
         try:
@@ -256,9 +258,9 @@ class Launching:
                 native.release(child, directory)
             finally:
                 os.close(directory)
-            return await_start(child, streams)
+            return (yield from steps_of(await_start, child, streams))
         except BaseException:
-            runtime.abandon(child)
+            yield from steps_of(runtime.abandon, child)
             raise
 
     def _make_place(self, tree: Tree) -> None:
@@ -270,18 +272,18 @@ class Launching:
         except OSError as error:
             raise StoreError(self._engine.root, explain(error)) from error
 
-    def _spawn_exec(self, payload: Payload, streams: StreamSet) -> Child:
+    def _spawn_exec(self, payload: Payload, streams: StreamSet) -> Waiting[Child]:
         with streams:
             pid_fd = self._pid_fd()
             try:
                 try:
-                    return self._launch_exec(payload, streams, pid_fd)
+                    return (yield from self._launch_exec(payload, streams, pid_fd))
                 except SpawnError as error:
                     if error.errno != errno.EBUSY:
                         raise
                 # A full init was just about to take the cgroup for a parent of others, which takes no process: now it
                 # is in one of these.
-                return self._launch_exec(payload, streams, pid_fd)
+                return (yield from self._launch_exec(payload, streams, pid_fd))
             except SpawnError as error:
                 if error.stage == "namespaces":
                     raise Conflict(self.name, "ended while the command was being started") from error
@@ -289,11 +291,11 @@ class Launching:
             finally:
                 os.close(pid_fd)
 
-    def _launch_exec(self, payload: Payload, streams: StreamSet, pid_fd: int) -> Child:
+    def _launch_exec(self, payload: Payload, streams: StreamSet, pid_fd: int) -> Waiting[Child]:
         ids, cgroups = self._ids(), self._cgroups()
         plan = isolation.exec_plan(self.spec, payload, ids, cgroups=cgroups, terminal=streams.size)
         plan.target_fd = plan.descriptor(pid_fd)
-        return launch(plan, streams, owned=True)
+        return (yield from steps_of(launch, plan, streams, owned=True))
 
     def _cgroups(self) -> tuple[str, ...]:
         """Return the cgroups for a further process."""
@@ -375,34 +377,45 @@ class Launching:
             os.close(pid_fd)
         return True
 
-    def _await_end(self, timeout: float | None) -> bool:
-        """Wait until the monitor has written its last word; False when ``timeout`` (s) passed."""
-        begin = time.monotonic()
+    @waits
+    def _await_end(self, timeout: float | None, *others: int) -> Waiting[bool]:
+        """Wait until the monitor has written its last word.
+
+        False when ``timeout`` (s) passed before, or one of ``others`` became readable.
+        """
+        deadline = deadline_of(timeout)
         if self.status() not in ALIVE:
             return True
-        if not self._await_monitor(timeout):
+        if not (yield from self._await_monitor(deadline, others)):
             return False
         try:
             process = self._pid_fd()
         except (Conflict, ContainerNotFound):
             return True
         try:  # the monitor was killed, which ends the process a moment later
-            return runtime.wait_readable(process, None if timeout is None else timeout - (time.monotonic() - begin))
+            return bool((yield Wait((process,), until=deadline)))
         finally:
             os.close(process)
 
-    def _await_monitor(self, timeout: float | None) -> bool:
-        """Wait until the monitor has ended; False when ``timeout`` (s) passed."""
-        if self._child is not None and self._child.monitor_fd >= 0:
-            return runtime.wait_readable(self._child.monitor_fd, timeout)
+    def _await_monitor(self, deadline: float | None, others: tuple[int, ...]) -> Waiting[bool]:
+        """Wait until the monitor has ended; False when something else came first."""
         try:
-            monitor = native.pidfd_open(record.monitor_pid(self._directory()))
+            monitor = self._monitor_fd()
         except ProcessLookupError:
             return True
         try:
-            return self.status() not in ALIVE or runtime.wait_readable(monitor, timeout)
+            return self.status() not in ALIVE or monitor in (yield Wait((monitor, *others), until=deadline))
         finally:
             os.close(monitor)
+
+    def _monitor_fd(self) -> int:
+        """Return a new pidfd of the monitor. Raises ProcessLookupError when there is none."""
+        if self._child is not None and self._child.monitor_fd >= 0:
+            return os.dup(self._child.monitor_fd)
+        pid = record.monitor_pid(self._directory())
+        if not pid:  # the record was removed meanwhile
+            raise ProcessLookupError
+        return native.pidfd_open(pid)
 
     def _monitor(self) -> tuple[int, int]:
         """Return the pid of the monitor, and a new pidfd of it. Raises Conflict when the container does not run."""
@@ -418,11 +431,13 @@ class Launching:
                 os.close(fd)
         raise Conflict(self.name, f"is not running ({self.status()}); start it first")
 
-    def _ending_of(self, monitor: int) -> int:
+    def _ending_of(self, monitor: int) -> Waiting[int]:
         """Return the exit status under a monitor that has ended: that of a kill where nobody knows any more."""
         with suppress(ContainerNotFound):
             if record.monitor_pid(self._directory()) == monitor:
-                self._await_end(None)  # the process of a monitor that was killed ends a moment later
+                yield from steps_of(
+                    self._await_end, None
+                )  # the process of a monitor that was killed ends a moment later
             status = self.status()
             return record.KILLED if status.exit_code is None else status.exit_code
         return record.KILLED

@@ -8,12 +8,12 @@ from __future__ import annotations
 import errno
 import io
 import os
-import time
 from typing import TYPE_CHECKING
 
 from pylxc.errors import Conflict, TimeoutExpired
 from pylxc.runtime import native, record
 from pylxc.runtime import process as runtime
+from pylxc.runtime.waiting import deadline_of, drive, readable, steps_of, waits
 from pylxc.streams import check_size, set_size
 
 if TYPE_CHECKING:
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
     from pylxc.container import Container
     from pylxc.runtime.native import Child
+    from pylxc.runtime.waiting import Waiting
 
 SIGKILL, SIGTERM = 9, 15
 
@@ -53,7 +54,7 @@ class Process:
         container: Container,
         *,
         pipes: dict[str, int],
-        on_end: Callable[[], object] | None = None,
+        on_end: Callable[[], Waiting[object]] | None = None,
     ) -> None:
         self.args = args
         self.container = container
@@ -61,6 +62,7 @@ class Process:
         self.pid = child.pid
         self._child = child
         self._on_end = on_end
+        self._code: int | None = None  # what returncode will be when nothing of the process is left
         self._flow: runtime.Streams | None = None  # what communicate is in the middle of
         self._has_terminal = child.terminal_fd >= 0
         self.stdin: IO[bytes] | None = _file(pipes.get("stdin", -1), "wb")
@@ -69,35 +71,37 @@ class Process:
 
     def poll(self) -> int | None:
         """Return the exit status if the process has ended, else None; does not wait."""
-        if self.returncode is None and runtime.wait_readable(self._child.control_fd, 0):
-            self._end(native.read_ending(self._child))
+        if self.returncode is None and (self._code is not None or runtime.wait_readable(self._child.control_fd, 0)):
+            drive(self._end())
         return self.returncode
 
-    def wait(self, timeout: float | None = None) -> int:
+    @waits
+    def wait(self, timeout: float | None = None) -> Waiting[int]:
         """Wait for the end and returns the exit status. ``timeout`` in seconds.
 
         Raises:
             TimeoutExpired: it still runs; nothing was done to it.
         """
         if self.returncode is None:
-            if not runtime.wait_readable(self._child.control_fd, timeout):
+            if self._code is None and not (yield from readable(self._child.control_fd, timeout)):
                 raise TimeoutExpired(" ".join(self.args), timeout or 0.0)
-            if self.returncode is None:  # a handler of a signal that came meanwhile may have asked too
-                self._end(native.read_ending(self._child))
+            yield from self._end()
         assert self.returncode is not None  # noqa: S101  set by _end
         return self.returncode
 
-    def communicate(self, input: bytes | None = None, timeout: float | None = None) -> tuple[bytes, bytes]:  # noqa: A002  subprocess's name
+    @waits
+    def communicate(self, input: bytes | None = None, timeout: float | None = None) -> Waiting[tuple[bytes, bytes]]:  # noqa: A002  subprocess's name
         """Feed ``input``, read both streams to their end, wait. Return (stdout, stderr), b"" where not piped.
 
         Raises:
             TimeoutExpired: it still runs, and nothing is lost, as with ``subprocess``: call again.
         """
         flow = self._flow = self._flow or self._begin_flow(input)
-        deadline = None if timeout is None else time.monotonic() + timeout
+        deadline = deadline_of(timeout)
         try:
-            if self.returncode is None:
-                self._end(runtime.pump(self._child, flow, deadline))
+            if self._code is None:
+                yield from self._move(flow, deadline)
+                yield from self._end()
             else:
                 runtime.drain(flow)
         except runtime.DeadlineError:
@@ -105,6 +109,14 @@ class Process:
             raise TimeoutExpired(" ".join(self.args), timeout or 0.0, out, err) from None
         flow.close()
         return flow.bytes_of("stdout"), flow.bytes_of("stderr")
+
+    def _move(self, flow: runtime.Streams, deadline: float | None) -> Waiting[None]:
+        """Move the streams until the process has ended; a copy of the descriptor, for others may wait for it too."""
+        end = os.dup(self.fileno())
+        try:
+            yield from runtime.pump(end, flow, deadline)
+        finally:
+            os.close(end)
 
     def _begin_flow(self, data: bytes | None) -> runtime.Streams:
         """Take the streams over from the files: ``communicate`` moves them from here on, called once or again."""
@@ -168,6 +180,11 @@ class Process:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        self._leave()
+
+    @waits
+    def _leave(self) -> Waiting[None]:
+        """Close its streams, kill it if it still runs, and wait until nothing of it is left."""
         for file in (self.stdin, self.stdout, self.stderr):
             if file is not None:
                 try:
@@ -179,17 +196,22 @@ class Process:
         if self._flow is not None:
             self._flow.close()
         self.kill()
-        self.wait()
+        yield from steps_of(self.wait)
 
     def __repr__(self) -> str:
         ended = "running" if self.returncode is None else f"returncode={self.returncode}"
         return f"<Process {' '.join(self.args)!r} in {self.container.name} {ended}>"
 
-    def _end(self, ending: native.Ending | None) -> None:
-        self.returncode = ending.code if ending is not None else record.KILLED
-        runtime.settle(self._child)
-        if self._on_end is not None:
-            self._on_end()
+    def _end(self) -> Waiting[None]:
+        """Learn how it ended, and tidy up. A handler of a signal, or another task, may be at it too."""
+        if self._code is None:
+            ending = native.read_ending(self._child)
+            self._code = ending.code if ending is not None else record.KILLED
+        yield from steps_of(runtime.settle, self._child)
+        if self.returncode is None:
+            self.returncode = self._code
+            if self._on_end is not None:
+                yield from self._on_end()
 
 
 def _file(fd: int, mode: Literal["rb", "wb"]) -> IO[bytes] | None:

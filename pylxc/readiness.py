@@ -5,21 +5,28 @@ Invariant: a container that has ended is told of at once, with its last words.
 
 from __future__ import annotations
 
+import io
 import time
+from itertools import chain
 from typing import TYPE_CHECKING
 
 from pylxc.errors import Conflict, ExitError, SpawnError, SpecError, TimeoutExpired
 from pylxc.result import Result
+from pylxc.runtime.logs import LogReader
+from pylxc.runtime.waiting import Wait, steps_of
 
 if TYPE_CHECKING:
+    import socket
     from collections.abc import Callable, Sequence
     from urllib.parse import SplitResult
 
     from pylxc.container import Container
+    from pylxc.runtime.waiting import Waiting
 
 FIRST_PAUSE, LONGEST_PAUSE = 0.002, 0.1  # s between two attempts: short at first, so that quick servers are quick
 SHORTEST_TRY = 0.05  # s that a check may take at the least, so that a timeout of 0 still asks once
 LAST_LINES = 20
+CHUNK, LONGEST_HEAD = 1 << 16, 1 << 20  # bytes of an answer
 
 
 def wait_ready(  # noqa: PLR0913  the public method's keywords
@@ -31,36 +38,38 @@ def wait_ready(  # noqa: PLR0913  the public method's keywords
     command: str | Sequence[str] | None,
     healthy: bool,
     timeout: float,
-) -> None:
+) -> Waiting[None]:
     """See :meth:`pylxc.Container.wait_ready`."""
     deadline = time.monotonic() + timeout
-    checks: list[tuple[str, Callable[[float], bool]]] = []  # each is given the seconds that are left
-    if port is not None:
-        checks.append((f"port {port}", lambda left: _accepts(container, port, left)))
-    if log is not None:
-        checks.append((f"{log!r} in the log", lambda _: _logged(container, log)))
-    if http is not None:
-        url = _parse(http)
-        checks.append((http, lambda left: _answers(container, url, left)))
-    if command is not None:
-        checks.append((f"{command!r}", lambda left: _succeeds(container, command, left)))
-    if healthy:
-        if container._check() is None:  # noqa: SLF001  the other half of one of its methods
-            raise SpecError("healthy", True, "the container has no health check; give healthcheck when it is made")  # noqa: FBT003
-        checks.append(("a successful health check", lambda _: _is_healthy(container)))
-    for what, check in checks:
-        pause = FIRST_PAUSE
-        while not check(max(deadline - time.monotonic(), SHORTEST_TRY)):
-            _fail_if_ended(container)
-            if time.monotonic() + pause > deadline:
-                raise TimeoutExpired(f"{what} of container {container.name}", timeout, *_output(container))
-            time.sleep(pause)
-            pause = min(pause * 2, LONGEST_PAUSE)
+    with LogReader(container._directory()) as reader:  # noqa: SLF001  the method's other half
+        checks: list[tuple[str, Callable[[float], Waiting[bool]]]] = []  # each is given the seconds that are left
+        if port is not None:
+            checks.append((f"port {port}", lambda left: _accepts(container, port, left)))
+        if log is not None:
+            text = log.encode()
+            checks.append((f"{log!r} in the log", lambda _: _logged(reader, text)))
+        if http is not None:
+            url = _parse(http)
+            checks.append((http, lambda left: _answers(container, url, left)))
+        if command is not None:
+            checks.append((f"{command!r}", lambda left: _succeeds(container, command, left)))
+        if healthy:
+            if container._check() is None:  # noqa: SLF001
+                raise SpecError("healthy", True, "the container has no health check; give healthcheck when it is made")  # noqa: FBT003
+            checks.append(("a successful health check", lambda _: _is_healthy(container)))
+        for what, check in checks:
+            pause = FIRST_PAUSE
+            while not (yield from check(max(deadline - time.monotonic(), SHORTEST_TRY))):
+                _fail_if_ended(container)
+                if time.monotonic() + pause > deadline:
+                    raise TimeoutExpired(f"{what} of container {container.name}", timeout, *_output(container))
+                yield Wait(until=time.monotonic() + pause)
+                pause = min(pause * 2, LONGEST_PAUSE)
 
 
-def _accepts(container: Container, port: int, left: float) -> bool:
+def _accepts(container: Container, port: int, left: float) -> Waiting[bool]:
     try:
-        container.connect(port, left).close()
+        (yield from steps_of(container.connect, port, left)).close()
     except (ConnectionError, TimeoutError, Conflict):
         return False
     return True
@@ -82,40 +91,74 @@ def _parse(url: str) -> SplitResult:
     return parts
 
 
-def _answers(container: Container, url: SplitResult, left: float) -> bool:
+def _answers(container: Container, url: SplitResult, left: float) -> Waiting[bool]:
     """Ask once, with a connection made inside the container's network; a redirection is not followed."""
     import http.client  # noqa: PLC0415  not on the start path
 
+    deadline = time.monotonic() + left
     port = url.port or http.client.HTTP_PORT
     try:
-        connection = container.connect(port, left)
+        connection = yield from steps_of(container.connect, port, left)
     except (ConnectionError, TimeoutError, Conflict):
         return False
     with connection:
-        connection.settimeout(left)
         client = http.client.HTTPConnection(url.hostname or "", port)
         client.sock = connection
         try:
             client.request("GET", f"{url.path or '/'}{f'?{url.query}' if url.query else ''}")
-            with client.getresponse() as response:
-                return http.HTTPStatus.OK <= response.status < http.HTTPStatus.BAD_REQUEST
+            status = yield from _status(connection, deadline)
         except (OSError, http.client.HTTPException):
             return False
+    return http.HTTPStatus.OK <= status < http.HTTPStatus.BAD_REQUEST
 
 
-def _logged(container: Container, text: str) -> bool:
-    return any(text.encode() in line.data for line in container.logs())
+def _status(connection: socket.socket, deadline: float) -> Waiting[int]:
+    """Read the answer as far as its head goes and return its status; 0 when none comes. Raises HTTPException."""
+    import http.client  # noqa: PLC0415  not on the start path
+
+    answer, ended = b"", False
+    while not ended and len(answer) < LONGEST_HEAD:
+        if not (yield Wait((connection.fileno(),), until=deadline)):
+            break
+        chunk = connection.recv(CHUNK)
+        answer += chunk
+        ended = not chunk
+        if ended or b"\n\r\n" in answer or b"\n\n" in answer:
+            response = http.client.HTTPResponse(_Answer(answer))  # type: ignore[arg-type]  # it only makes a file of it
+            try:
+                response.begin()
+            except http.client.RemoteDisconnected:  # all that came is "100 Continue": the answer follows
+                continue
+            return response.status
+    return 0
 
 
-def _succeeds(container: Container, command: str | Sequence[str], left: float) -> bool:
+class _Answer:
+    """What has come of an answer, in the place of a socket to read it from."""
+
+    def __init__(self, data: bytes) -> None:
+        self._data = data
+
+    def makefile(self, _mode: str) -> io.BytesIO:
+        return io.BytesIO(self._data)
+
+
+def _logged(reader: LogReader, text: bytes) -> Waiting[bool]:
+    """Look at what has come to the log since the last look, and at a line that has not come to its end (a prompt)."""
+    yield from ()  # reading files takes no time to speak of
+    return any(text in line.data for line in chain(reader.fresh(), reader.unfinished()))
+
+
+def _succeeds(container: Container, command: str | Sequence[str], left: float) -> Waiting[bool]:
     try:
-        return container.exec(command, check=False, timeout=left).ok
+        return (yield from steps_of(container.exec, command, check=False, timeout=left)).ok
     except (Conflict, SpawnError, TimeoutExpired):
         return False
 
 
-def _is_healthy(container: Container) -> bool:
+def _is_healthy(container: Container) -> Waiting[bool]:
     """Say whether it is healthy. Raises ExitError with the last check's when it is unhealthy."""
+    yield from ()  # the monitor asks it
     status = container.status()
     if status.health == "unhealthy":
         state = container.inspect()["State"]

@@ -5,11 +5,13 @@ Invariant: each makes one container through the engine; ``run`` leaves nothing o
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING
 
 from pylxc.errors import SpecError
 from pylxc.execution import complete
 from pylxc.process import Process
+from pylxc.runtime.waiting import steps_of, waits
 from pylxc.streams import DEVNULL, PIPE, open_streams
 
 if TYPE_CHECKING:
@@ -23,11 +25,13 @@ if TYPE_CHECKING:
     from pylxc.image import Image
     from pylxc.options import Options
     from pylxc.result import Result
+    from pylxc.runtime.waiting import Waiting
     from pylxc.streams import StreamOption
 
     Command = str | Sequence[str] | None
 
 
+@waits
 def run(  # noqa: PLR0913  the public contract
     image: str | Image,
     command: Command = None,
@@ -40,7 +44,7 @@ def run(  # noqa: PLR0913  the public contract
     on_output: Callable[[str, bytes], object] | None = None,
     engine: Engine | None = None,
     **options: Unpack[Options],
-) -> Result:
+) -> Waiting[Result]:
     r"""Run a command in a new container, to its end, and remove the container.
 
     Args:
@@ -74,17 +78,21 @@ def run(  # noqa: PLR0913  the public contract
     try:
         stdin, tty = PIPE if input is not None else DEVNULL, container.spec.tty
         streams = open_streams(stdin, _captured(stdout), _captured(stderr), tty=tty, seen_through=True)
-        child = container._spawn(streams, log=False, late=True)  # noqa: SLF001  the verbs are its other half
+        child = yield from steps_of(container._spawn, streams, log=False, late=True)  # noqa: SLF001  the verbs are its other half
         argv = child.plan.argv
         forget = container._forget  # noqa: SLF001
-        return complete(child, argv, streams, input, timeout, check=check, on_output=on_output, on_end=forget)
+        completion = steps_of(
+            complete, child, argv, streams, input, timeout, check=check, on_output=on_output, on_end=forget
+        )
+        return (yield from completion)
     finally:
-        container._discard()  # noqa: SLF001
+        yield from steps_of(container._discard)  # noqa: SLF001
 
 
+@waits
 def start(
     image: str | Image, command: Command = None, *, engine: Engine | None = None, **options: Unpack[Options]
-) -> Container:
+) -> Waiting[Container]:
     """Make a container and start it; its output goes to its log.
 
     It belongs to the calling process, and ends with it, unless ``detach=True``. As a context manager it is removed when
@@ -97,9 +105,9 @@ def start(
     """
     container = _make(engine, image, command, options)
     try:
-        container.start()
+        yield from steps_of(container.start)
     except BaseException:
-        container._discard()  # noqa: SLF001
+        yield from steps_of(container._discard)  # noqa: SLF001
         raise
     return container
 
@@ -117,6 +125,7 @@ def create(
     return _make(engine, image, command, options)
 
 
+@waits
 def popen(  # type: ignore[misc]  # noqa: PLR0913  the public contract; its stdin stands for the option of that name
     image: str | Image,
     command: Command = None,
@@ -127,7 +136,7 @@ def popen(  # type: ignore[misc]  # noqa: PLR0913  the public contract; its stdi
     terminal_size: tuple[int, int] | None = None,
     engine: Engine | None = None,
     **options: Unpack[Options],
-) -> Process:
+) -> Waiting[Process]:
     r"""Start a container whose main process has its streams in the caller's hands, like ``subprocess.Popen``.
 
     ``stdin``, ``stdout`` and ``stderr`` take what ``subprocess`` takes, and ``pylxc.INHERIT``; by default all are
@@ -150,11 +159,11 @@ def popen(  # type: ignore[misc]  # noqa: PLR0913  the public contract; its stdi
         raise SpecError("restart", container.spec.restart, "its streams are the caller's, once; use start")
     try:
         streams = open_streams(stdin, stdout, stderr, tty=container.spec.tty, size=terminal_size)
-        child = container._spawn(streams, log=False)  # noqa: SLF001
+        child = yield from steps_of(container._spawn, streams, log=False)  # noqa: SLF001
     except BaseException:
-        container._discard()  # noqa: SLF001
+        yield from steps_of(container._discard)  # noqa: SLF001
         raise
-    on_end = container._discard if container.spec.remove else None  # noqa: SLF001
+    on_end = partial(steps_of, container._discard) if container.spec.remove else None  # noqa: SLF001
     return Process(child, child.plan.argv, container, pipes=streams.pipes, on_end=on_end)
 
 

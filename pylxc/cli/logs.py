@@ -51,7 +51,7 @@ def _tail(text: str) -> int | None:
 
 def _write(line: pylxc.LogLine, *, timestamps: bool) -> None:
     out = sys.stderr.buffer if line.stream == "stderr" else sys.stdout.buffer
-    out.write((f"{stamp(line.time)} ".encode() if timestamps else b"") + line.data)
+    out.write(line.format(timestamps=timestamps))
     out.flush()
 
 

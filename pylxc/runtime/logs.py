@@ -23,7 +23,8 @@ from typing import TYPE_CHECKING
 from attrs import frozen
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Iterator
+    from types import TracebackType
 
 
 _PIECE = 1 << 16  # bytes of output that are gathered at most, and a record more
@@ -33,14 +34,34 @@ _BEHIND = 1 << 17  # bytes of a file in which a record begins: more than the mon
 
 @frozen
 class LogLine:
-    """One line of a container's output: ``stream`` ("stdout" or "stderr"), ``time`` (s since the epoch), ``data``.
+    r"""One line of a container's output: ``stream`` ("stdout" or "stderr"), ``time`` (s since the epoch), ``data``.
 
     ``data`` ends in a newline unless the output itself did not.
+
+    Example:
+        >>> [line.format(timestamps=True) for line in container.logs()]             # doctest: +SKIP
+        [b'2016-10-06T00:17:09.669794202Z ready\n']
+
     """
 
     stream: str
     time: float
     data: bytes
+
+    @property
+    def text(self) -> str:
+        """``data`` as UTF-8; bytes that are none become U+FFFD."""
+        return self.data.decode("utf-8", "replace")
+
+    def format(self, *, timestamps: bool = False) -> bytes:
+        """Return ``data`` as docker shows it: with ``timestamps`` its time (RFC 3339, UTC) comes before it."""
+        return format_time(self.time).encode() + b" " + self.data if timestamps else self.data
+
+
+def format_time(moment: float) -> str:
+    """Return a time (s since the epoch) in RFC 3339, in UTC with nanoseconds."""
+    whole, fraction = divmod(moment, 1)
+    return f"{time.strftime('%Y-%m-%dT%H:%M:%S', time.gmtime(whole))}.{int(fraction * 1e9):09d}Z"
 
 
 def parse_time(text: str) -> float:
@@ -166,41 +187,39 @@ def is_there(directory: str) -> bool:
     return bool(_numbers(directory))
 
 
-def follow_lines(
-    directory: str, goes_on: Callable[[], bool], interval: float, *, since: float | None = None, tail: int | None = None
-) -> Iterator[LogLine]:
-    """Yield the lines of a log as they come, until ``goes_on`` says no and all was read. ``interval`` in seconds.
+class LogReader:
+    """Reads a log, and goes on where it was. To be closed: it is a context manager."""
 
-    ``since``: only lines from that time on (s since the epoch). ``tail``: of those that are there already, only the
-    last so many.
-    """
-    there: deque[LogLine] | None = None if tail is None else deque(maxlen=tail)
-    for line in _lines(directory, goes_on, interval):
-        if line is None:
-            yield from there or ()
-            there = None
-        elif since is None or line.time >= since:
-            if there is None:
-                yield line
-            else:
-                there.append(line)
-    yield from there or ()
+    def __init__(self, directory: str) -> None:
+        self._joiner, self._files = _Joiner(), _Files(directory)
+
+    def fresh(self) -> Iterator[LogLine]:
+        """Yield the whole lines that have come since the last call."""
+        return filter(None, map(self._joiner.feed, self._files.records()))
+
+    def unfinished(self) -> list[LogLine]:
+        """Return what has not come to the end of its line."""
+        return self._joiner.rest()
+
+    def rest(self) -> Iterator[LogLine]:
+        """Yield all that there is, when nothing more will come."""
+        yield from self.fresh()
+        yield from self.unfinished()
+
+    def __enter__(self) -> LogReader:  # noqa: PYI034  Self is not in Python 3.10
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._files.close()
 
 
-def _lines(directory: str, goes_on: Callable[[], bool], interval: float) -> Iterator[LogLine | None]:
-    """Yield lines, and None whenever there are no more for now."""
-    joiner, files = _Joiner(), _Files(directory)
-    try:
-        while True:
-            more = goes_on()  # asked before reading: what is written until the answer no is read below
-            yield from filter(None, map(joiner.feed, files.records()))
-            if not more:
-                break
-            yield None
-            time.sleep(interval)
-    finally:
-        files.close()
-    yield from joiner.rest()
+def chosen(lines: Iterator[LogLine], since: float | None, tail: int | None) -> Iterator[LogLine]:
+    """Leave out the lines before a time (s since the epoch), and of the others all but the last so many."""
+    if since is not None:
+        lines = (line for line in lines if line.time >= since)
+    return lines if tail is None else iter(deque(lines, maxlen=tail))
 
 
 def _numbers(directory: str) -> list[int]:

@@ -1,7 +1,7 @@
 """Talks to a process while it runs: moves its standard streams, waits for its end.
 
-Invariant: no threads; one poll loop over pipes, the control socket and a deadline. Whatever happens in it, the caller's
-``finally`` can end the process with :func:`finish`.
+Invariant: no threads; one loop over pipes, the control socket and a deadline (:mod:`pylxc.runtime.waiting`). Whatever
+happens in it, the caller's ``finally`` can end the process with :func:`finish`.
 """
 
 from __future__ import annotations
@@ -9,17 +9,17 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
-import select
 import sys
-import time
 from typing import TYPE_CHECKING
 
 from pylxc.runtime import kept, native
+from pylxc.runtime.waiting import Wait, deadline_of, readable, steps_of, waits
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Collection
 
-    from pylxc.runtime.native import Child, Ending
+    from pylxc.runtime.native import Child
+    from pylxc.runtime.waiting import Waiting
 
 CHUNK = 1 << 16
 TERMINAL_HOLDS = 4 * CHUNK  # more than the kernel keeps for a reader
@@ -101,47 +101,28 @@ class Streams:
             self.stdin = -1
 
 
-def pump(child: Child, streams: Streams, deadline: float | None = None) -> Ending | None:
-    """Move the streams until the process has ended; returns how it ended, with all it wrote in the buffers.
+def pump(end: int, streams: Streams, deadline: float | None = None) -> Waiting[None]:
+    """Move the streams until the process has ended, that is, ``end`` is readable; all it wrote is in the buffers then.
 
-    ``deadline`` is in ``time.monotonic()``'s seconds. None as the result: the monitor was killed.
+    ``deadline`` is in ``time.monotonic()``'s seconds.
 
     Raises:
         DeadlineError: the deadline passed.
     """
-    ending: Ending | None = None
-    ended = False
-    poll = _poll_of(child, streams)
-    while not ended:
-        timeout = None if deadline is None else max(0.0, deadline - time.monotonic()) * 1000
-        ready = poll.poll(timeout)
-        if not ready and timeout is not None:
+    if streams.stdin >= 0:
+        os.set_blocking(streams.stdin, False)
+    ready: Collection[int] = ()
+    while end not in ready:
+        ready = yield Wait((end, *streams.sources), (streams.stdin,) if streams.stdin >= 0 else (), deadline)
+        if not ready:
             raise DeadlineError
-        for fd, _ in ready:
-            if fd == child.control_fd:
-                ending, ended = native.read_ending(child), True
-            elif fd == streams.stdin:
+        for fd in ready:
+            if fd == streams.stdin:
                 streams.feed()
-                if streams.stdin < 0:
-                    poll.unregister(fd)
             elif fd in streams.sources:
                 with contextlib.suppress(BlockingIOError):
                     streams.read_from(fd)
-                if fd not in streams.sources:
-                    poll.unregister(fd)
     drain(streams)
-    return ending
-
-
-def _poll_of(child: Child, streams: Streams) -> select.poll:
-    poll = select.poll()
-    poll.register(child.control_fd, select.POLLIN)
-    for fd in streams.sources:
-        poll.register(fd, select.POLLIN)
-    if streams.stdin >= 0:
-        os.set_blocking(streams.stdin, False)
-        poll.register(streams.stdin, select.POLLOUT)
-    return poll
 
 
 def drain(streams: Streams) -> None:
@@ -187,37 +168,61 @@ def _bytes_in(fd: int) -> int:
 
 
 def wait_readable(fd: int, timeout: float | None) -> bool:
-    """Wait until a descriptor (a pidfd: until the process has ended) is readable; False when ``timeout`` (s) passed."""
-    poll = select.poll()
-    poll.register(fd, select.POLLIN)
-    return bool(poll.poll(None if timeout is None else max(0.0, timeout) * 1000))
+    """Do as :func:`~pylxc.runtime.waiting.readable` does, at once."""
+    return bool(Wait((fd,), until=deadline_of(timeout)).poll())
 
 
-def finish(child: Child) -> None:
+@waits
+def finish(child: Child) -> Waiting[None]:
     """End a process whatever its state: kills it, waits for its monitor, closes what was open. Never raises."""
     if child.monitor_fd < 0:
         return
     with contextlib.suppress(OSError):
         native.send_signal(child.pid_fd, SIGKILL)
-    settle(child)
+    yield from steps_of(settle, child)
 
 
-def settle(child: Child) -> None:
-    """Wait for the monitor of a process that has ended, reap it, close what was open."""
+@waits
+def settle(child: Child) -> Waiting[None]:
+    """Wait for the monitor of a process that has ended, reap it, close what was open. Any number may do so at once.
+
+    What interrupts this comes through when it is done, for it takes a moment only; a second time at once.
+    """
+    ended = False
+    try:
+        ended = child.monitor_fd < 0 or (yield from readable(child.monitor_fd, None))
+    except BaseException:
+        ended = yield from steps_of(_await_monitor, child)
+        raise
+    finally:
+        if ended:
+            kept.close(child)
+        elif not child.is_let_go:
+            kept.keep(child)
+
+
+@waits
+def _await_monitor(child: Child) -> Waiting[bool]:
     if child.monitor_fd >= 0:
-        wait_readable(child.monitor_fd, None)
-    kept.close(child)
+        yield from readable(child.monitor_fd, None)
+        return (yield from readable(child.monitor_fd, None))
+    return True
 
 
-def abandon(child: Child) -> None:
+@waits
+def abandon(child: Child) -> Waiting[None]:
     """Give up a process that was begun and has not started: its monitor ends it, and itself.
 
     It is told to: a fork of this process may hold the socket open. One that does not listen was released just before,
     and is killed; the process follows it.
     """
-    if child.monitor_fd >= 0:
-        with contextlib.suppress(OSError):
-            native.release(child, -1)
-        if not wait_readable(child.monitor_fd, PATIENCE):
+    ended = child.monitor_fd < 0
+    try:
+        if not ended:
+            with contextlib.suppress(OSError):
+                native.release(child, -1)
+            ended = yield from readable(child.monitor_fd, PATIENCE)
+    finally:
+        if not ended:
             native.send_signal(child.monitor_fd, SIGKILL)
-    settle(child)
+        yield from steps_of(settle, child)

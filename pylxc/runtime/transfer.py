@@ -9,12 +9,13 @@ from __future__ import annotations
 import errno
 import hashlib
 import os
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING
 
 from pylxc.errors import SpawnError
 from pylxc.runtime import isolation, native, process, rootless
 from pylxc.runtime import plan as p
+from pylxc.runtime.waiting import Wait, drive, steps_of, waits
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
 
     from pylxc.runtime.isolation import Tree
     from pylxc.runtime.native import Child
+    from pylxc.runtime.waiting import Waiting
 
 CHUNK = 1 << 20
 UNPACKED_LIMIT = 1 << 40  # bytes of file content that one archive may unpack to
@@ -119,7 +121,8 @@ def read(plan: p.Plan, ours: int, theirs: int) -> Iterator[BinaryIO]:
         yield stream
 
 
-def carry(source: p.Plan, write_end: int, target: p.Plan, read_end: int) -> None:
+@waits
+def carry(source: p.Plan, write_end: int, target: p.Plan, read_end: int) -> Waiting[None]:
     """Carry out two plans at once, of which one writes what the other reads. Closes both ends of their pipe.
 
     Raises:
@@ -129,16 +132,65 @@ def carry(source: p.Plan, write_end: int, target: p.Plan, read_end: int) -> None
     try:
         sender = _spawn(source, -1, write_end)
         try:
-            sent = _failure(sender)
-            received = _failure(receiver)
+            sent = yield from _failure(sender)
+            received = yield from _failure(receiver)
         finally:
-            process.finish(sender)
+            yield from steps_of(process.finish, sender)
     finally:
-        process.finish(receiver)
+        yield from steps_of(process.finish, receiver)
     broken_off = isinstance(received, SpawnError) and received.errno == errno.EBADMSG
     failure = sent or received if broken_off else received or sent
     if failure is not None:
         raise failure
+
+
+@waits
+def write_from(source: BinaryIO, plan: p.Plan, ours: int, theirs: int) -> Waiting[None]:
+    """Carry out a plan that reads ``theirs``, of a pipe, what a stream gives. Closes both ends.
+
+    Raises:
+        SpawnError: the plan's operation failed.
+    """
+    return _stream(plan, ours, theirs, _write_all(source, ours))
+
+
+@waits
+def read_into(target: BinaryIO, plan: p.Plan, ours: int, theirs: int) -> Waiting[None]:
+    """Carry out a plan that writes to ``theirs``, of a pipe, and write that to a stream. Closes both ends.
+
+    Raises:
+        SpawnError: the plan's operation failed.
+    """
+    return _stream(plan, ours, theirs, _read_all(ours, target))
+
+
+def _stream(plan: p.Plan, ours: int, theirs: int, move: Waiting[None]) -> Waiting[None]:
+    child = _spawn(plan, ours, theirs)
+    try:
+        try:
+            yield from move
+        finally:
+            os.close(ours)
+        yield from _end(child)
+    finally:
+        yield from steps_of(process.finish, child)
+
+
+def _write_all(source: BinaryIO, fd: int) -> Waiting[None]:
+    os.set_blocking(fd, False)
+    with suppress(BrokenPipeError):  # the helper stopped reading: its own report says why
+        while chunk := source.read(CHUNK):
+            rest = memoryview(chunk)
+            while rest:
+                yield Wait(write=(fd,))
+                rest = rest[os.write(fd, rest) :]
+
+
+def _read_all(fd: int, target: BinaryIO) -> Waiting[None]:
+    yield Wait((fd,))
+    while chunk := os.read(fd, CHUNK):
+        target.write(chunk)
+        yield Wait((fd,))
 
 
 def run(plan: p.Plan) -> None:
@@ -183,17 +235,23 @@ def _ending(child: Child) -> Iterator[None]:
     """Wait for a transfer at the end of the block and raises what went wrong in it; kills it when the block failed."""
     try:
         yield
-        failure = _failure(child)
-        if failure is not None:
-            raise failure
+        drive(_end(child))
     finally:
         process.finish(child)
 
 
-def _failure(child: Child) -> Exception | None:
+def _end(child: Child) -> Waiting[None]:
+    """Wait for a transfer and raise what went wrong in it."""
+    failure = yield from _failure(child)
+    if failure is not None:
+        raise failure
+
+
+def _failure(child: Child) -> Waiting[Exception | None]:
     """Wait for a transfer and return what went wrong in it."""
+    yield Wait((child.control_fd,))
     ending = native.read_ending(child)
-    process.settle(child)
+    yield from steps_of(process.settle, child)
     if ending is not None and ending.error is not None:
         return ending.error
     return _killed() if ending is None or ending.code else None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import random
 import threading
 import time
@@ -9,6 +10,7 @@ import time
 import pytest
 
 import pylxc
+from pylxc.runtime import record
 
 
 def logged(container, name="stdout", **options) -> bytes:
@@ -82,6 +84,42 @@ def test_follow_from_a_thread_while_it_is_stopped(box):
         thread.join(timeout=10)
         assert not thread.is_alive()
     assert seen == [b"ready\n", b"bye\n"]
+
+
+def test_who_follows_is_woken_and_does_not_look_again_and_again(box, monkeypatch):
+    monkeypatch.setattr("pylxc.container.LOG_POLL", 1000.0)
+    with box.start("sh", "-c", "for i in 1 2 3; do echo $i; sleep 0.05; done; sleep 0.05") as container:
+        assert [line.data for line in container.logs(follow=True)] == [b"1\n", b"2\n", b"3\n"]
+    with box.start("sh", "-c", "echo 1; sleep 1000") as container:
+        following = container.logs(follow=True)
+        assert next(following).data == b"1\n"
+        threading.Timer(0.05, os.kill, (record.monitor_pid(container._directory()), 9)).start()
+        assert list(following) == []
+        removed = container.logs(follow=True)
+        assert [line.data for line in removed] == [b"1\n"]
+
+
+def test_who_follows_what_is_removed_comes_to_its_end(box):
+    container = box.start("sh", "-c", "echo 1; sleep 1000")
+    following = container.logs(follow=True)
+    assert next(following).data == b"1\n"
+    container.remove(force=True)
+    assert list(following) == []
+
+
+def test_it_can_be_followed_where_nothing_more_can_be_watched(box, monkeypatch):
+    def refuse(*_):
+        raise pylxc.UnsupportedError("following", "raise the limit")
+
+    monkeypatch.setattr("pylxc.runtime.watching.Watch", refuse)
+    with box.start("sh", "-c", "for i in 1 2; do echo $i; sleep 0.05; done; printf end") as container:
+        assert [line.data for line in container.logs(follow=True)] == [b"1\n", b"2\n", b"end"]
+
+
+def test_a_line_as_docker_shows_it():
+    line = pylxc.LogLine("stdout", 1475712427.5, b"ready\xff\n")
+    assert (line.text, line.format()) == ("ready\ufffd\n", b"ready\xff\n")
+    assert line.format(timestamps=True) == b"2016-10-06T00:07:07.500000000Z ready\xff\n"
 
 
 def test_a_flood_with_nobody_reading_neither_blocks_nor_loses(box):
