@@ -2,7 +2,7 @@
 
 The verbs are :func:`run`, :func:`start`, :func:`create` and :func:`popen`; the objects :class:`Image`, :class:`Layer`,
 :class:`Container`, :class:`Process` and :class:`Volume`; a store is an :class:`Engine`; every failure is a
-:class:`PylxcError`.
+:class:`PylxcError`. :mod:`pylxc.aio` has the same for event loops.
 
 Invariant: importing this package loads nothing but itself; a name is loaded when it is first used (PEP 562).
 """
@@ -12,7 +12,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from pylxc import linux
+    from pylxc import aio, linux
     from pylxc.attachment import Attachment, Output
     from pylxc.build.events import BuildEvent
     from pylxc.container import Container
@@ -106,6 +106,7 @@ __all__ = [  # noqa: RUF022  in plain order, as sorted() has it
     "UnsupportedError",
     "Volume",
     "VolumeNotFound",
+    "aio",
     "create",
     "doctor",
     "events",
@@ -145,8 +146,8 @@ def __getattr__(name: str) -> object:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     from importlib import import_module  # noqa: PLC0415  `import pylxc` loads nothing
 
-    if name == "linux":
-        return import_module(f"{__name__}.linux")
+    if name in {"aio", "linux"}:
+        return import_module(f"{__name__}.{name}")
     value: object = getattr(import_module(f"{__name__}.{_HOME_OF.get(name, 'errors')}"), name)
     globals()[name] = value
     return value

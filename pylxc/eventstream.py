@@ -153,6 +153,10 @@ class EventStream:
         """Return the descriptor that becomes readable when there may be more; -1 when there never is."""
         return self._watch.fileno() if self._watch is not None else -1
 
+    def left(self) -> float:
+        """Return for how long to wait before the next :meth:`take` at the most, in seconds."""
+        return LONGEST if self._until is None else min(max(0.0, self._until - time.time()), LONGEST)
+
     def close(self) -> None:
         """End the iterator; a second time does nothing."""
         with self._closing:
@@ -207,8 +211,7 @@ class EventStream:
         poll = select.poll()
         poll.register(self.fileno(), select.POLLIN)
         poll.register(self._bell, select.POLLIN)
-        left = LONGEST if self._until is None else max(0.0, self._until - time.time())
-        poll.poll(min(left, LONGEST) * 1000)
+        poll.poll(self.left() * 1000)
 
     def _release(self) -> None:
         for part in (self._reader, self._watch):

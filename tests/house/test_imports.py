@@ -28,8 +28,8 @@ LAYERS = (
     "store",
     # the object model
     (
-        "attachment bootstrap container diagnosis engine eventstream execution files filters hostimage image launching "
-        "layer layerview process readiness systeminit verbs volume volumeuse"
+        "aio attachment bootstrap container diagnosis engine eventstream execution files filters hostimage image "
+        "launching layer layerview process readiness systeminit verbs volume volumeuse"
     ),
     "build",
     # the public face, and the command line on top of it
@@ -45,6 +45,7 @@ DOORS = {("image", "build.build"), ("image", "build.imports")}
 RESERVED = {
     "pylxc._native": ("runtime", "linux"),
     "sqlite3": ("store",),
+    "asyncio": ("aio",),
     "click": ("cli",),
     "rich": ("cli",),
 }
@@ -161,6 +162,7 @@ def loaded_by(statement: str) -> set[str]:
 
 def test_importing_pylxc_loads_nothing_heavy() -> None:
     heavy = {"sqlite3", "_sqlite3", "_cffi_backend", "cffi", "attr", "attrs", "click", "rich", "json", "subprocess"}
+    heavy |= {"asyncio"}
     loaded = loaded_by("import pylxc")
     assert "pylxc" in loaded
     assert loaded & heavy == set()

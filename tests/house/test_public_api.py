@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 import pylxc
-from pylxc import errors
+from pylxc import aio, errors
 from pylxc.result import Result
 
 RESULT = Result(3, None, b"out", b"err\n", 0.5)
@@ -88,6 +88,7 @@ NAMES = [
     "UnsupportedError",
     "Volume",
     "VolumeNotFound",
+    "aio",
     "create",
     "doctor",
     "events",
@@ -112,8 +113,9 @@ def test_every_public_name_is_found_where_it_says() -> None:
 
 def test_every_public_name_has_a_docstring() -> None:
     constants = {name for name, value in PUBLIC if not callable(value)}
-    assert constants == {"INHERIT", "linux"}
+    assert constants == {"INHERIT", "aio", "linux"}
     assert pylxc.linux.__doc__
+    assert pylxc.aio.__doc__
     assert [name for name, value in PUBLIC if name not in constants and not inspect.getdoc(value)] == []
 
 
@@ -164,3 +166,32 @@ def test_errors_are_what_python_expects() -> None:
     assert issubclass(pylxc.NotFound, LookupError)
     assert issubclass(pylxc.TimeoutExpired, TimeoutError)
     assert {pylxc.ImageNotFound, pylxc.ContainerNotFound} <= set(pylxc.NotFound.__subclasses__())
+
+
+# What has no form on an event loop: it asks nobody but this process, or gives what blocks (a file).
+ONLY_HERE = {"Container": {"open"}, "Process": {"fileno", "poll"}, "Attachment": {"fileno"}}
+
+
+@pytest.mark.parametrize("name", ONLY_HERE)
+def test_every_method_has_its_form_on_an_event_loop(name: str) -> None:
+    kinds = getattr(pylxc, name), getattr(aio, name)
+    here, there = ({key for key, value in inspect.getmembers(kind, inspect.isfunction)} for kind in kinds)
+    methods = {key for key in here if not key.startswith("_")} - ONLY_HERE[name]
+    assert methods - there == set()
+    for key in methods:
+        method, form = (getattr(kind, key) for kind in kinds)
+        assert inspect.signature(form).parameters == inspect.signature(method).parameters, key
+        assert inspect.getdoc(form), key
+
+
+def test_verbs_have_their_form_on_an_event_loop() -> None:
+    assert aio.__all__ == sorted(aio.__all__)
+    assert [name for name in aio.__all__ if not inspect.getdoc(getattr(aio, name))] == []
+    for name in ("events", "run", "start", "create", "popen"):
+        assert inspect.signature(getattr(aio, name)) == inspect.signature(getattr(pylxc, name))
+
+
+def test_help_shows_what_callers_get() -> None:
+    returned = {name: inspect.signature(getattr(pylxc, name)).return_annotation for name in ("run", "start", "popen")}
+    assert returned == {"run": "Result", "start": "Container", "popen": "Process"}
+    assert inspect.signature(pylxc.Container.logs).return_annotation == "Iterator[LogLine]"
