@@ -400,22 +400,13 @@ class Launching:
     def _await_monitor(self, deadline: float | None, others: tuple[int, ...]) -> Waiting[bool]:
         """Wait until the monitor has ended; False when something else came first."""
         try:
-            monitor = self._monitor_fd()
-        except ProcessLookupError:
+            _, monitor = self._monitor()
+        except (Conflict, ContainerNotFound):
             return True
         try:
             return self.status() not in ALIVE or monitor in (yield Wait((monitor, *others), until=deadline))
         finally:
             os.close(monitor)
-
-    def _monitor_fd(self) -> int:
-        """Return a new pidfd of the monitor. Raises ProcessLookupError when there is none."""
-        if self._child is not None and self._child.monitor_fd >= 0:
-            return os.dup(self._child.monitor_fd)
-        pid = record.monitor_pid(self._directory())
-        if not pid:  # the record was removed meanwhile
-            raise ProcessLookupError
-        return native.pidfd_open(pid)
 
     def _monitor(self) -> tuple[int, int]:
         """Return the pid of the monitor, and a new pidfd of it. Raises Conflict when the container does not run."""

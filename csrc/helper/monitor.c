@@ -382,7 +382,7 @@ static void go_on_stopping(struct monitor *m)
     struct stopping *s = &m->stopping;
     int64_t now = s->next == INT64_MAX && s->kill == INT64_MAX ? 0 : monotonic_ns();
     if (s->kill <= now) {
-        send_signal(m, SIGKILL_);
+        send_signal(m, DEFENCE(STOP_KILL, SIGKILL_, s->signal));
         s->next = s->kill = INT64_MAX;
     } else if (s->next <= now) {
         send_signal(m, s->signal);

@@ -160,7 +160,12 @@ class Containers:
         known = {row[0] for row in self._database.rows("SELECT id FROM containers")}
         self._layout.remove_below(directory, sorted(present - known))
         for id in known - present:  # noqa: A001  docker's name
-            with explained(self._layout.container(id)):
+            self._make_missing(id)
+
+    def _make_missing(self, id: str) -> None:  # noqa: A002  docker's name
+        """Make a container's directory, unless its row goes: whoever removes that removes the directory after it."""
+        with self._database.writing(durable=False) as connection, explained(self._layout.container(id)):
+            if connection.execute("SELECT 1 FROM containers WHERE id = ?", (id,)).fetchone() is not None:
                 self._make_directory(id)
 
     def _make_directory(self, id: str) -> None:  # noqa: A002
