@@ -2,6 +2,8 @@
  *
  *   main.c      reads the plan, starts the monitor
  *   monitor.c   the parent of one container or exec: its clone, its streams, its exit record
+ *   begin.c     the process, from the clone to the exec
+ *   streams.c   its standard streams, on their way to the log
  *   record.c    what it writes down of a container
  *   control.c   the socket on which it is asked for things
  *   restart.c   whether and when it starts the process again
