@@ -12,6 +12,12 @@ static bool may_be_missing(const char *name)
            !tar_starts_with(name, "system.posix_acl_");
 }
 
+/* An empty one is set unseen, and cannot be read any more (cap_inode_getsecurity in security/commoncap.c). */
+static bool is_no_capability(const char *name, size_t size)
+{
+    return size == 0 && strcmp(name, "security.capability") == 0;
+}
+
 /* On an open file or directory, or (fd < 0) on `name` in the current directory. */
 static int set_each_xattr(const struct unpacking *u, int fd, const char *name)
 {
@@ -21,6 +27,8 @@ static int set_each_xattr(const struct unpacking *u, int fd, const char *name)
     while (tar_next_xattr(e, &at, &key, &value, &size)) {
         if (DEFENCE(OVERLAY_ATTRIBUTES, tar_overlay_attribute(key), 0))
             return -EPERM;
+        if (is_no_capability(key, size))
+            return -EINVAL;
         if (tar_host_attribute(key) || (u->flags & PYLXC_UNPACK_PLAIN && !tar_starts_with(key, "user.")))
             continue;
         long r = fd >= 0 ? sys(fsetxattr, fd, key, value, size, 0) : sys(lsetxattr, name, key, value, size, 0);

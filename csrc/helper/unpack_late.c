@@ -4,7 +4,7 @@
  */
 #include "unpack.h"
 
-enum { LATE_MOST = 64 << 20 /* bytes, of hundreds of thousands of directories */ };
+enum { LATE_MOST = 32 << 20 /* bytes, of hundreds of thousands of directories */ };
 
 /* A directory whose mode and time are still to be set, followed by its path with the NUL. */
 struct late {
@@ -36,18 +36,18 @@ int set_late(struct unpacking *u, int fd)
 static int settle_directory(struct unpacking *u, const struct late *late, const char *path)
 {
     struct statx x;
-    fd_close int found = open_below(u, path, *path ? O_NOFOLLOW : 0);
+    const char *name = ".";
+    int parent = *path ? parent_of(u, path, false, &name) : u->top;
+    fd_close int fd =
+        parent < 0 ? parent : (int)sys(openat, parent, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
     /* Something else has taken its place since. */
-    if (found == -ENOENT || found == -ENOTDIR || found == -ELOOP)
+    if (fd == -ENOENT || fd == -ENOTDIR || fd == -ELOOP)
         return 0;
-    int r = found < 0 ? found : (int)tar_statx(found, "", &x);
+    int r = fd < 0 ? fd : (int)tar_statx(fd, "", &x);
     if (r < 0)
         return r;
     if (x.stx_ino != late->inode || x.stx_dev_major != late->device_major || x.stx_dev_minor != late->device_minor)
         return 0;
-    fd_close int fd = (int)sys(openat, found, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-    if (fd < 0)
-        return fd;
     if ((r = (int)sys(fchmod, fd, late->mode)) < 0)
         return r;
     return (int)tar_set_time(fd, NULL, late->seconds, late->nanoseconds);
