@@ -86,7 +86,8 @@ enum pylxc_op_code {
     PYLXC_OP_WORKDIR,     /* strings: directory in the root; a: PYLXC_MAKE_DIRECTORY */
     PYLXC_OP_UNPACK,      /* strings: destination directory in the root; flags: PYLXC_UNPACK_*; a: fd of the tar stream;
                              b: limit of unpacked bytes */
-    PYLXC_OP_PACK,        /* strings: directory in the root; flags: PYLXC_PACK_*; a: fd to write to */
+    PYLXC_OP_PACK,        /* strings: directory in the root; flags: PYLXC_PACK_*; a: fd to write to; b: with PACK_SETTLE the
+                             latest time of modification, s since the epoch */
     PYLXC_OP_COPY_FROM,   /* strings: path in the root, its name in the stream ("" = "."); flags: PYLXC_PACK_*; a: fd that the
                              tar stream is written to; b: fd of a directory that takes the root's place, or -1 */
     PYLXC_OP_COPY_TO,     /* strings: path in the root, the name of what comes; flags: PYLXC_UNPACK_*; a: fd of the stream of a
@@ -137,6 +138,7 @@ enum pylxc_flags {
     PYLXC_PACK_LAYER = 1,        /* overlay whiteouts and opaque marks are written as .wh. names */
     PYLXC_PACK_LIVE = 2,         /* what vanishes meanwhile is left out, what grows is cut; nothing of /proc and /sys */
     PYLXC_PACK_FOLLOW = 4,       /* COPY_FROM: a symbolic link as the last component is followed */
+    PYLXC_PACK_SETTLE = 8,       /* what was modified later than `b` gets that time, in the tree as in the stream */
 
     PYLXC_PLAN_JOIN = 1,         /* enter the namespaces of the process whose pidfd is plan.target_fd */
     PYLXC_PLAN_LOG = 2,          /* standard output and error go to the log, not to descriptors 1 and 2 */

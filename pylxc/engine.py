@@ -13,7 +13,7 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from pylxc import names
+from pylxc import names, sourcedate
 from pylxc.container import Container
 from pylxc.errors import Conflict, SpecError, StoreError
 from pylxc.identity import is_locked, own_identity
@@ -203,8 +203,8 @@ class Engine:
         )
 
     def commit_layer(self, lease: Lease, tree: str, created_by: str, passthrough: tuple[str, ...] = ()) -> LayerRow:
-        """Make a staged tree a layer, named by the digest of its tar."""
-        digest, size = transfer.digest_of(tree, scaffold=self.scaffold)
+        """Make a staged tree a layer, named by the digest of its tar. Obeys SOURCE_DATE_EPOCH, also in the tree."""
+        digest, size = transfer.digest_of(tree, scaffold=self.scaffold, latest=sourcedate.latest())
         return self.store.layers.commit(lease, tree, digest, size, created_by, passthrough)
 
     def filter_for(self, spec: ContainerSpec) -> bytes:

@@ -122,7 +122,7 @@ static int op_pack(struct launch *l, const struct pylxc_op *op)
     if (directory < 0)
         return directory;
     transfer_begins(l);
-    return pack_tar((int)op->a, directory, op->flags, l->subject, sizeof l->subject);
+    return pack_tar((int)op->a, directory, op->flags, op->b, l->subject, sizeof l->subject);
 }
 
 static int starts_with(const char *s, const char *prefix)

@@ -291,6 +291,8 @@ int op_root_read_only(struct launch *l, const struct pylxc_op *op)
 int op_pivot(struct launch *l, const struct pylxc_op *op)
 {
     (void)op;
+    if (DEFENCE(PIVOT, 0, 1))
+        return 0;
     long r = sys(fchdir, l->root_fd);
     if (r >= 0)
         r = sys(pivot_root, ".", ".");

@@ -1,9 +1,9 @@
 /* The tar stream: the form of its blocks, and what reads and writes it.
  *
- * tar_read.c turns a stream into entries and knows nothing of file systems; unpack.c turns entries into a tree; pack.c
- * turns a tree into a stream. All keep to POSIX.1-2017 pax (ustar headers with extended records); what GNU tar and v7
- * tar wrote is read as well. unpack.c and pack.c expect "/" to be the only tree that may be touched: the caller has
- * pivoted or chrooted into it.
+ * tar_read.c (with pax.c and sparse.c) turns a stream into entries and knows nothing of file systems; unpack.c turns
+ * entries into a tree; pack.c turns a tree into what tar_write.c makes a stream of. All keep to POSIX.1-2017 pax (ustar
+ * headers with extended records); what GNU tar and v7 tar wrote is read as well. unpack.c and pack.c expect "/" to be
+ * the only tree that may be touched: the caller has pivoted or chrooted into it.
  */
 #ifndef PYLXC_TAR_H
 #define PYLXC_TAR_H
@@ -15,6 +15,7 @@
 #endif
 #include <linux/magic.h>
 #include <linux/stat.h>
+#include <linux/time_types.h>
 
 /* Unpacks the tar stream `fd` below the directory `destination`. `flags`: PYLXC_UNPACK_*; `limit`: the most bytes of
  * file content, 0 = any number. 0 or a negative errno; on failure `subject` (of `subject_size` bytes) names the entry:
@@ -27,10 +28,10 @@
 int unpack_tar(int fd, int destination, uint64_t flags, uint64_t limit, char *subject, size_t subject_size);
 
 /* Writes the tree below `directory` to `fd` as a tar stream that depends on nothing but the tree: the same tree, or one
- * unpacked from this stream, gives the same bytes. `flags`: PYLXC_PACK_*. 0 or a negative errno, with `subject` as
- * above: -EBUSY  the tree changed meanwhile     -EINVAL  a name that a layer cannot hold (".wh.") -ENAMETOOLONG, -E2BIG
- * what unpack_tar would refuse. */
-int pack_tar(int fd, int directory, uint64_t flags, char *subject, size_t subject_size);
+ * unpacked from this stream, gives the same bytes. `flags`: PYLXC_PACK_*; `latest`: for PYLXC_PACK_SETTLE. 0 or a
+ * negative errno, with `subject` as above: -EBUSY  the tree changed meanwhile     -EINVAL  a name that a layer cannot
+ * hold (".wh.") -ENAMETOOLONG, -E2BIG what unpack_tar would refuse. */
+int pack_tar(int fd, int directory, uint64_t flags, int64_t latest, char *subject, size_t subject_size);
 
 /* The same for what `name` is in `directory`, if "." the directory itself, as `as` (a directory may be "", the stream's
  * root). */
@@ -72,10 +73,16 @@ enum {
     TAR_DIRECTORY = '5',
     TAR_FIFO = '6',
     TAR_CONTIGUOUS = '7',
+    TAR_GNU_SPARSE = 'S',
     TAR_PAX = 'x',
     TAR_PAX_GLOBAL = 'g',
     TAR_GNU_NAME = 'L',
     TAR_GNU_LINK = 'K'
+};
+
+/* Where some of a sparse file's data belongs; all else is holes. */
+struct tar_piece {
+    uint64_t offset, size;
 };
 
 /* One entry, its extended headers applied. */
@@ -84,12 +91,15 @@ struct tar_entry {
     uint32_t mode;    /* permission bits: 07777 */
     int64_t uid, gid; /* as written: not checked for range */
     int64_t major, minor;
-    uint64_t size;   /* of the content in the stream */
+    uint64_t size;   /* of the file: with its holes, if it is sparse */
+    bool sparse;     /* its content is read with tar_piece_content */
     int64_t seconds; /* of the modification time */
     uint32_t nanoseconds;
     char path[TAR_PATH_SIZE]; /* without leading "/", ".", ".." and empty components; "" is the tree's root */
     char link[TAR_PATH_SIZE]; /* a symlink's text as it is; a hard link's target in the form of path */
     struct pile xattrs;       /* read with tar_next_xattr */
+    size_t xattr_names;       /* bytes of their names */
+    struct pile pieces;       /* of struct tar_piece: in order, within size, as much as the stream holds */
 };
 
 struct tar_reader {
@@ -97,19 +107,24 @@ struct tar_reader {
     bool at_end; /* of the file */
     char *chunk; /* TAR_CHUNK bytes, of which start to end are read and not yet used */
     size_t start, end;
-    uint64_t content, padding; /* of the current entry, still to come */
+    uint64_t content, padding;        /* of the current entry, still to come */
+    uint64_t extended, extended_most; /* bytes of extended headers so far, and at most (0 = any number) */
+    size_t piece;                     /* of a sparse file, the next one to come, */
+    uint64_t piece_done;              /* and how much of it has */
     struct tar_entry entry;
     struct tar_extension *extension;
 };
 
 /* All: 0 or a negative errno. */
-int tar_reader_open(struct tar_reader *reader, int fd);
+int tar_reader_open(struct tar_reader *reader, int fd, uint64_t extended_most);
 void tar_reader_close(struct tar_reader *reader);
 /* The next entry; what is left of the last one's content is passed over. On failure entry.path is what is known of the
  * name, or "". */
 int tar_next(struct tar_reader *reader, bool *ret_end);
-/* Some content of the current entry, good until the next call; 0 bytes at its end. */
-int tar_content(struct tar_reader *reader, const char **ret, size_t *ret_size);
+/* Some content of the current entry, `most` bytes at most, good until the next call; 0 bytes at its end. */
+int tar_content(struct tar_reader *reader, uint64_t most, const char **ret, size_t *ret_size);
+/* The same of a sparse file, with the place in it. */
+int tar_piece_content(struct tar_reader *reader, const char **ret, size_t *ret_size, uint64_t *ret_offset);
 /* Reads what follows the end mark, so that the writer of a pipe is not cut off; `most` bytes of it, 0 = any number. */
 int tar_drain(struct tar_reader *reader, uint64_t most);
 /* Walks over an entry's extended attributes, *at from 0; false at the end. */
@@ -182,5 +197,12 @@ static inline long tar_statx(int directory, const char *name, struct statx *ret)
 {
     return sys(statx, directory, name, AT_SYMLINK_NOFOLLOW | AT_NO_AUTOMOUNT | (*name ? 0 : AT_EMPTY_PATH),
                STATX_BASIC_STATS, ret);
+}
+
+/* The time of modification of an open file (`name` NULL), or of `name` in a directory, also of a symlink. */
+static inline long tar_set_time(int fd, const char *name, int64_t seconds, uint32_t nanoseconds)
+{
+    struct __kernel_timespec both[2] = {{seconds, nanoseconds}, {seconds, nanoseconds}};
+    return sys(utimensat, fd, name, both, name ? AT_SYMLINK_NOFOLLOW : 0);
 }
 #endif

@@ -1,30 +1,13 @@
-/* Reads a tar stream, entry by entry: hides the many forms in which names, numbers and times are written.
+/* Reads a tar stream, entry by entry: hides its blocks, and the forms in which headers give names and numbers.
  *
  * Every byte is taken for hostile: no length is believed before it is checked, nothing grows beyond a bound, and what
- * is ambiguous is refused. Forms: POSIX.1-2017 pax, "pax Interchange Format"; GNU tar manual, "Basic Tar Format";
- * star(5) for SCHILY.xattr.
+ * is ambiguous is refused. Forms: POSIX.1-2017 pax, "pax Interchange Format"; GNU tar manual, "Basic Tar Format".
  */
-#include "tar.h"
+#include "tar_read.h"
 
-enum { HAS_PATH = 1, HAS_LINK = 2, HAS_SIZE = 4, HAS_UID = 8, HAS_GID = 16, HAS_TIME = 32, HAS_ANY = 64 };
-
-/* What extended headers said about the entry that follows them. */
-struct tar_extension {
-    unsigned has, gnu; /* HAS_*; in `gnu`, those that an older GNU header gave, which a pax record overrides */
-    uint64_t size, uid, gid;
-    int64_t seconds;
-    uint32_t nanoseconds;
-    char path[TAR_PATH_SIZE], link[TAR_PATH_SIZE];
-    struct pile raw; /* the extended header that is being read */
-};
-
-struct xattr_head {
-    uint32_t name_size, value_size; /* the name's with its NUL */
-};
-
-int tar_reader_open(struct tar_reader *reader, int fd)
+int tar_reader_open(struct tar_reader *reader, int fd, uint64_t extended_most)
 {
-    *reader = (struct tar_reader){.fd = fd};
+    *reader = (struct tar_reader){.fd = fd, .extended_most = extended_most};
     reader->chunk = memory_take(TAR_CHUNK);
     reader->extension = memory_take(sizeof *reader->extension);
     if (!reader->chunk || !reader->extension)
@@ -43,6 +26,7 @@ void tar_reader_close(struct tar_reader *reader)
         sys(munmap, reader->extension, sizeof *reader->extension);
     }
     pile_drop(&reader->entry.xattrs);
+    pile_drop(&reader->entry.pieces);
     reader->chunk = NULL;
     reader->extension = NULL;
 }
@@ -68,8 +52,7 @@ static int fill(struct tar_reader *t)
     return 0;
 }
 
-/* The next block, or NULL at the end of the file. A part of a block is an error. */
-static int take_block(struct tar_reader *t, const char **ret)
+int tar_block(struct tar_reader *t, const char **ret)
 {
     while (t->end - t->start < TAR_BLOCK && !t->at_end) {
         int r = fill(t);
@@ -85,7 +68,7 @@ static int take_block(struct tar_reader *t, const char **ret)
     return 0;
 }
 
-static int skip(struct tar_reader *t, uint64_t size)
+int tar_skip(struct tar_reader *t, uint64_t size)
 {
     while (size) {
         size_t n = MINIMUM(size, t->end - t->start);
@@ -102,9 +85,23 @@ static int skip(struct tar_reader *t, uint64_t size)
     return 0;
 }
 
-int tar_content(struct tar_reader *t, const char **ret, size_t *ret_size)
+int tar_byte(struct tar_reader *t, char *ret)
 {
-    if (t->content && t->start == t->end) {
+    const char *data;
+    size_t n;
+    int r = tar_content(t, 1, &data, &n);
+    if (r < 0)
+        return r;
+    if (n == 0)
+        return -EBADMSG;
+    *ret = *data;
+    return 0;
+}
+
+int tar_content(struct tar_reader *t, uint64_t most, const char **ret, size_t *ret_size)
+{
+    most = MINIMUM(most, t->content);
+    if (most && t->start == t->end) {
         int r = fill(t);
         if (r < 0)
             return r;
@@ -112,7 +109,7 @@ int tar_content(struct tar_reader *t, const char **ret, size_t *ret_size)
             return -EBADMSG;
     }
     *ret = t->chunk + t->start;
-    *ret_size = MINIMUM(t->content, t->end - t->start);
+    *ret_size = MINIMUM(most, t->end - t->start);
     t->start += *ret_size;
     t->content -= *ret_size;
     return 0;
@@ -149,7 +146,7 @@ static int read_binary(const unsigned char *field, size_t n, int64_t *ret)
 }
 
 /* Octal digits between optional spaces, ended by a space, a NUL or the field's end; nothing at all is 0. */
-static int read_number(const char *field, size_t n, int64_t *ret)
+int tar_read_number(const char *field, size_t n, int64_t *ret)
 {
     if (*field & 0x80)
         return read_binary((const unsigned char *)field, n, ret);
@@ -164,10 +161,9 @@ static int read_number(const char *field, size_t n, int64_t *ret)
     *ret = value;
     return 0;
 }
-#define READ(field, ret) read_number(field, sizeof(field), ret)
 
 /* A string of n bytes into a path's buffer. */
-static int set_string(char *to, const char *from, size_t n)
+int tar_set_string(char *to, const char *from, size_t n)
 {
     size_t fits = MINIMUM(n, (size_t)TAR_PATH_SIZE - 1);
     memcpy(to, from, fits); /* even if refused: the error names it */
@@ -196,7 +192,7 @@ static bool has_dot_dot(const char *path)
 static int normalise(char *path)
 {
     char *to = path;
-    if (has_dot_dot(path))
+    if (DEFENCE(DOT_DOT, has_dot_dot(path), 0))
         return -EXDEV;
     for (const char *from = path; *from;) {
         const char *slash = strchr(from, '/');
@@ -213,144 +209,6 @@ static int normalise(char *path)
     return 0;
 }
 
-/* "[-]seconds[.fraction]", to the nanosecond below. */
-static int read_time(const char *s, size_t n, int64_t *ret_seconds, uint32_t *ret_nanoseconds)
-{
-    bool negative = n && *s == '-';
-    s += negative;
-    n -= negative;
-    const char *point = memchr(s, '.', n);
-    uint64_t whole;
-    int r = parse_number(s, point ? (size_t)(point - s) : n, INT64_MAX - 1, &whole);
-    if (r < 0)
-        return r == -ERANGE ? -EOVERFLOW : -EBADMSG;
-    uint32_t fraction = 0;
-    bool rest = false;
-    const char *digit = point ? point + 1 : s + n;
-    for (uint32_t unit = 100000000; digit < s + n; digit++, unit /= 10) {
-        if (*digit < '0' || *digit > '9')
-            return -EBADMSG;
-        fraction += unit * (uint32_t)(*digit - '0');
-        rest |= !unit && *digit != '0';
-    }
-    *ret_seconds = (int64_t)whole;
-    *ret_nanoseconds = fraction;
-    if (negative) {
-        fraction += rest;
-        *ret_seconds = -(int64_t)whole - (fraction != 0);
-        *ret_nanoseconds = fraction ? 1000000000 - fraction : 0;
-    }
-    return 0;
-}
-
-/* GNU tar writes "=" and "%" in a keyword as %3D and %25, since a keyword ends at its first "=". */
-static size_t decode_keyword(char *to, const char *from, size_t n)
-{
-    size_t length = 0;
-    for (size_t i = 0; i < n; i++) {
-        char c = from[i];
-        if (n - i >= 3 && (memcmp(from + i, "%3D", 3) == 0 || memcmp(from + i, "%25", 3) == 0)) {
-            c = from[i + 1] == '3' ? '=' : '%';
-            i += 2;
-        }
-        to[length++] = c;
-    }
-    return length;
-}
-
-static int add_xattr(struct pile *xattrs, const char *name, size_t n, const char *value, size_t size)
-{
-    char decoded[3 * TAR_NAME_SIZE];
-    if (n == 0 || memchr(name, 0, n))
-        return -EBADMSG;
-    if (n > sizeof decoded)
-        return -ENAMETOOLONG;
-    n = decode_keyword(decoded, name, n);
-    struct xattr_head head = {(uint32_t)n + 1, (uint32_t)size};
-    int r = 0;
-    if (xattrs->used + sizeof head + n + 1 + size > 4 * TAR_EXTENSION_MOST)
-        return -E2BIG;
-    if ((r = pile_add(xattrs, &head, sizeof head)) < 0 || (r = pile_add(xattrs, decoded, n)) < 0 ||
-        (r = pile_add(xattrs, "", 1)) < 0)
-        return r;
-    return pile_add(xattrs, value, size);
-}
-
-bool tar_next_xattr(const struct tar_entry *entry, size_t *at, const char **ret_name, const char **ret_value,
-                    size_t *ret_size)
-{
-    struct xattr_head head;
-    if (*at == entry->xattrs.used)
-        return false;
-    memcpy(&head, entry->xattrs.data + *at, sizeof head);
-    *ret_name = entry->xattrs.data + *at + sizeof head;
-    *ret_value = *ret_name + head.name_size;
-    *ret_size = head.value_size;
-    *at += sizeof head + head.name_size + head.value_size;
-    return true;
-}
-
-static int read_pax_number(const char *value, size_t n, uint64_t *ret)
-{
-    int r = parse_number(value, n, INT64_MAX, ret);
-    return r == -ERANGE ? -EOVERFLOW : r < 0 ? -EBADMSG : 0;
-}
-
-static bool is(const char *key, size_t n, const char *name)
-{
-    return n == strlen(name) && memcmp(key, name, n) == 0;
-}
-
-/* One pax record. An empty value takes back what an earlier record said. */
-static int apply_record(struct tar_reader *t, const char *key, size_t n, const char *value, size_t size)
-{
-    struct tar_extension *x = t->extension;
-    unsigned bit = 0;
-    int r = 0;
-    if (n > strlen(TAR_XATTR) && memcmp(key, TAR_XATTR, strlen(TAR_XATTR)) == 0)
-        return add_xattr(&t->entry.xattrs, key + strlen(TAR_XATTR), n - strlen(TAR_XATTR), value, size);
-    if (n > 11 && memcmp(key, "GNU.sparse.", 11) == 0)
-        return -EOPNOTSUPP;
-    if (is(key, n, "path"))
-        bit = HAS_PATH, r = set_string(x->path, value, size);
-    else if (is(key, n, "linkpath"))
-        bit = HAS_LINK, r = set_string(x->link, value, size);
-    else if (is(key, n, "size"))
-        bit = HAS_SIZE, r = size ? read_pax_number(value, size, &x->size) : 0;
-    else if (is(key, n, "uid"))
-        bit = HAS_UID, r = size ? read_pax_number(value, size, &x->uid) : 0;
-    else if (is(key, n, "gid"))
-        bit = HAS_GID, r = size ? read_pax_number(value, size, &x->gid) : 0;
-    else if (is(key, n, "mtime"))
-        bit = HAS_TIME, r = size ? read_time(value, size, &x->seconds, &x->nanoseconds) : 0;
-    x->gnu &= ~bit;
-    x->has = size ? x->has | bit : x->has & ~bit;
-    return r;
-}
-
-/* Records of the form "length keyword=value\n", the length counting all of the record. */
-static int apply_records(struct tar_reader *t)
-{
-    const char *at = t->extension->raw.data, *end = at + t->extension->raw.used;
-    while (at < end) {
-        const char *space = memchr(at, ' ', MINIMUM((size_t)(end - at), (size_t)8));
-        uint64_t length;
-        if (!space || parse_number(at, (size_t)(space - at), (uint64_t)(end - at), &length) < 0)
-            return -EBADMSG;
-        const char *next = at + length, *key = space + 1;
-        if (key >= next || next[-1] != '\n')
-            return -EBADMSG;
-        const char *equals = memchr(key, '=', (size_t)(next - 1 - key));
-        if (!equals)
-            return -EBADMSG;
-        int r = apply_record(t, key, (size_t)(equals - key), equals + 1, (size_t)(next - 1 - (equals + 1)));
-        if (r < 0)
-            return r;
-        at = next;
-    }
-    return 0;
-}
-
 static int apply_gnu_string(struct tar_extension *x, unsigned bit, char *to)
 {
     /* A pax record that came before wins: it is the newer form. */
@@ -358,40 +216,47 @@ static int apply_gnu_string(struct tar_extension *x, unsigned bit, char *to)
         return 0;
     x->has |= bit;
     x->gnu |= bit;
-    return set_string(to, x->raw.data, field_length(x->raw.data, x->raw.used));
+    return tar_set_string(to, x->raw.data, field_length(x->raw.data, x->raw.used));
 }
 
-/* Reads and applies the content of a header that extends the next one. */
-static int read_extension(struct tar_reader *t, const struct tar_header *header)
+/* Reads the content of a header that extends others into extension->raw. */
+static int read_raw(struct tar_reader *t, const struct tar_header *header)
 {
-    char type = header->type;
-    struct tar_extension *x = t->extension;
+    struct pile *raw = &t->extension->raw;
     int64_t size;
     int r = READ(header->size, &size);
     if (r < 0)
         return r;
-    if (size < 0 || size > TAR_EXTENSION_MOST)
+    if (size < 0 || DEFENCE(EXTENSION_SIZE, size > TAR_EXTENSION_MOST, 0))
         return size < 0 ? -EBADMSG : -E2BIG;
-    t->content = (uint64_t)size;
-    t->padding = tar_padding(t->content);
-    x->raw.used = 0;
-    while (t->content) {
+    t->extended += TAR_BLOCK + (uint64_t)size;
+    if (t->extended_most && t->extended > t->extended_most)
+        return -EFBIG;
+    raw->used = 0;
+    for (t->content = (uint64_t)size; t->content;) {
         const char *data;
         size_t n;
-        if ((r = tar_content(t, &data, &n)) < 0 || (r = pile_add(&x->raw, data, n)) < 0)
+        if ((r = tar_content(t, UINT64_MAX, &data, &n)) < 0 || (r = pile_add(raw, data, n)) < 0)
             return r;
     }
-    if ((r = skip(t, t->padding)) < 0)
+    return tar_skip(t, tar_padding((uint64_t)size));
+}
+
+/* Reads and applies a header that extends the next one. One that extends all that follow says nothing here: what it
+ * could say of an entry is another archive's, once two were joined. */
+static int read_extension(struct tar_reader *t, const struct tar_header *header)
+{
+    char type = header->type;
+    struct tar_extension *x = t->extension;
+    int r = read_raw(t, header);
+    if (r < 0 || type == TAR_PAX_GLOBAL || x->raw.used == 0)
         return r;
-    t->padding = 0;
-    if (type == TAR_PAX_GLOBAL || size == 0)
-        return 0;
     x->has |= HAS_ANY;
     if (type == TAR_GNU_NAME)
         return apply_gnu_string(x, HAS_PATH, x->path);
     if (type == TAR_GNU_LINK)
         return apply_gnu_string(x, HAS_LINK, x->link);
-    return apply_records(t);
+    return pax_apply(t);
 }
 
 static int header_check(const struct tar_header *header)
@@ -432,9 +297,23 @@ static int read_names(struct tar_reader *t, const struct tar_header *h, bool *re
         return r;
     if (x->has & HAS_LINK)
         memcpy(e->link, x->link, sizeof e->link);
-    else if ((r = set_string(e->link, h->link, field_length(h->link, sizeof h->link))) < 0)
+    else if ((r = tar_set_string(e->link, h->link, field_length(h->link, sizeof h->link))) < 0)
         return r;
     return h->type == TAR_HARD_LINK ? normalise(e->link) : 0;
+}
+
+static int read_device(struct tar_reader *t, const struct tar_header *h)
+{
+    struct tar_entry *e = &t->entry;
+    const struct tar_extension *x = t->extension;
+    int r = READ(h->major, &e->major);
+    if (r < 0 || (r = READ(h->minor, &e->minor)) < 0)
+        return r;
+    if (x->has & HAS_MAJOR)
+        e->major = (int64_t)x->major;
+    if (x->has & HAS_MINOR)
+        e->minor = (int64_t)x->minor;
+    return 0;
 }
 
 static int read_values(struct tar_reader *t, const struct tar_header *h)
@@ -462,16 +341,14 @@ static int read_values(struct tar_reader *t, const struct tar_header *h)
         return -EBADMSG;
     e->size = (uint64_t)size;
     e->major = e->minor = 0;
-    if (h->type == TAR_CHARACTER || h->type == TAR_BLOCK_DEVICE)
-        if ((r = READ(h->major, &e->major)) < 0 || (r = READ(h->minor, &e->minor)) < 0)
-            return r;
-    return 0;
+    return h->type == TAR_CHARACTER || h->type == TAR_BLOCK_DEVICE ? read_device(t, h) : 0;
 }
 
 static int read_entry(struct tar_reader *t, const struct tar_header *h)
 {
     struct tar_entry *e = &t->entry;
-    bool slash, content = h->type == TAR_FILE || h->type == 0 || h->type == TAR_CONTIGUOUS;
+    bool slash, sparse = h->type == TAR_GNU_SPARSE || t->extension->has & HAS_SPARSE;
+    bool content = h->type == TAR_FILE || h->type == 0 || h->type == TAR_CONTIGUOUS || h->type == TAR_GNU_SPARSE;
     int r = read_names(t, h, &slash);
     if (r < 0)
         return r;
@@ -488,6 +365,8 @@ static int read_entry(struct tar_reader *t, const struct tar_header *h)
         e->size = 0;
     t->content = e->size;
     t->padding = tar_padding(e->size);
+    if (sparse)
+        return e->type == TAR_FILE ? sparse_map(t, h) : -EBADMSG;
     return 0;
 }
 
@@ -500,31 +379,32 @@ static bool all_zero(const char *block)
 static int check_end(struct tar_reader *t)
 {
     const char *block;
-    int r = take_block(t, &block);
+    int r = tar_block(t, &block);
     return r < 0 ? r : !block || all_zero(block) ? 0 : -EBADMSG;
 }
 
 int tar_next(struct tar_reader *t, bool *ret_end)
 {
-    int r = skip(t, t->content + t->padding);
+    int r = tar_skip(t, t->content + t->padding);
     t->content = t->padding = 0;
     if (r < 0) /* the last entry is the one that is cut off */
         return r;
     t->entry.path[0] = 0;
     t->extension->path[0] = 0;
     t->extension->has = t->extension->gnu = 0;
-    t->entry.xattrs.used = 0;
+    t->entry.xattrs.used = t->entry.xattr_names = t->entry.pieces.used = 0;
+    t->entry.sparse = false;
     *ret_end = false;
     while (r == 0) {
         const char *block;
-        if ((r = take_block(t, &block)) < 0)
+        if ((r = tar_block(t, &block)) < 0)
             break;
         if (!block || all_zero(block)) {
             *ret_end = true;
             /* An extended header that extends nothing: something is missing. */
             return t->extension->has ? -EBADMSG : block ? check_end(t) : 0;
         }
-        /* A copy: reading the content of an extended header moves the chunk. */
+        /* A copy: reading what follows it moves the chunk. */
         struct tar_header header;
         memcpy(&header, block, sizeof header);
         if ((r = header_check(&header)) < 0)

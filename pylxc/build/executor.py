@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, BinaryIO, cast
 
 import attrs
 
+from pylxc import sourcedate
 from pylxc.build import cache, times
 from pylxc.build.accounts import owner
 from pylxc.build.confined import ContextError
@@ -124,6 +125,8 @@ class Executor:
         content = ""
         if selection is not None:
             content = self._context.digest((*selection.entries, *selection.archives)) + selection.directory
+        latest = sourcedate.latest()
+        content += "" if latest is None else f" {latest}"
         key = cache.key(self._layers, step.definition(), content)
         digest = None if self._options.no_cache else self._engine.store.cache.get(key, self._lease)
         if digest is not None:

@@ -17,6 +17,7 @@ from pylxc.image import Image, check_tag
 from pylxc.imageconfig import History, ImageConfig, ImageDocument
 from pylxc.runtime import plan, transfer
 from pylxc.spec import this_platform
+from pylxc.store.layout import explain
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -29,6 +30,9 @@ _REASONS = {
     errno.EXDEV: "a name leads out of the archive with '..'; nothing was kept",
     errno.EOPNOTSUPP: "an entry is of a kind that is not supported; nothing was kept",
     errno.EFBIG: "unpacks to more than is allowed; nothing was kept",
+    errno.E2BIG: "has more names, attributes or headers than are allowed; nothing was kept",
+    errno.EOVERFLOW: "has an owner, a time or a device number out of range; nothing was kept",
+    errno.EPERM: "holds what only overlayfs may make of a file; nothing was kept",
 }
 
 
@@ -98,6 +102,8 @@ def _make(
         except SpawnError as error:
             reason = _REASONS.get(error.errno, f"cannot be unpacked ({os.strerror(error.errno)}); nothing was kept")
             raise StoreError(error.subject, reason) from error
+        except OSError as error:
+            raise StoreError(tree, f"{explain(error)}; nothing was kept") from error
         document = ImageDocument(
             config=config or ImageConfig(),
             platform=this_platform(),

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 from pylxc.runtime import rootless
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
     from pylxc.runtime.isolation import Tree
 
@@ -51,10 +51,32 @@ def settle_alone(top: str, since: int) -> None:
 
 def _settle(top: str, since: int, before: Callable[[str], int]) -> None:
     until = time.time_ns()
-    for directory, _, _ in os.walk(top, onerror=_refuse, topdown=False):
-        if since <= os.lstat(directory).st_mtime_ns <= until:
-            ns = before(directory[len(top) :])
-            os.utime(directory, ns=(ns, ns), follow_symlinks=False)
+    place = os.open(top, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        for directory in _directories(place):
+            if since <= os.lstat(directory or ".", dir_fd=place).st_mtime_ns <= until:
+                ns = before(f"/{directory}" if directory else "")
+                os.utime(directory or ".", ns=(ns, ns), dir_fd=place, follow_symlinks=False)
+    finally:
+        os.close(place)
+
+
+def _directories(place: int) -> Iterator[str]:
+    """Give all directories below an open one, and "" for itself.
+
+    Not by os.walk, which recurses, and puts the whole path in front: an archive can hold a thousand in each other.
+    """
+    left = [""]
+    while left:
+        directory = left.pop()
+        yield directory
+        found = os.open(directory or ".", os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=place)
+        try:
+            with os.scandir(found) as entries:
+                names = [entry.name for entry in entries if entry.is_dir(follow_symlinks=False)]
+        finally:
+            os.close(found)
+        left += [f"{directory}/{name}" if directory else name for name in names]
 
 
 def _time_below(tree: Tree, path: str) -> int:
@@ -70,7 +92,3 @@ def _time_below(tree: Tree, path: str) -> int:
         # A whiteout, or anything else that was replaced: what lies further down was not seen.
         return status.st_mtime_ns if stat.S_ISDIR(status.st_mode) else 0
     return 0
-
-
-def _refuse(error: OSError) -> None:
-    raise error

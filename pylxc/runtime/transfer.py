@@ -37,14 +37,14 @@ def unpack(  # noqa: PLR0913  the operands of one operation
     directory: str = "",
     destination: str = "/",
     flags: int = 0,
-    limit: int = UNPACKED_LIMIT,
+    limit: int | None = None,
     subject: str = "the archive",
     keeper: int = -1,
 ) -> None:
     """Unpack what ``feed`` writes (a tar stream) into ``destination`` of a merged tree or of a bare directory.
 
     ``keeper``: a descriptor that stays open for as long as something may still be written, also when this process is
-    killed: one that holds a lock.
+    killed: one that holds a lock. ``limit``: the most bytes of file content, UNPACKED_LIMIT unless given.
 
     Raises:
         SpawnError: stage "unpack"; the subject names the entry.
@@ -54,7 +54,7 @@ def unpack(  # noqa: PLR0913  the operands of one operation
         plan.descriptor(keeper)
     theirs, ours = os.pipe()
     flags |= what_a_user_may()
-    plan.add(p.UNPACK, destination, flags=flags, a=plan.descriptor(theirs), b=limit, subject=subject)
+    plan.add(p.UNPACK, destination, flags=flags, a=plan.descriptor(theirs), b=limit or UNPACKED_LIMIT, subject=subject)
     with _owners_explained():
         write(plan, ours, theirs, feed)
 
@@ -95,17 +95,26 @@ def _owners_explained() -> Iterator[None]:
 
 
 @contextmanager
-def packed(
-    directory: str, *, scaffold: str, tree: Tree | None = None, flags: int = p.PACK_LAYER, path: str = "/"
+def packed(  # noqa: PLR0913  the operands of one operation
+    directory: str,
+    *,
+    scaffold: str,
+    tree: Tree | None = None,
+    flags: int = p.PACK_LAYER,
+    path: str = "/",
+    latest: int | None = None,
 ) -> Iterator[BinaryIO]:
     """Yield a stream to read ``path`` of a bare directory (or of a merged tree) from, as a deterministic tar.
+
+    ``latest``: what was modified later (s since the epoch) gets that time, in the tree as in the stream.
 
     Raises:
         SpawnError: stage "pack"; at once when there is no such directory, else on leaving the block.
     """
     plan = isolation.transfer_plan(tree, directory, scaffold)
     ours, theirs = os.pipe()
-    plan.add(p.PACK, path, flags=flags, a=plan.descriptor(theirs), subject=directory or path)
+    flags |= 0 if latest is None else p.PACK_SETTLE
+    plan.add(p.PACK, path, flags=flags, a=plan.descriptor(theirs), b=latest or 0, subject=directory or path)
     with read(plan, ours, theirs) as stream:
         yield stream
 
@@ -205,12 +214,15 @@ def copy(source: BinaryIO, target: BinaryIO) -> None:
         target.write(chunk)
 
 
-def digest_of(directory: str, *, scaffold: str) -> tuple[str, int]:
-    """Return the diff id of a layer tree ("sha256:…") and the size of its tar (bytes), without keeping the tar."""
+def digest_of(directory: str, *, scaffold: str, latest: int | None = None) -> tuple[str, int]:
+    """Return the diff id of a layer tree ("sha256:…") and the size of its tar (bytes), without keeping the tar.
+
+    ``latest``: see :func:`packed`.
+    """
     total, size = hashlib.sha256(), 0
     buffer = bytearray(CHUNK)
     view = memoryview(buffer)
-    with packed(directory, scaffold=scaffold) as stream:
+    with packed(directory, scaffold=scaffold, latest=latest) as stream:
         while n := stream.readinto(buffer):  # type: ignore[attr-defined]
             total.update(view[:n])
             size += n

@@ -263,3 +263,31 @@ def test_entries_of_a_layer(on_busybox):
 def test_entries_come_in_the_order_of_the_tar(on_busybox):
     image = on_busybox("FROM busybox\nRUN mkdir -p /d/e /d-e && touch /d/e/f /d.f /d-e/x '/d!' /dz /d/E")
     assert [entry.path for entry in image.layers[1].entries()] == names(image.layers[1])
+
+
+# -- times
+
+
+def test_source_date_epoch(on_busybox, monkeypatch):
+    """What is made now bears no later time, in the tar and on disk; what is older keeps its own. The cache knows."""
+    on_busybox.write({"d/f": "f", "d/g": "g"})
+    os.utime(on_busybox.files.path / "d/f", (10, 10))
+    text = "FROM busybox\nRUN mkdir /r && echo r > /r/f\nCOPY d /d/"
+    before = on_busybox(text)
+    monkeypatch.setenv("SOURCE_DATE_EPOCH", "1000000000")
+    first = on_busybox(text)
+    again = on_busybox(text, no_cache=True)
+    assert [layer.digest for layer in again.layers] == [layer.digest for layer in first.layers]
+    assert before.layers[1].digest != first.layers[1].digest
+    found = {**members(first.layers[1]), **members(first.layers[2])}
+    assert {name: found[name].mtime for name in ("r", "r/f", "d/f", "d/g")} == {
+        "r": 10**9,
+        "r/f": 10**9,
+        "d/f": 10,
+        "d/g": 10**9,
+    }
+    place = on_busybox.engine.layer_directory(first.layers[1].digest)
+    assert os.stat(f"{place}/r/f").st_mtime == 10**9
+    monkeypatch.setenv("SOURCE_DATE_EPOCH", "yesterday")
+    with pytest.raises(pylxc.BuildError, match="SOURCE_DATE_EPOCH"):
+        on_busybox("FROM busybox\nRUN true", no_cache=True)

@@ -1,7 +1,7 @@
 /* Drives unpack_tar and pack_tar without a container, for the tests and the sanitizers:
  *
  *     tar_main unpack ROOT FLAGS LIMIT [DESTINATION] < stream
- *     tar_main pack ROOT FLAGS > stream
+ *     tar_main pack ROOT FLAGS [LATEST] > stream
  *
  * ROOT becomes the root of the process first, as it is in the helper. A failure is one line on standard error: the
  * errno, a tab and the subject; the exit status is then 1.
@@ -33,6 +33,6 @@ int main(int argc, char **argv)
     if (strcmp(argv[1], "unpack") == 0)
         r = unpack_tar(0, top, flags, argc > 4 ? strtoull(argv[4], NULL, 0) : 0, subject, sizeof subject);
     else if (strcmp(argv[1], "pack") == 0)
-        r = pack_tar(1, top, flags, subject, sizeof subject);
+        r = pack_tar(1, top, flags, argc > 4 ? strtoll(argv[4], NULL, 0) : 0, subject, sizeof subject);
     return r < 0 ? fail(r, subject) : 0;
 }

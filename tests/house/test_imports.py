@@ -19,8 +19,8 @@ LAYERS = (
     "errors",
     # values
     (
-        "capabilities health identity imageconfig mounts names normalise options reference result seccomp spec status "
-        "stats streams units"
+        "capabilities health identity imageconfig mounts names normalise options reference result seccomp sourcedate "
+        "spec status stats streams units"
     ),
     # the kernel
     "runtime linux",

@@ -16,7 +16,10 @@ from trees import TarError
 
 ROOT = Path(__file__).resolve().parents[2]
 HELPER = ROOT / "csrc" / "helper"
-TAR_SOURCES = [HELPER / name for name in ("sys.c", "remove_tree.c", "tar_read.c", "unpack.c", "pack.c")]
+TAR_SOURCES = [
+    *(HELPER / name for name in ("sys.c", "remove_tree.c", "pax.c", "sparse.c")),
+    *sorted(source for part in ("tar", "unpack", "pack") for source in HELPER.glob(f"{part}*.c")),
+]
 TIMEOUT = 120  # s
 DESCRIPTORS = 16
 
@@ -31,8 +34,8 @@ class TarTool:
     def unpack(self, data: bytes, root: Path, flags: int = 0, *, limit: int = 0, destination: str = "/") -> None:
         self._call("unpack", str(root), str(flags), str(limit), destination, stdin=data)
 
-    def pack(self, root: Path, flags: int = 0) -> bytes:
-        return self._call("pack", str(root), str(flags))
+    def pack(self, root: Path, flags: int = 0, *, latest: int = 0) -> bytes:
+        return self._call("pack", str(root), str(flags), str(latest))
 
     def _call(self, *arguments: str, stdin: bytes = b"") -> bytes:
         # A chroot has no /proc, which the leak detector needs; all memory is mapped by hand anyway.

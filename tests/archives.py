@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 END = bytes(1024)
 UNPACK_LAYER, UNPACK_OWNER_ROOT, UNPACK_KEEP_DIRECTORIES = 1, 2, 8
-PACK_LAYER = 1
+PACK_LAYER, PACK_SETTLE = 1, 8
 
 
 def block(name: bytes, kind: bytes = b"0", *, link: bytes = b"", **fields: bytes) -> bytes:

@@ -1,0 +1,45 @@
+/* What the files that turn a tree into a stream share.
+ *
+ *   pack.c         the walk: which entries there are, in which order
+ *   pack_sort.c    the order of names
+ *   pack_links.c   files with several names
+ *   pack_xattrs.c  extended attributes
+ *   tar_write.c    the stream
+ */
+#ifndef PYLXC_PACK_H
+#define PYLXC_PACK_H
+#include "../pylxc.h"
+#include "tar_write.h"
+
+enum { XATTR_MOST = 1 << 16 /* XATTR_SIZE_MAX and XATTR_LIST_MAX, <linux/limits.h> */ };
+
+/* The first names of files that have several: a table of places in `paths`. Zeros to begin with. */
+struct first_names {
+    struct pile paths, slots;
+    size_t slot_count, slots_used;
+};
+
+struct packing {
+    struct tar_writer out;
+    bool layer, live, named; /* named: the stream's root has a name, which all others begin with */
+    bool settles;            /* what is later than `latest` (s since the epoch) gets that time, in the tree too */
+    int64_t latest;
+    char *values, *keys; /* XATTR_MOST bytes each */
+    char path[TAR_PATH_SIZE], link[TAR_PATH_SIZE];
+    size_t path_length;
+    struct pile levels, names, order, xattrs;
+    struct first_names firsts;
+};
+
+/* All: 0 or a negative errno. */
+
+/* Puts n offsets of names into the names' byte order. */
+void sort_names(size_t *order, const char *names, size_t n);
+/* Makes records of the extended attributes of `name` in the current directory; *ret_opaque says whether overlayfs hides
+ * what lower layers have in it. */
+int add_xattrs(struct packing *p, const char *name, bool *ret_opaque);
+/* The path under which a file was seen before, good until the next call, or NULL: then it is remembered under `path`.
+ */
+int first_name(struct first_names *f, const struct statx *x, const char *path, const char **ret);
+void first_names_drop(struct first_names *f);
+#endif
