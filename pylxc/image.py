@@ -18,7 +18,7 @@ from pylxc.spec import this_platform
 if TYPE_CHECKING:
     import os
     from collections.abc import Callable, Mapping, Sequence
-    from typing import IO
+    from typing import IO, Literal
 
     from pylxc.build.events import BuildEvent
     from pylxc.engine import Engine
@@ -183,7 +183,7 @@ class Image:
         message: str | None = None,
         engine: Engine | None = None,
     ) -> Image:
-        """Make an image of one layer from a tar archive of a root file system (plain, gzip, bzip2 or xz).
+        """Make an image of one layer from a tar archive of a root file system (plain, gzip, bzip2, xz or zstd).
 
         ``source`` is a path, or a binary stream (which stays open); ``config`` is the image's configuration (default:
         empty); ``message`` is its history (default: "import of" the file). Raises StoreError for what is no archive, is
@@ -209,6 +209,46 @@ class Image:
         from pylxc.build.imports import from_directory  # noqa: PLC0415  only for imports
 
         return from_directory(_engine(engine), path, ref, config)
+
+    @classmethod
+    def load(
+        cls,
+        source: str | os.PathLike[str] | IO[bytes],
+        *,
+        platform: str | None = None,
+        engine: Engine | None = None,
+    ) -> Image:
+        """Load the image of an archive that ``save``, docker, podman, skopeo or buildah wrote; its tags come along.
+
+        ``source`` is a file, a directory (an OCI image layout), or a binary stream that need not be able to seek and
+        stays open; any of them may be compressed. ``platform``, such as ``"linux/arm64"``, chooses among the images
+        that an archive has for one name (default: this machine's). All images of the archive are loaded; the first one
+        is returned, :meth:`load_all` returns them all.
+
+        What came is kept byte for byte: the image has the digest it had, and :meth:`save` gives the same again.
+
+        Raises StoreError when it is no such archive, is damaged or ends early; IntegrityError when something in it is
+        not what its digest says; UnsupportedError when no image in it is for the platform. Nothing is kept then.
+
+        Example:
+            >>> pylxc.Image.load("redis.tar").refs                                  # doctest: +SKIP
+            ('redis:7',)
+
+        """
+        return cls.load_all(source, platform=platform, engine=engine)[0]
+
+    @classmethod
+    def load_all(
+        cls,
+        source: str | os.PathLike[str] | IO[bytes],
+        *,
+        platform: str | None = None,
+        engine: Engine | None = None,
+    ) -> Sequence[Image]:
+        """Load all images of an archive and return them, in the archive's order; see :meth:`load`."""
+        from pylxc.exchange.load import load  # noqa: PLC0415  only for archives
+
+        return load(_engine(engine), source, platform or "")
 
     @classmethod
     def bootstrap(  # noqa: PLR0913  the public contract
@@ -246,6 +286,28 @@ class Image:
     def untag(self, ref: str) -> None:
         """Take a reference away; the image stays. Raises ImageNotFound when nothing bears it."""
         self._engine.store.images.untag(ref)
+
+    def save(
+        self,
+        target: str | os.PathLike[str] | IO[bytes],
+        format: Literal["oci", "docker"] = "oci",  # noqa: A002  docker's name
+    ) -> None:
+        """Write the image, under the tags it has now, into an archive for :meth:`load`, docker, podman or skopeo.
+
+        ``target`` is a path (the file appears when it is whole, readable by its owner only) or a binary stream.
+        ``format`` "oci" is an OCI image layout with the digests that the image has here; "docker" is one that docker
+        from 20 on reads too. The same image under the same tags gives the same bytes.
+
+        Raises StoreError when the archive cannot be written; IntegrityError when an archive of a layer is damaged and
+        cannot be made again; UnsupportedError for images that lie on the machine's own files, as ``"host"`` does.
+
+        Example:
+            >>> pylxc.Image.get("redis:7").save("redis.tar")                        # doctest: +SKIP
+
+        """
+        from pylxc.exchange.save import save  # noqa: PLC0415  only for archives
+
+        save(self._engine, [(self, self._engine.store.images.get(self.id).refs)], target, format)
 
     def history(self) -> Sequence[History]:
         """Return the steps that made the image, the first one first."""

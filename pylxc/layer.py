@@ -54,16 +54,15 @@ class Layer:
         """Give a stream of the layer as an uncompressed OCI layer tar, byte for byte what ``digest`` names.
 
         It may be left before its end. Raises SpawnError (stage "pack") on leaving the block when the tree could not be
-        read.
+        read; IntegrityError when the layer came from elsewhere and its archive is gone.
         """
         import errno  # noqa: PLC0415  not on the start path
 
         from pylxc.errors import SpawnError  # noqa: PLC0415
-        from pylxc.runtime import transfer  # noqa: PLC0415
+        from pylxc.exchange import plain  # noqa: PLC0415
 
-        directory = self._engine.layer_directory(self.digest)
         try:
-            with transfer.packed(directory, scaffold=self._engine.scaffold) as stream:
+            with plain.opened(self._engine, self.digest) as stream:
                 yield stream
         except SpawnError as error:
             if error.errno != errno.EPIPE:  # the packer's, when nobody reads on

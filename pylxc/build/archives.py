@@ -8,20 +8,23 @@ from __future__ import annotations
 
 import io
 import os
+from contextlib import suppress
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, cast
+from typing import IO, TYPE_CHECKING, Protocol, cast
 
-from pylxc.errors import StoreError, UnsupportedError
+from pylxc.errors import StoreError
 
 if TYPE_CHECKING:
-    import bz2
-    import gzip
-    import lzma
+    import zlib
 
     from _typeshed import WriteableBuffer
 
+    _Member = zlib._Decompress  # noqa: SLF001  its only name
+
 CHUNK = 1 << 20
+PIECE = 64 << 10  # bytes of a gzip file at a time: where a member ends, the rest is copied
 BLOCK = 512
+ZSTD_WINDOW = 128 << 20  # bytes: what zstd itself accepts unasked; a frame may claim any size
 _MAGIC = {
     b"\x1f\x8b": "gzip",
     b"BZh": "bzip2",
@@ -33,7 +36,7 @@ _MAGIC = {
 def is_archive(path: str | os.PathLike[str]) -> bool:
     """Tell by its content whether a file is a tar archive, plain or compressed (gzip, bzip2, xz, zstd).
 
-    A compressed file that holds no tar archive is none. Of zstd only the outside can be judged.
+    A compressed file that holds no tar archive is none.
     """
     return is_archive_stream(Path(path).open("rb", buffering=0))
 
@@ -59,39 +62,39 @@ def open_archive(source: str | os.PathLike[str] | IO[bytes], name: str = "") -> 
     """Open a tar archive, whatever it is compressed with, as a stream of raw tar.
 
     ``source`` is a path, or a stream that is read from where it stands and stays open; ``name`` is what errors call it.
-    Raises :class:`~pylxc.errors.UnsupportedError` for zstd. Reading raises :class:`~pylxc.errors.StoreError` when the
-    compressed data are damaged or end early.
+    Reading raises :class:`~pylxc.errors.StoreError` when the compressed data are damaged or end early.
     """
     if isinstance(source, (str, os.PathLike)):
         return decompressed(Path(source).open("rb", buffering=0), os.fspath(source))
     return decompressed(cast("IO[bytes]", _Borrowed(source)), name or str(getattr(source, "name", "archive")))
 
 
+class _Decompressor(Protocol):
+    def read1(self, size: int, /) -> bytes: ...
+    def close(self) -> object: ...
+
+
 class _Reader(io.RawIOBase):
     """Reads a decompressor, and makes one error of all the ways in which damaged data show."""
 
-    def __init__(
-        self, stream: gzip.GzipFile | bz2.BZ2File | lzma.LZMAFile, below: IO[bytes], path: str, form: str
-    ) -> None:
+    def __init__(self, stream: _Decompressor, below: IO[bytes], path: str, form: str) -> None:
         super().__init__()
         self._stream = stream
         self._below = below
         self._path = path
         self._form = form
+        self._damages = _damages(form)
 
     def readable(self) -> bool:
         return True
 
     def readinto(self, buffer: WriteableBuffer) -> int:
-        import lzma  # noqa: PLC0415  heavy, and only for archives
-        import zlib  # noqa: PLC0415
-
         view = memoryview(buffer).cast("B")
         try:
             # No more than is there at once: data before the damage are still given, and looking at the first block of
             # an archive does not stumble over its end.
             data = self._stream.read1(len(view))
-        except (OSError, EOFError, ValueError, zlib.error, lzma.LZMAError) as error:
+        except self._damages as error:
             raise StoreError(self._path, f"damaged {self._form} data: {error}") from error
         view[: len(data)] = data
         return len(data)
@@ -103,16 +106,31 @@ class _Reader(io.RawIOBase):
         super().close()
 
 
+def _damages(form: str) -> tuple[type[Exception], ...]:
+    """Return the errors by which the decompressor of a format tells that data are damaged."""
+    if form == "zstd":
+        import zstandard  # noqa: PLC0415  only for archives
+
+        return (zstandard.ZstdError,)
+    import lzma  # noqa: PLC0415  heavy, and only for archives
+    import zlib  # noqa: PLC0415
+
+    damages: tuple[type[Exception], ...] = (OSError, EOFError, ValueError, zlib.error, lzma.LZMAError)
+    if form == "gzip":
+        with suppress(ImportError):  # as in gunzip_object
+            from isal import isal_zlib  # noqa: PLC0415
+
+            damages += (cast("type[Exception]", isal_zlib.error),)  # which its stubs call an instance
+    return damages
+
+
 def decompressed(stream: IO[bytes], path: str) -> io.BufferedReader:
     """Give the raw tar of an open archive; closing it closes ``stream``. ``path`` is what errors call it."""
     below = stream if isinstance(stream, io.BufferedReader) else io.BufferedReader(cast("io.RawIOBase", stream), CHUNK)
-    head = below.peek(8)
-    form = next((form for magic, form in _MAGIC.items() if head.startswith(magic)), "")
-    opened: gzip.GzipFile | bz2.BZ2File | lzma.LZMAFile
+    form = form_of(below.peek(8))
+    opened: _Decompressor
     if form == "gzip":
-        import gzip  # noqa: PLC0415
-
-        opened = gzip.GzipFile(fileobj=below, mode="rb")
+        opened = _Gunzip(below)
     elif form == "bzip2":
         import bz2  # noqa: PLC0415
 
@@ -122,11 +140,80 @@ def decompressed(stream: IO[bytes], path: str) -> io.BufferedReader:
 
         opened = lzma.LZMAFile(below)  # noqa: SIM115  the reader closes it
     elif form == "zstd":
-        below.close()
-        raise UnsupportedError(f"{path}: zstd archives", "unpack it (zstd -d) or compress it with gzip or xz")
+        import zstandard  # noqa: PLC0415
+
+        decompressor = zstandard.ZstdDecompressor(max_window_size=ZSTD_WINDOW)
+        opened = decompressor.stream_reader(below, read_size=CHUNK, read_across_frames=True, closefd=False)
     else:
         return below
     return io.BufferedReader(_Reader(opened, below, path, form), CHUNK)
+
+
+class _Gunzip:
+    """Reads the members of a gzip file, one after the other (RFC 1952, 2.2), and zeros that fill it up.
+
+    Readers of whole files lose what they had when they find damage; this one does not.
+    """
+
+    def __init__(self, below: io.BufferedReader) -> None:
+        self._below = below
+        self._member: _Member | None = None
+        self._pending = b""
+        self._has_begun = False
+
+    def read1(self, size: int) -> bytes:
+        while self._member is not None or self._begin():
+            if not self._pending:
+                self._pending = self._below.read1(PIECE)
+            is_over = not self._pending
+            data = self._step(size)
+            if data:
+                return data
+            if is_over and self._member is not None:
+                raise EOFError("it ends early")
+        return b""
+
+    def _begin(self) -> bool:
+        """Begin the next member; says whether there is one."""
+        while not self._pending:
+            self._pending = self._below.read1(PIECE)
+            if not self._pending:
+                return False
+            if self._has_begun:
+                self._pending = self._pending.lstrip(b"\0")
+        self._has_begun = True
+        self._member = gunzip_object()
+        return True
+
+    def _step(self, size: int) -> bytes:
+        assert self._member is not None  # noqa: S101
+        data = self._member.decompress(self._pending, size)
+        if self._member.eof:
+            self._pending = self._member.unused_data.lstrip(b"\0")
+            self._member = None
+        else:
+            self._pending = self._member.unconsumed_tail
+        return data
+
+    def close(self) -> None:
+        self._member = None
+
+
+def gunzip_object() -> _Member:
+    """Return a decompressor of one member of a gzip file."""
+    wbits = 31  # with the header and the checksum of gzip
+    try:
+        from isal import isal_zlib  # noqa: PLC0415  only for archives
+    except ImportError:  # there are wheels for two architectures only
+        import zlib  # noqa: PLC0415
+
+        return zlib.decompressobj(wbits)
+    return cast("_Member", isal_zlib.decompressobj(wbits=wbits))
+
+
+def form_of(head: bytes) -> str:
+    """Tell by its first bytes how a stream is compressed: "gzip", "bzip2", "xz", "zstd", "" for not at all."""
+    return next((form for magic, form in _MAGIC.items() if head.startswith(magic)), "")
 
 
 def is_archive_stream(stream: IO[bytes]) -> bool:
@@ -134,8 +221,6 @@ def is_archive_stream(stream: IO[bytes]) -> bool:
     try:
         with decompressed(stream, "") as opened:
             block = opened.read(BLOCK)
-    except UnsupportedError:
-        return True
     except StoreError:
         return False
     if len(block) < BLOCK or not any(block):

@@ -36,6 +36,12 @@ _REASONS = {
 }
 
 
+def unpacking_error(error: SpawnError) -> StoreError:
+    """Return what the unpacker's report means for who gave it the archive."""
+    reason = _REASONS.get(error.errno, f"cannot be unpacked ({os.strerror(error.errno)}); nothing was kept")
+    return StoreError(error.subject, reason)
+
+
 def from_tar(
     engine: Engine,
     source: str | os.PathLike[str] | IO[bytes],
@@ -100,8 +106,7 @@ def _make(
             times.settle_alone(tree, begin)
             layer = engine.commit_layer(lease, tree, words)
         except SpawnError as error:
-            reason = _REASONS.get(error.errno, f"cannot be unpacked ({os.strerror(error.errno)}); nothing was kept")
-            raise StoreError(error.subject, reason) from error
+            raise unpacking_error(error) from error
         except OSError as error:
             raise StoreError(tree, f"{explain(error)}; nothing was kept") from error
         document = ImageDocument(

@@ -1,8 +1,8 @@
 """The store: the only writer of state on disk.
 
 SQLite for the index, directories for content. ``database`` hides SQLite, ``layout`` the directories; ``leases``,
-``layers``, ``images``, ``containers``, ``volumes`` and ``cache`` are the tables with what belongs to them on disk,
-``eventlog`` is what is told of containers.
+``layers``, ``blobs``, ``images``, ``containers``, ``volumes`` and ``cache`` are the tables with what belongs to them on
+disk, ``eventlog`` is what is told of containers.
 Invariant: what the index names is there, whole and on disk; what it does not name is rubbish that the next process
 removes.
 """
@@ -14,11 +14,12 @@ from typing import TYPE_CHECKING
 
 from pylxc.errors import StoreError
 from pylxc.identity import boot_id
+from pylxc.store.blobs import BlobRow, Blobs
 from pylxc.store.cache import BuildCache
 from pylxc.store.containers import ContainerRow, Containers
 from pylxc.store.database import Database
 from pylxc.store.eventlog import EventLog
-from pylxc.store.images import ImageRow, Images, TagMove
+from pylxc.store.images import ImageContent, ImageRow, Images, TagMove
 from pylxc.store.layers import LayerRow, Layers
 from pylxc.store.layout import Layout
 from pylxc.store.leases import Lease, Leases
@@ -27,7 +28,18 @@ from pylxc.store.volumes import VolumeRow, Volumes, VolumeUse
 if TYPE_CHECKING:
     import os
 
-__all__ = ["ContainerRow", "ImageRow", "LayerRow", "Lease", "Store", "TagMove", "VolumeRow", "VolumeUse"]
+__all__ = [
+    "BlobRow",
+    "ContainerRow",
+    "ImageContent",
+    "ImageRow",
+    "LayerRow",
+    "Lease",
+    "Store",
+    "TagMove",
+    "VolumeRow",
+    "VolumeUse",
+]
 
 
 class Store:
@@ -39,9 +51,10 @@ class Store:
         self.layout.make()
         database = Database(self.layout.database, self.layout.make_room, self.layout.keep_reserve)
         self.layout.make_once(self.layout.database, database.make)
-        self.layers = Layers(database, self.layout)
+        self.blobs = Blobs(database, self.layout)
+        self.layers = Layers(database, self.layout, self.blobs)
         self.leases = Leases(database, self.layout, self.layers)
-        self.images = Images(database, self.layout, self.layers, self.leases)
+        self.images = Images(database, self.layout, self.layers, self.blobs, self.leases)
         self.volumes = Volumes(database, self.layout)
         self.containers = Containers(database, self.layout, self.volumes)
         self.cache = BuildCache(database)
@@ -54,6 +67,7 @@ class Store:
         is_new_boot = not self.layout.is_known_boot(boot_id())
         if abandoned or is_new_boot:
             self.layers.sweep()
+            self.blobs.sweep()
             self.images.sweep()
         self.leases.drop(abandoned)  # only now: a process that is killed up to here leaves the work to the next one
         self.leases.sweep()

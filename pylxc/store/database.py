@@ -19,7 +19,7 @@ from pylxc.errors import StoreError
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
-VERSION = 2
+VERSION = 3
 BUSY_MS = 60_000
 
 SCHEMA = """
@@ -70,6 +70,20 @@ CREATE TABLE IF NOT EXISTS container_volumes (
     volume TEXT NOT NULL REFERENCES volumes, copy INTEGER NOT NULL, PRIMARY KEY (container, target)
 ) WITHOUT ROWID;
 CREATE INDEX IF NOT EXISTS container_volumes_by_volume ON container_volumes (volume);
+""",
+    3: """
+CREATE TABLE IF NOT EXISTS manifests (
+    digest TEXT PRIMARY KEY, image TEXT NOT NULL REFERENCES images ON DELETE CASCADE, media_type TEXT NOT NULL,
+    size INTEGER NOT NULL
+) WITHOUT ROWID;
+CREATE INDEX IF NOT EXISTS manifests_by_image ON manifests (image);
+INSERT OR IGNORE INTO manifests
+    SELECT manifest, id, 'application/vnd.oci.image.manifest.v1+json', manifest_size FROM images;
+CREATE TABLE IF NOT EXISTS blobs (
+    digest TEXT PRIMARY KEY, layer TEXT NOT NULL REFERENCES layers ON DELETE CASCADE, media_type TEXT NOT NULL,
+    size INTEGER NOT NULL, made INTEGER NOT NULL
+) WITHOUT ROWID;
+CREATE INDEX IF NOT EXISTS blobs_by_layer ON blobs (layer);
 """,
 }
 SCHEMA += "".join(UPGRADES.values())

@@ -2,21 +2,20 @@
 
 Invariant: an image's blobs are on disk before its row is; a tag's every move is in the log; ``oci/index.json`` names
 every tagged image, so that other tools can read the directory as an OCI image layout (image-spec, image-layout.md).
-Layers are kept as trees, so their blobs are those that the layout allows to be missing.
+An image is what its configuration says; it may have come by several manifests, of which the latest is its digest.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
-import os
 import time
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any
 
 from attrs import evolve, frozen
 
-from pylxc.errors import Conflict, ImageNotFound, SpecError, StoreError
+from pylxc.errors import Conflict, ImageNotFound, IntegrityError, SpecError, StoreError
 from pylxc.imageconfig import ImageDocument
 from pylxc.reference import Reference, is_full_id
 from pylxc.store.layers import LayerRow, to_row
@@ -25,6 +24,7 @@ if TYPE_CHECKING:
     import sqlite3
     from collections.abc import Iterator, Sequence
 
+    from pylxc.store.blobs import Blobs
     from pylxc.store.database import Database
     from pylxc.store.layers import Layers
     from pylxc.store.layout import Layout
@@ -48,6 +48,16 @@ class ImageRow:
 
 
 @frozen
+class ImageContent:
+    """The bytes of an image as they came, or (``made``) as they were written here. ``media_type`` is the manifest's."""
+
+    config: bytes
+    manifest: bytes
+    media_type: str = MANIFEST
+    made: bool = False
+
+
+@frozen
 class TagMove:
     """One move of a tag: ``ref``, ``old`` and ``new`` (image ids, "" = none), ``time`` (s since the epoch)."""
 
@@ -60,12 +70,13 @@ class TagMove:
 class Images:
     """All images and tags of a store."""
 
-    def __init__(self, database: Database, layout: Layout, layers: Layers, leases: Leases) -> None:
+    def __init__(self, database: Database, layout: Layout, layers: Layers, blobs: Blobs, leases: Leases) -> None:
         self._database = database
         self._layout = layout
         self._layers = layers
+        self._blobs = blobs
         self._leases = leases
-        self._known: dict[str, ImageRow] = {}  # what never changes of an image, by id; refs are asked for each time
+        self._known: dict[str, ImageRow] = {}  # what never changes of an image, by id; the rest is asked for each time
 
     # -- reading ----------------------------------------------------------------------------------------------------
 
@@ -78,15 +89,16 @@ class Images:
 
     def get(self, id: str) -> ImageRow:  # noqa: A002  docker's name
         """Return the image with this id. Raises ImageNotFound."""
-        query = "SELECT ref FROM images LEFT JOIN tags ON image = id WHERE id = ? ORDER BY ref"
-        refs = self._database.rows(query, (id,))
-        if not refs:
+        query = "SELECT ref, manifest FROM images LEFT JOIN tags ON image = id WHERE id = ? ORDER BY ref"
+        found = self._database.rows(query, (id,))
+        if not found:
             self._known.pop(id, None)
             raise ImageNotFound(id, "it was removed")
         known = self._known.get(id)
         if known is None:
             known = self._known[id] = self._read(id)
-        return evolve(known, refs=tuple(Reference.parse(ref).familiar for (ref,) in refs if ref is not None))
+        refs = tuple(Reference.parse(ref).familiar for ref, _ in found if ref is not None)
+        return evolve(known, manifest=found[0][1], refs=refs)
 
     def exists(self, id: str) -> bool:  # noqa: A002
         """Say whether there is an image with this id."""
@@ -144,7 +156,8 @@ class Images:
                 raise ImageNotFound(text, f"it named image {found[0][:19]}, which was removed")
             return str(found[0])
         if reference.digest:
-            found = self._database.row("SELECT id FROM images WHERE manifest = ?1 OR id = ?1", (reference.digest,))
+            query = "SELECT image FROM manifests WHERE digest = ?1 UNION ALL SELECT id FROM images WHERE id = ?1"
+            found = self._database.row(query, (reference.digest,))
         else:
             found = self._database.row("SELECT image FROM tags WHERE ref = ?", (reference.canonical,))
         return None if found is None else str(found[0])
@@ -163,29 +176,64 @@ class Images:
 
     def add(self, document: ImageDocument, ref: str | None, lease: Lease) -> ImageRow:
         """Add an image over layers that the lease keeps, and let a tag point to it."""
-        reference = None if ref is None else _tag(ref)
         config = document.to_bytes()
-        id = f"sha256:{hashlib.sha256(config).hexdigest()}"  # noqa: A001  docker's name
         lease.protect(document.diff_ids)
-        layers = [self._layers.get(digest) for digest in document.diff_ids]
-        manifest = _manifest(id, len(config), layers)
-        digest = f"sha256:{hashlib.sha256(manifest).hexdigest()}"
+        rows = [self._layers.get(digest) for digest in document.diff_ids]
+        manifest = manifest_over(config, [(row.digest, row.size, LAYER) for row in rows])
+        return self.keep(ImageContent(config, manifest, made=True), () if ref is None else (ref,), lease)
+
+    def keep(self, content: ImageContent, refs: Sequence[str], lease: Lease) -> ImageRow:
+        """Add an image as its bytes are, over layers that the lease keeps, and let tags point to it.
+
+        A manifest that came becomes the image's digest; one that was made is kept only where there is none.
+        """
+        references = [_tag(ref) for ref in refs]
+        document = ImageDocument.from_bytes(content.config)
+        id, digest = digest_of(content.config), digest_of(content.manifest)  # noqa: A001  docker's name
+        lease.protect(document.diff_ids)
         try:
             with self._changing() as connection:
+                found = connection.execute("SELECT manifest FROM images WHERE id = ?", (id,)).fetchone()
                 # Blobs are written inside the transaction: a removal of the same image cannot take them in between.
-                self._layout.write_file(self._layout.blob(id), config)
-                self._layout.write_file(self._layout.blob(digest), manifest)
-                if connection.execute("SELECT 1 FROM images WHERE id = ?", (id,)).fetchone() is None:
-                    values = (id, digest, len(manifest), config, document.created)
+                self._layout.write_file(self._layout.blob(id), content.config)
+                if found is None:
+                    values = (id, digest, len(content.manifest), content.config, document.created)
                     connection.execute("INSERT INTO images VALUES (?, ?, ?, ?, ?)", values)
-                    rows = [(id, position, layer.digest) for position, layer in enumerate(layers)]
+                    rows = [(id, position, layer) for position, layer in enumerate(document.diff_ids)]
                     connection.executemany("INSERT INTO image_layers VALUES (?, ?, ?)", rows)
-                if reference is not None:
+                if found is None or not content.made or found[0] == digest:
+                    self._keep_manifest(connection, id, digest, content)
+                for reference in references:
                     _move(connection, reference, id)
         except BaseException:
-            self._clear_blobs([id, digest])
+            self._blobs.clear([id, digest])
             raise
         return self.get(id)
+
+    def _keep_manifest(self, connection: sqlite3.Connection, id: str, digest: str, content: ImageContent) -> None:  # noqa: A002
+        size = len(content.manifest)
+        self._layout.write_file(self._layout.blob(digest), content.manifest)
+        connection.execute(
+            "INSERT OR IGNORE INTO manifests VALUES (?, ?, ?, ?)", (digest, id, content.media_type, size)
+        )
+        connection.execute("UPDATE images SET manifest = ?, manifest_size = ? WHERE id = ?", (digest, size, id))
+
+    def content(self, id: str) -> ImageContent:  # noqa: A002
+        """Return the bytes of an image. Raises IntegrityError when its manifest is damaged; ImageNotFound."""
+        query = "SELECT config, manifest, media_type FROM images JOIN manifests ON digest = manifest WHERE id = ?"
+        found = self._database.row(query, (id,))
+        if found is None:
+            raise ImageNotFound(id, "it was removed")
+        config, digest, media_type = found
+        try:
+            with open(self._layout.blob(digest), "rb") as file:  # noqa: PTH123
+                manifest = file.read()
+        except FileNotFoundError:
+            manifest = b""
+        if digest_of(manifest) != digest:
+            subject = f"the manifest of image {id[:19]} (load, pull or build it again)"
+            raise IntegrityError(subject, digest, digest_of(manifest) if manifest else "nothing")
+        return ImageContent(config, manifest, media_type)
 
     def tag(self, id: str, ref: str) -> None:  # noqa: A002
         """Let a tag point to an image, wherever it pointed before. Raises ImageNotFound, SpecError."""
@@ -230,8 +278,8 @@ class Images:
         """
         with self._leases.noted(freeing=True):
             with self._changing(freeing=True) as connection:
-                found = connection.execute("SELECT manifest FROM images WHERE id = ?", (id,)).fetchone()
-                if found is None:
+                manifests = connection.execute("SELECT digest FROM manifests WHERE image = ?", (id,)).fetchall()
+                if not manifests:
                     raise ImageNotFound(id, "it was removed")
                 user = connection.execute("SELECT name FROM containers WHERE image = ?", (id,)).fetchone()
                 if user is not None:
@@ -242,39 +290,27 @@ class Images:
                 connection.execute("DELETE FROM images WHERE id = ?", (id,))
                 unused = self._layers.forget_unused(connection, [layer for (layer,) in layers])
             self._known.pop(id, None)
-            self._clear_blobs([id, found[0]])
+            self._blobs.clear([id, *(manifest for (manifest,) in manifests)])
             self._layers.clear(unused)
         self._layout.keep_reserve()
 
-    def _clear_blobs(self, digests: Sequence[str]) -> None:
-        """Remove those of the blobs that belong to no image."""
-        with self._database.writing(durable=False) as connection:
-            query = "SELECT 1 FROM images WHERE id = ?1 OR manifest = ?1"
-            gone = [digest for digest in digests if connection.execute(query, (digest,)).fetchone() is None]
-            buried = self._layout.bury(map(self._layout.blob, gone))
-        self._layout.empty(buried)
-
     def sweep(self) -> None:
-        """Remove every blob that belongs to no image, and write the layout's index anew: looks at all of them."""
-        directory = f"{self._layout.root}/oci/blobs/sha256"
-        with self._database.writing(durable=False) as connection:
-            rows = connection.execute("SELECT id, manifest FROM images")
-            known = {digest.removeprefix("sha256:") for row in rows for digest in row}
-            strays = [name for name in os.listdir(directory) if name not in known]  # noqa: PTH208
-            buried = self._layout.bury(f"{directory}/{name}" for name in strays)
-            self._write_index(connection)
-        self._layout.empty(buried)
+        """Write the layout's index anew."""
+        self._publish()
 
     def _write_index(self, connection: sqlite3.Connection) -> None:
-        query = "SELECT ref, manifest, manifest_size FROM tags JOIN images ON image = id ORDER BY ref"
+        query = (
+            "SELECT ref, digest, size, media_type FROM tags JOIN images ON tags.image = id"
+            " JOIN manifests ON digest = manifest ORDER BY ref"
+        )
         entries = [
             {
                 "annotations": {"org.opencontainers.image.ref.name": ref},
                 "digest": digest,
-                "mediaType": MANIFEST,
+                "mediaType": media_type,
                 "size": size,
             }
-            for ref, digest, size in connection.execute(query)
+            for ref, digest, size, media_type in connection.execute(query)
         ]
         index = {"manifests": entries, "mediaType": "application/vnd.oci.image.index.v1+json", "schemaVersion": 2}
         self._layout.write_file(f"{self._layout.root}/oci/index.json", _json(index))
@@ -304,15 +340,21 @@ def _move(connection: sqlite3.Connection, reference: Reference, id: str) -> None
     connection.execute("INSERT INTO tag_log (ref, old, new, time) VALUES (?, ?, ?, ?)", (ref, old, id, time.time()))
 
 
-def _manifest(id: str, size: int, layers: Sequence[LayerRow]) -> bytes:  # noqa: A002
+def manifest_over(config: bytes, layers: Sequence[tuple[str, int, str]]) -> bytes:
+    """Return a manifest of a configuration over layers: (digest, size, media type) of each, the lowest first."""
     return _json(
         {
-            "config": {"digest": id, "mediaType": CONFIG, "size": size},
-            "layers": [{"digest": layer.digest, "mediaType": LAYER, "size": layer.size} for layer in layers],
+            "config": {"digest": digest_of(config), "mediaType": CONFIG, "size": len(config)},
+            "layers": [{"digest": digest, "mediaType": kind, "size": size} for digest, size, kind in layers],
             "mediaType": MANIFEST,
             "schemaVersion": 2,
         }
     )
+
+
+def digest_of(data: bytes) -> str:
+    """Return the digest that names these bytes."""
+    return f"sha256:{hashlib.sha256(data).hexdigest()}"
 
 
 def _json(value: Any) -> bytes:

@@ -12,12 +12,14 @@ from typing import TYPE_CHECKING, Any
 from attrs import frozen
 
 from pylxc.errors import StoreError
+from pylxc.store.blobs import names_of
 from pylxc.store.layout import explained, rename_as_owner, sync_directory, sync_filesystem
 
 if TYPE_CHECKING:
     import sqlite3
     from collections.abc import Iterable
 
+    from pylxc.store.blobs import Blobs
     from pylxc.store.database import Database
     from pylxc.store.layout import Layout
     from pylxc.store.leases import Lease
@@ -37,9 +39,10 @@ class LayerRow:
 class Layers:
     """All layers of a store."""
 
-    def __init__(self, database: Database, layout: Layout) -> None:
+    def __init__(self, database: Database, layout: Layout, blobs: Blobs) -> None:
         self._database = database
         self._layout = layout
+        self._blobs = blobs
         self._passthrough: dict[str, tuple[str, ...]] = {}
 
     def passthrough(self, digest: str) -> tuple[str, ...]:
@@ -52,6 +55,10 @@ class Layers:
     def path(self, digest: str) -> str:
         """Return the directory of a layer's tree."""
         return self._layout.layer(digest)
+
+    def exists(self, digest: str) -> bool:
+        """Say whether a layer is there."""
+        return self._database.row("SELECT 1 FROM layers WHERE digest = ?", (digest,)) is not None
 
     def get(self, digest: str) -> LayerRow:
         """Return a layer's row. Raises StoreError when it is not there."""
@@ -98,11 +105,13 @@ class Layers:
     def forget_unused(self, connection: sqlite3.Connection, candidates: Iterable[str]) -> list[str]:
         """Delete the rows of those layers that no image and no lease uses, and what the build cache knows of them.
 
-        Returns their digests, for :meth:`clear` to be called with when the transaction is through.
+        Returns their digests and those of their archives, for :meth:`clear` to be called with when the transaction is
+        through.
         """
         unused = [digest for digest in candidates if not _is_used(connection, digest)]
+        blobs = [blob for digest in unused for blob in names_of(connection, digest)]
         connection.executemany("DELETE FROM layers WHERE digest = ?", [(digest,) for digest in unused])
-        return unused
+        return [*unused, *blobs]
 
     def forget_orphans(self, connection: sqlite3.Connection, candidates: Iterable[str]) -> list[str]:
         """Do as :meth:`forget_unused`, but leave what the build cache may still want."""
@@ -117,13 +126,15 @@ class Layers:
         self.clear(unused)
 
     def clear(self, digests: Iterable[str]) -> None:
-        """Remove the trees of those layers that have no row."""
+        """Remove the trees of those layers that have no row, and the archives that have none."""
+        digests = list(digests)
         # In a transaction, so that nobody commits a layer anew between the look and the rename.
         with self._database.writing(durable=False) as connection:
             query = "SELECT 1 FROM layers WHERE digest = ?"
             gone = [digest for digest in digests if connection.execute(query, (digest,)).fetchone() is None]
             buried = self._layout.bury(map(self._layout.layer, gone))
         self._layout.empty(buried)
+        self._blobs.clear(digests)
 
     def sweep(self) -> None:
         """Remove every tree that has no row: looks at all of them."""

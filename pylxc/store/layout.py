@@ -273,6 +273,15 @@ def explained(path: str) -> Iterator[None]:
         raise StoreError(path, explain(error)) from error
 
 
+def sync_file(path: str) -> None:
+    """Put a file's content on disk (fsync(2))."""
+    fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        os.fsync(fd)
+    finally:
+        os.close(fd)
+
+
 def sync_directory(path: str) -> None:
     """Put a directory's entries on disk (fsync(2))."""
     fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)

@@ -193,12 +193,6 @@ def test_an_archive_with_damage_in_the_middle(failing):
     assert "b.tar" in str(failing(pylxc.BuildError, "FROM busybox\nADD b.tar /x/"))
 
 
-def test_an_archive_of_a_kind_that_is_not_supported(failing):
-    failing.write({"a.tar.zst": b"\x28\xb5\x2f\xfd" + b"x" * 2000})
-    error = failing((pylxc.BuildError, pylxc.UnsupportedError), "FROM busybox\nADD a.tar.zst /x/")
-    assert "zstd" in str(error)
-
-
 def test_a_name_that_a_layer_cannot_hold(failing):
     failing.write({".wh.secret": "x"})
     error = failing(pylxc.BuildError, "FROM busybox\nCOPY .wh.secret /d/")

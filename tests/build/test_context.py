@@ -14,12 +14,13 @@ from pathlib import Path
 
 import attrs
 import pytest
+import zstandard
 
 from pylxc.build.archives import is_archive, open_archive
 from pylxc.build.confined import ContextError
 from pylxc.build.context import Context
 from pylxc.build.selection import Entry
-from pylxc.errors import DockerfileError, SpecError, StoreError, UnsupportedError
+from pylxc.errors import DockerfileError, SpecError, StoreError
 
 SECRET = b"canary of the host"
 
@@ -481,7 +482,7 @@ def tar():
     return out.getvalue()
 
 
-FORMS = {"plain": bytes, "gzip": gzip.compress, "bzip2": bz2.compress, "xz": lzma.compress}
+FORMS = {"plain": bytes, "gzip": gzip.compress, "bzip2": bz2.compress, "xz": lzma.compress, "zstd": zstandard.compress}
 
 
 @pytest.mark.parametrize("form", FORMS)
@@ -526,12 +527,16 @@ def test_damaged_archives_make_one_clear_error(tmp_path, tar, form):
     assert not is_archive(path)
 
 
-def test_zstd_is_refused_with_a_remedy(tmp_path):
+def test_zstd_that_is_damaged_or_claims_too_much_memory(tmp_path):
     path = tmp_path / "a.tar.zst"
-    path.write_bytes(b"\x28\xb5\x2f\xfd" + bytes(100))
-    assert is_archive(path)
-    with pytest.raises(UnsupportedError, match="zstd"):
-        open_archive(path)
+    path.write_bytes(b"\x28\xb5\x2f\xfd" + b"\xff" * 100)
+    assert not is_archive(path)
+    # A frame without content size, whose window is 2 GiB (RFC 8878, 3.1.1.1.2).
+    huge = b"\x28\xb5\x2f\xfd" + bytes((0x00, 21 << 3)) + b"\x01\x00\x00"
+    for data in (path.read_bytes(), huge):
+        path.write_bytes(data)
+        with open_archive(path) as stream, pytest.raises(StoreError, match="damaged zstd data"):
+            stream.read()
 
 
 def test_add_unpacks_archives_named_directly(root, tar):

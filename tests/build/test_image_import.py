@@ -13,12 +13,13 @@ import subprocess
 import tarfile
 
 import pytest
+import zstandard
 from building import contents, members, names, noise, snapshot, tar_bytes
 
 import pylxc
 
 PLAIN = {"bin": "/", "bin/tool": b"tool", "etc": "/", "etc/link": "-> ../bin/tool"}
-PACK = {"plain": bytes, "gzip": gzip.compress, "bzip2": bz2.compress, "xz": lzma.compress}
+PACK = {"plain": bytes, "gzip": gzip.compress, "bzip2": bz2.compress, "xz": lzma.compress, "zstd": zstandard.compress}
 
 
 @pytest.fixture

@@ -32,14 +32,21 @@ LAYERS = (
         "launching layer layerview process readiness systeminit verbs volume volumeuse"
     ),
     "build",
+    "exchange",
     # the public face, and the command line on top of it
     "pylxc",
     "cli __main__",
 )
 RANKS = {name: rank for rank, names in enumerate(LAYERS) for name in names.split()}
 
-# Against the direction, each inside a function: the classmethods of Image are the door to the builder.
-DOORS = {("image", "build.build"), ("image", "build.imports")}
+# Against the direction, each inside a function: the methods of Image and Layer are the doors to what makes images.
+DOORS = {
+    ("image", "build.build"),
+    ("image", "build.imports"),
+    ("image", "exchange.load"),
+    ("image", "exchange.save"),
+    ("layer", "exchange.plain"),
+}
 
 # What only one layer may use, and who that is.
 RESERVED = {
@@ -47,6 +54,8 @@ RESERVED = {
     "sqlite3": ("store",),
     "asyncio": ("aio",),
     "click": ("cli",),
+    "isal": ("build", "exchange"),
+    "zstandard": ("build",),
     "rich": ("cli",),
 }
 

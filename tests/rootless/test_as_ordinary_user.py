@@ -19,7 +19,7 @@ pytestmark = pytest.mark.root
 TREE = Path(__file__).parents[2]
 USER = "pylxc-tests"
 COPIED = ("csrc", "pylxc", "tests", "examples", "README.md", "pyproject.toml", "setup.py", "LICENSE")
-PACKAGES = ("setuptools>=68", "wheel", "cffi", "attrs", "click", "rich", "pytest", "pytest-cov")
+PACKAGES = ("setuptools>=68", "wheel", "cffi", "attrs", "click", "isal", "rich", "zstandard", "pytest", "pytest-cov")
 PATIENCE = 900
 PARTS = {
     "runtime": (
@@ -34,6 +34,7 @@ PARTS = {
         "tests/build/test_build_copy.py",
         "tests/build/test_build_layers.py",
         "tests/build/test_image_import.py",
+        "tests/archives",
         # It is in a user namespace for whoever runs it, and takes its time.
         "--ignore=tests/runtime/test_sanitized_library.py",
     ),

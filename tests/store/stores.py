@@ -148,8 +148,13 @@ def problems(root: Path) -> list[str]:
     expect("staging", names(root / "staging"), set())
     expect("trash", names(root / "trash"), set())
     expect("trees", names(root / "layers"), {row[0][7:] for row in rows(root, "SELECT digest FROM layers")})
-    images = rows(root, "SELECT id, manifest FROM images")
-    expect("blobs", names(root / "oci/blobs/sha256"), {digest[7:] for row in images for digest in row})
+    blobs = rows(root, "SELECT id FROM images UNION SELECT digest FROM manifests UNION SELECT digest FROM blobs")
+    expect("blobs", names(root / "oci/blobs/sha256"), {digest[7:] for (digest,) in blobs})
+    expect(
+        "images' manifests",
+        rows(root, "SELECT id FROM images WHERE manifest NOT IN (SELECT digest FROM manifests)"),
+        [],
+    )
     for path in (root / "oci/blobs/sha256").iterdir():
         expect("a blob's content", hashlib.sha256(path.read_bytes()).hexdigest(), path.name)
     for tree in (root / "layers").iterdir():

@@ -357,7 +357,8 @@ def test_a_directory_without_a_row_is_rubbish_and_no_volumes_content(root):
 
 def as_version_1(root: Path) -> None:
     with closing(sqlite3.connect(root / "pylxc.db")) as index:
-        index.executescript("DROP TABLE container_volumes; DROP TABLE volumes; PRAGMA user_version=1;")
+        later = ("container_volumes", "volumes", "manifests", "blobs")
+        index.executescript(f"{''.join(f'DROP TABLE {name};' for name in later)} PRAGMA user_version=1;")
 
 
 def test_a_store_of_version_1_is_brought_up(root):
@@ -369,7 +370,10 @@ def test_a_store_of_version_1_is_brought_up(root):
     stores[1].containers.add(container(id, "box"), [use("data")])
     with pytest.raises(Conflict):
         stores[0].volumes.remove("data")
-    assert stores[1].images.find("made").id == id
+    row = stores[1].images.find("made")
+    assert row.id == id
+    assert stores[1].images.find(f"made@{row.manifest}") == row
+    assert stores[1].images.content(id).media_type == "application/vnd.oci.image.manifest.v1+json"
     for store in stores:
         close(store)
 

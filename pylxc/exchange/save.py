@@ -1,0 +1,189 @@
+"""Images out of the store into an archive.
+
+Hides the order and the form of the archive's files. Invariant: the same images under the same names give the same
+bytes; a file appears under its name when it is whole, and what came in goes out with the digests it had.
+Source: OCI image-spec, image-layout.md; moby, image/spec/v1.2.md.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import stat
+from contextlib import contextmanager, suppress
+from typing import IO, TYPE_CHECKING, Any, Protocol
+
+from attrs import evolve, frozen
+
+from pylxc.build import tarwriter
+from pylxc.build.archives import CHUNK
+from pylxc.build.selection import Entry
+from pylxc.errors import SpecError, StoreError
+from pylxc.exchange.catalog import DOCKER, IMAGE_NAME, INDEX, REF_NAME
+from pylxc.exchange.documents import OCI_INDEX
+from pylxc.exchange.outgoing import ANY_FORM, Outgoing
+from pylxc.exchange.sources import BLOBS
+from pylxc.reference import Reference
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping, Sequence
+
+    from pylxc.engine import Engine
+    from pylxc.exchange.incoming import Checked
+    from pylxc.image import Image
+
+# What each format's readers can decompress: docker's of the 20s know no zstd.
+FORMS = {"oci": ANY_FORM, "docker": frozenset(("", "gzip"))}
+
+
+class _Sink(Protocol):
+    def write(self, data: bytes, /) -> object: ...
+
+
+@frozen
+class _Picture:
+    """An image to be saved, under these names."""
+
+    checked: Checked
+    refs: tuple[str, ...]
+
+
+def save(
+    engine: Engine,
+    images: Sequence[tuple[Image, Sequence[str]]],
+    target: str | os.PathLike[str] | IO[bytes],
+    form: str = "oci",
+) -> None:
+    """Write images, each with the references that it is to have, into one archive; see :meth:`pylxc.Image.save`."""
+    if form not in FORMS:
+        raise SpecError("format", form, 'give "oci" or "docker"')
+    with engine.store.leases.take() as lease:
+        outgoing = Outgoing(engine, lease)
+        named: dict[str, _Picture] = {}
+        for image, refs in images:
+            known = named.get(image.id) or _Picture(outgoing.documents(image, FORMS[form]), ())
+            named[image.id] = evolve(known, refs=tuple(sorted({*known.refs, *map(_canonical, refs)})))
+        pictures = list(named.values())
+        files: dict[str, bytes] = {"oci-layout": b'{"imageLayoutVersion":"1.0.0"}', INDEX: _index(pictures)}
+        if form == "docker":
+            files[DOCKER] = _docker(pictures)
+        with _target(target) as sink:
+            _write_archive(sink, outgoing, pictures, files)
+
+
+def _canonical(ref: str) -> str:
+    return Reference.parse(ref).canonical
+
+
+def _index(pictures: Sequence[_Picture]) -> bytes:
+    entries = []
+    for picture in pictures:
+        manifest = picture.checked.manifest
+        entry = {"digest": manifest.digest, "mediaType": manifest.media_type, "size": len(manifest.data)}
+        entries += [{**entry, "annotations": {IMAGE_NAME: ref, REF_NAME: ref}} for ref in picture.refs] or [entry]
+    return _json({"manifests": entries, "mediaType": OCI_INDEX, "schemaVersion": 2})
+
+
+def _docker(pictures: Sequence[_Picture]) -> bytes:
+    return _json(
+        [
+            {
+                "Config": _file(picture.checked.manifest.config.digest),
+                "Layers": [_file(layer.digest) for layer in picture.checked.manifest.layers],
+                "RepoTags": [Reference.parse(ref).familiar for ref in picture.refs] or None,
+            }
+            for picture in pictures
+        ]
+    )
+
+
+def _json(value: Any) -> bytes:
+    return json.dumps(value, sort_keys=True, separators=(",", ":")).encode()
+
+
+def _file(digest: str) -> str:
+    return BLOBS + digest.removeprefix("sha256:")
+
+
+def _write_archive(sink: _Sink, outgoing: Outgoing, pictures: Sequence[_Picture], files: Mapping[str, bytes]) -> None:
+    """Write the documents first, then the layers: each blob once."""
+    documents = dict(files)
+    for picture in pictures:
+        manifest = picture.checked.manifest
+        documents[_file(manifest.digest)] = manifest.data
+        documents[_file(manifest.config.digest)] = picture.checked.config
+    layers = {
+        _file(layer.digest): (layer, diff_id) for picture in pictures for layer, diff_id, _ in picture.checked.layers
+    }
+    for name in ("blobs", "blobs/sha256"):
+        sink.write(tarwriter.header(_entry(name, "directory", 0)))
+    for name, data in sorted(documents.items()):
+        sink.write(tarwriter.header(_entry(name, "file", len(data))) + data + tarwriter.padding(len(data)))
+    for name, (layer, diff_id) in sorted(layers.items()):
+        path = outgoing.path(layer, diff_id)
+        sink.write(tarwriter.header(_entry(name, "file", layer.size)))
+        _copy(path, layer.size, sink)
+        sink.write(tarwriter.padding(layer.size))
+    sink.write(tarwriter.END)
+
+
+def _entry(name: str, kind: Any, size: int) -> Entry:
+    mode = 0o755 if kind == "directory" else 0o644
+    return Entry(name, "", kind, mode, size, 0, 0, 0)
+
+
+def _copy(path: str, size: int, sink: _Sink) -> None:
+    with open(path, "rb", buffering=0) as file:  # noqa: PTH123
+        left = size
+        while left:
+            chunk = file.read(min(left, CHUNK))
+            if not chunk:
+                raise StoreError(path, "was cut short meanwhile; verify the store")
+            sink.write(chunk)
+            left -= len(chunk)
+
+
+@contextmanager
+def _target(target: str | os.PathLike[str] | IO[bytes]) -> Iterator[_Sink]:
+    """Give what the archive is written to: a stream as it is; a file that gets its name in the end."""
+    if not isinstance(target, (str, os.PathLike)):
+        yield _Whole(target)
+        return
+    path = os.fspath(target)
+    try:
+        if os.path.exists(path) and not stat.S_ISREG(os.stat(path).st_mode):  # noqa: PTH110, PTH116
+            with open(path, "wb") as file:  # noqa: PTH123  a pipe or a terminal: nothing to be renamed
+                yield file
+        else:
+            with _named_in_the_end(path) as file:
+                yield file
+    except OSError as error:
+        raise StoreError(path, f"cannot be written: {error.strerror}") from error
+
+
+@contextmanager
+def _named_in_the_end(path: str) -> Iterator[IO[bytes]]:
+    directory, name = os.path.split(os.path.realpath(path))
+    temporary = f"{directory}/.{name[:64]}.{os.urandom(6).hex()}"
+    fd = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)  # images may hold secrets
+    try:
+        with open(fd, "wb") as file:  # noqa: PTH123  a descriptor
+            yield file
+        os.rename(temporary, f"{directory}/{name}")  # noqa: PTH104
+    except BaseException:
+        with suppress(FileNotFoundError):
+            os.unlink(temporary)  # noqa: PTH108
+        raise
+
+
+class _Whole:
+    """Writes all to a stream, which may take less at once when it is not buffered."""
+
+    def __init__(self, stream: IO[bytes]) -> None:
+        self._stream = stream
+
+    def write(self, data: bytes) -> None:
+        view = memoryview(data)
+        while view:
+            taken = self._stream.write(view)
+            view = view[taken if isinstance(taken, int) else len(view) :]
