@@ -107,6 +107,25 @@ class Image:
         """
         return _engine(engine).store.images.log(ref)
 
+    @classmethod
+    def rollback(cls, ref: str, steps: int = 1, *, engine: Engine | None = None) -> Image:
+        """Let a tag name again what it named ``steps`` moves ago (``ref@{steps}``), and return that image.
+
+        This is a move like others, and in the log: the same once more brings the tag back. It restores a tag that was
+        taken away, too. Raises ImageNotFound when the tag has not moved so often, or the image was removed; SpecError.
+
+        Example:
+            >>> pylxc.Image.rollback("app:1") == pylxc.Image.get("app:1")           # doctest: +SKIP
+            True
+
+        """
+        if not isinstance(steps, int) or steps < 1:
+            raise SpecError("steps", steps, "give how many moves to go back, at least 1")
+        check_tag(ref)
+        images = _engine(engine).store.images
+        images.tag(images.find(f"{ref}@{{{steps}}}").id, ref)
+        return cls.get(ref, engine=engine)
+
     # -- making -----------------------------------------------------------------------------------------------------
 
     @classmethod
@@ -308,6 +327,22 @@ class Image:
         from pylxc.exchange.save import save  # noqa: PLC0415  only for archives
 
         save(self._engine, [(self, self._engine.store.images.get(self.id).refs)], target, format)
+
+    @staticmethod
+    def save_all(
+        images: Sequence[tuple[Image, Sequence[str]]],
+        target: str | os.PathLike[str] | IO[bytes],
+        format: Literal["oci", "docker"] = "oci",  # noqa: A002  docker's name
+    ) -> None:
+        """Write several images of one store, each with the references it is to have there, into one archive.
+
+        See :meth:`save`. Raises SpecError when there is none.
+        """
+        from pylxc.exchange.save import save  # noqa: PLC0415  only for archives
+
+        if not images:
+            raise SpecError("images", images, "give one image at least")
+        save(images[0][0]._engine, images, target, format)  # noqa: SLF001  its own class
 
     def history(self) -> Sequence[History]:
         """Return the steps that made the image, the first one first."""

@@ -41,7 +41,7 @@ def _full_id(image: pylxc.Image) -> str:
     return f"sha256:{image.id.removeprefix('sha256:')}"
 
 
-def _names_it(image: pylxc.Image, name: str) -> str | None:
+def named(image: pylxc.Image, name: str) -> str | None:
     """Return the reference of the image that a name stands for; None when the name is an id."""
     return next((ref for ref in (name, f"{name}:latest") if ref in image.refs), None)
 
@@ -121,7 +121,7 @@ def tag(settings: Settings, /, *, source: str, target: str) -> None:
 
 def _remove(image: pylxc.Image, name: str, *, force: bool) -> str:
     """Remove a name, and with its last name the image. Return what was done, in docker's words."""
-    ref = _names_it(image, name)
+    ref = named(image, name)
     others = [other for other in image.refs if other != ref]
     if ref is not None and others:
         image.untag(ref)

@@ -25,6 +25,11 @@ ISSUE = (
         "volume",
         "cp",
         "doctor",
+        "history",
+        "load",
+        "log",
+        "rollback",
+        "save",
         "events",
     ),
 )

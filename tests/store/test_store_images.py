@@ -211,3 +211,33 @@ def test_a_damaged_blob_is_healed_by_adding_the_image_again(store_engine, tree, 
         check_whole(store_engine.root)
     assert pylxc.Image.from_directory(source, "app", engine=store_engine) == image
     check_whole(store_engine.root)
+
+
+# -- going back
+
+
+def test_rollback_is_a_move_like_others(store_engine, make):
+    one, two, three = make("one", "app"), make("two", "app"), make("three", "app")
+    assert pylxc.Image.rollback("app", 2, engine=store_engine) == one
+    assert pylxc.Image.get("app", engine=store_engine) == one
+    assert pylxc.Image.rollback("app", engine=store_engine) == three
+    assert [move.new for move in pylxc.Image.log("app", engine=store_engine)] == [
+        image.id for image in (three, one, three, two, one)
+    ]
+    three.untag("app")
+    assert pylxc.Image.rollback("app", engine=store_engine) == three
+    assert pylxc.Image.get("app", engine=store_engine).refs == ("app:latest",)
+
+
+def test_what_cannot_be_rolled_back(store_engine, make):
+    one = make("one", "app")
+    with pytest.raises(ImageNotFound, match="has not moved so often"):
+        pylxc.Image.rollback("app", engine=store_engine)
+    make("two", "app")
+    one.remove()
+    with pytest.raises(ImageNotFound, match="was removed"):
+        pylxc.Image.rollback("app", engine=store_engine)
+    for ref, steps in (("app@{1}", 1), ("app", 0), ("app", -1), ("app", "1")):
+        with pytest.raises(SpecError):
+            pylxc.Image.rollback(ref, steps, engine=store_engine)
+    assert len(pylxc.Image.log("app", engine=store_engine)) == 2

@@ -1,0 +1,73 @@
+"""The verbs that carry images as archives, and those about what was before: ``save load history log rollback``."""
+
+import io
+import json
+import tarfile
+
+import pytest
+
+
+def layer(text: bytes) -> bytes:
+    out = io.BytesIO()
+    with tarfile.open(fileobj=out, mode="w") as tar:
+        member = tarfile.TarInfo("file")
+        member.size = len(text)
+        tar.addfile(member, io.BytesIO(text))
+    return out.getvalue()
+
+
+@pytest.fixture
+def images(cli):
+    """Two images: one called ``app:1`` and ``app:one``, one called ``other:1``."""
+    ids = [cli("import", "-", ref, stdin=layer(ref.encode())).stdout.decode().strip() for ref in ("app:1", "other:1")]
+    cli("tag", "app:1", "app:one")
+    return ids
+
+
+def members(data: bytes) -> dict[str, bytes]:
+    with tarfile.open(fileobj=io.BytesIO(data)) as archive:
+        return {member.name: archive.extractfile(member).read() for member in archive if member.isreg()}
+
+
+def test_saved_to_a_stream_and_loaded_from_one(cli, images):
+    data = cli("save", "app:1", "other:1").stdout
+    assert [entry["RepoTags"] for entry in json.loads(members(data)["manifest.json"])] == [["app:1"], ["other:1"]]
+    cli("rmi", "-f", "app:1", "app:one", "other:1")
+    assert cli("load", stdin=data).stdout.decode().splitlines() == ["Loaded image: app:1", "Loaded image: other:1"]
+    assert set(cli.text("images", "-q", "--no-trunc").split()) == set(images)
+    assert cli("load", "-q", stdin=data).stdout.decode().split() == images
+
+
+def test_files_ids_and_formats(cli, images, tmp_path):
+    cli("save", "-o", tmp_path / "a.tar", "--format", "oci", images[0][7:19])
+    assert "manifest.json" not in members((tmp_path / "a.tar").read_bytes())
+    cli("rmi", "-f", images[0])
+    assert cli.text("load", "-i", tmp_path / "a.tar") == f"Loaded image ID: {images[0]}\n"
+    assert "linux/s390x" in cli.error("load", "-i", tmp_path / "a.tar", "--platform", "linux/s390x", status=1)
+    assert "is no tar archive" in cli.error("load", stdin=b"text", status=1)
+    assert "absent" in cli.error("load", "-i", tmp_path / "absent", status=1)
+    assert "absent" in cli.error("save", "absent", status=1)
+    assert not (tmp_path / "b.tar").exists()
+
+
+def test_history(cli, images):
+    (step,) = [json.loads(line) for line in cli.text("history", "--format", "json", "app:1").splitlines()]
+    assert (step["ID"], step["CreatedBy"], step["Size"]) == (images[0][7:19], "import of <stdin>", "2.56kB")
+    head = cli.text("history", "app:1").splitlines()[0]
+    assert head.split() == ["IMAGE", "CREATED", "CREATED", "BY", "SIZE", "COMMENT"]
+    assert cli.text("history", "-q", "--no-trunc", "app:1").strip() == images[0]
+
+
+def test_log_and_rollback(cli, images):
+    cli("tag", "other:1", "app:1")
+    moves = [json.loads(line) for line in cli.text("log", "--no-trunc", "--format", "json", "app:1").splitlines()]
+    assert [(move["Ref"], move["ID"], move["Before"]) for move in moves] == [
+        ("app:1@{0}", images[1], images[0]),
+        ("app:1@{1}", images[0], "<none>"),
+    ]
+    assert cli.text("rollback", "app:1").strip() == images[0]
+    assert cli.text("images", "-q", "--no-trunc", "app:1").strip() == images[0]
+    assert cli.text("rollback", "app:1", 2).strip() == images[0]
+    assert cli.text("rollback", "app:1", 1).strip() == images[1]
+    assert "has not moved so often" in cli.error("rollback", "app:1", 9, status=1)
+    cli.error("rollback", "app:1", 0, status=2)
