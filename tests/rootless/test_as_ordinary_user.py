@@ -19,7 +19,7 @@ pytestmark = pytest.mark.root
 TREE = Path(__file__).parents[2]
 USER = "pylxc-tests"
 COPIED = ("csrc", "pylxc", "tests", "examples", "README.md", "pyproject.toml", "setup.py", "LICENSE")
-PACKAGES = ("setuptools>=68", "wheel", "cffi", "attrs", "click", "rich", "pytest", "pytest-cov")
+PACKAGES = ("setuptools>=68", "wheel", "cffi", "attrs", "click", "rich", "urllib3", "pytest", "pytest-cov")
 PATIENCE = 900
 PARTS = {
     "runtime": (
