@@ -47,6 +47,7 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 _OK, _CREATED, _ACCEPTED, _NO_CONTENT, _NOT_FOUND = 200, 201, 202, 204, 404
+_NOT_ALLOWED, _NOT_IMPLEMENTED = 405, 501
 
 
 class Client:
@@ -93,7 +94,7 @@ class Client:
         name = known_host(host)
         transport = Transport(self._settings, {name: Credentials(username, password)}, is_login=True)
         try:
-            site = transport.site(host)
+            site = transport.site(name)
             transport.ask(
                 Question(what=f"logging in to {name}", site=site, method="GET", url=site.url("")), (_OK,)
             ).close()
@@ -128,7 +129,12 @@ class Repository:
         Raises RegistryError (``status`` 404 where there is none), AuthError.
         """
         wanted = self._wanted(name)
-        answer = self._asked_of_each("HEAD", wanted, lambda answer, _: answer)
+        try:
+            answer = self._asked_of_each("HEAD", wanted, lambda answer, _: answer)
+        except RegistryError as error:
+            if error.status not in (_NOT_ALLOWED, _NOT_IMPLEMENTED):
+                raise
+            return self.manifest(wanted).descriptor
         digest, length = answer.header("Docker-Content-Digest"), answer.length
         if (not is_digest(digest) and not is_digest(wanted)) or length is None:
             return self.manifest(wanted).descriptor  # a registry that does not say it in the headers

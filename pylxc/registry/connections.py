@@ -13,8 +13,10 @@ import socket
 import ssl
 import threading
 import time
+from contextlib import closing, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from urllib.parse import unquote
 from urllib.request import getproxies_environment, proxy_bypass_environment  # type: ignore[attr-defined]
 
 import urllib3
@@ -45,9 +47,7 @@ _thread = threading.local()
 class _Response(http.client.HTTPResponse):
     """http.client's, without its two loops that a server can keep going for ever."""
 
-    def begin(self) -> None:
-        self._interim = 0
-        super().begin()
+    _interim = 0
 
     def _read_status(self) -> tuple[str, int, str]:
         self._interim += 1
@@ -166,29 +166,23 @@ class Answer:
     def body(self, limit: int, what: str) -> bytes:
         """Return the whole body, and close the answer. Raises IntegrityError where it is longer than the limit."""
         found = bytearray()
-        try:
+        with closing(self):
             if (self.length or 0) > limit:
                 raise IntegrityError(what, f"{limit} bytes at most", f"{self.length} bytes")
             for data in self.chunks():
                 found += data
                 if len(found) > limit:
                     raise IntegrityError(what, f"{limit} bytes at most", "more")
-        finally:
-            self.close()
         return bytes(found)
 
     def start_of_body(self) -> bytes:
         """Return the first part of a body that only explains something, and close the answer."""
         found = bytearray()
-        try:
+        with closing(self), suppress(Broken, RegistryError):  # the status has said what counts
             for data in self.chunks():
                 found += data
                 if len(found) >= _SMALL:
                     break
-        except (Broken, RegistryError):  # the status has said what counts
-            pass
-        finally:
-            self.close()
         return bytes(found[:_SMALL])
 
     def close(self) -> None:
@@ -291,7 +285,7 @@ class Connections:
             "timeout": urllib3.Timeout(connect=settings.connect_timeout, read=settings.timeout),
         }
         try:
-            manager = urllib3.ProxyManager(proxy, **more) if proxy else urllib3.PoolManager(**more)
+            manager = _proxied(proxy, more) if proxy else urllib3.PoolManager(**more)
         except (urllib3.exceptions.HTTPError, ValueError):  # not named as the cause: it quotes the URL
             raise RegistryError(f"the proxy for {host} is no http:// or https:// URL", code="PROXY") from None
         secure = _UnverifiedPool if is_unverified else _SecurePool
@@ -329,6 +323,13 @@ def _proxy(settings: Settings, said: HostSettings, scheme: str, host: str) -> st
         return None
     proxy = found.get(scheme) or found.get("all")
     return proxy if not proxy or "://" in proxy else f"http://{proxy}"
+
+
+def _proxied(proxy: str, more: dict[str, Any]) -> urllib3.ProxyManager:
+    """Return the connections through a proxy, which is told the name and the password in its URL."""
+    url = urllib3.util.parse_url(proxy)
+    headers = urllib3.make_headers(proxy_basic_auth=unquote(url.auth)) if url.auth else None
+    return urllib3.ProxyManager(url._replace(auth=None).url, proxy_headers=headers, **more)
 
 
 def _broken(error: Exception, url: str) -> Broken:

@@ -124,7 +124,8 @@ def followed(before: str, location: str, may_be_plain: Callable[[str], bool]) ->
         raise _unfollowed(who, "to something that is no web address")
     if len(target) > _LONGEST_URL or not target.isascii() or not target.isprintable() or " " in target:
         raise _unfollowed(who, "to a URL that is too long, or has spaces or control characters in it")
-    if scheme == "http" and (origin(before)[0] == "https" or not may_be_plain(host_and_port(target))):
+    is_new_plain = scheme == "http" and origin(target) != origin(before)
+    if is_new_plain and (origin(before)[0] == "https" or not may_be_plain(host_and_port(target))):
         raise _unfollowed(who, "to plain HTTP, which anybody on the way can read and change")
     if origin(target)[1] != origin(before)[1]:
         address = address_of(host)

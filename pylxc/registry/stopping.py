@@ -86,7 +86,7 @@ def _shut(each: socket.socket) -> None:
 class Crew:
     """Threads that do one piece of work, and are gone when its block is left.
 
-    The first failure stops the others; :meth:`check` raises it. ``changed`` is for their common state.
+    The first failure stops the others; :meth:`wait` raises it. ``changed`` is for their common state.
     """
 
     def __init__(self, outer: Stop | None = None) -> None:
@@ -110,7 +110,7 @@ class Crew:
         failure: BaseException | None = None
         try:
             work()
-        except BaseException as error:  # noqa: BLE001  check() raises it where the caller is
+        except BaseException as error:  # noqa: BLE001  it is raised where the caller waits
             failure = error
         with self.changed:
             self._running -= 1

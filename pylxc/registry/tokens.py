@@ -163,7 +163,7 @@ class Tokens:
             known.tokens.clear()
         known.scheme, known.realm, known.service = "bearer", realm, said.get("service", "")
         asked = [each for each in said.get("scope", "").split(" ") if _SCOPE.fullmatch(each)]
-        known.wanted[scopes] = known.wanted.get(scopes, scopes) | frozenset(asked[:8])
+        known.wanted[scopes] = scopes | frozenset(asked[:8])
 
     def _token(self, site: Site, known: _Registry, scopes: frozenset[str], stop: Stop | None) -> str:
         token = known.tokens.get(scopes)

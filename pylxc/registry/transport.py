@@ -19,7 +19,7 @@ from pylxc.errors import RegistryError
 from pylxc.registry.connections import Connections
 from pylxc.registry.problems import Broken, refusal
 from pylxc.registry.settings import bare_host
-from pylxc.registry.sites import Site, followed, is_loopback, known_host, origin, shown, site_of
+from pylxc.registry.sites import Site, followed, is_loopback, origin, shown, site_of
 from pylxc.registry.tokens import Tokens
 
 if TYPE_CHECKING:
@@ -108,20 +108,17 @@ class Transport:
         self._connections.close()
 
     def site(self, host: str) -> Site:
-        """Return where a registry is; asks hosts that may do without TLS whether they do. Raises RegistryError."""
+        """Return where a registry is; asks hosts that may do without TLS whether they do.
+
+        A URL is taken at its word: it is one that the user wrote.
+        """
         scheme, marked, _ = host.partition("://")
         if marked:
-            return self._site_of_url(scheme, host)
+            return site_of(host, "http" if scheme == "http" else "https")
         with self._lock:
             if host not in self._sites:
                 self._sites[host] = self._find(host)
             return self._sites[host]
-
-    def _site_of_url(self, scheme: str, url: str) -> Site:
-        host = known_host(url)
-        if scheme != "https" and not (scheme == "http" and self.settings.may_be_plain(host)):
-            raise RegistryError(f"{host}: it is to be asked without TLS; set it as insecure to allow that")
-        return site_of(host, scheme)
 
     def _find(self, host: str) -> Site:
         secure, plain = site_of(host, "https"), site_of(host, "http")

@@ -86,11 +86,11 @@ class Uploads:
     def push_stream(self, chunks: Iterable[bytes], media_type: str) -> Descriptor:
         """Send what is not known before its end, as it is made; return what it was.
 
-        At most ``Settings.chunk`` bytes of it are in memory, to be sent again where a connection breaks.
+        Some ``Settings.part`` bytes of it are in memory, to be sent again where a connection breaks.
         """
         session, hasher = self._begin(), hashlib.sha256()
         assert session is not None  # noqa: S101  only a mount ends without one
-        pending, most = bytearray(), max(self._transport.settings.chunk, session.least)
+        pending, most = bytearray(), max(self._transport.settings.part, session.least)
         for data in chunks:
             hasher.update(data)
             pending += data

@@ -5,6 +5,8 @@ from __future__ import annotations
 import hashlib
 import json
 import re
+import select
+import socket
 import ssl
 import threading
 from contextlib import contextmanager
@@ -38,13 +40,16 @@ class Fake(ThreadingHTTPServer):
     daemon_threads = True
     request_queue_size = 64
 
-    def __init__(self, certificate: Path | None = None) -> None:
+    def __init__(self, certificate: Path | None = None, clients: Path | None = None) -> None:
         super().__init__(("127.0.0.1", 0), Handler)
         self.scheme = "http"
         if certificate is not None:
             self.scheme = "https"
             context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
             context.load_cert_chain(certificate)
+            if clients is not None:
+                context.load_verify_locations(clients)
+                context.verify_mode = ssl.CERT_REQUIRED
             self.socket = context.wrap_socket(self.socket, server_side=True, do_handshake_on_connect=False)
         self.blobs: dict[str, bytes] = {}
         self.manifests: dict[str, tuple[str, bytes]] = {}
@@ -106,7 +111,7 @@ class Handler(BaseHTTPRequestHandler):
     def serve(self) -> None:
         length = int(self.headers.get("Content-Length", "0"))
         self.body = self.rfile.read(length)
-        self.server.seen.append(Seen(self.command, self.path, dict(self.headers.items()), self.body))
+        self.server.seen.append(Seen(self.command, self.path, self.titled(), self.body))
         action = self.server.scripted(f"{self.command} {self.path}")
         if action is not None:
             action(self)
@@ -114,6 +119,30 @@ class Handler(BaseHTTPRequestHandler):
             self.honest()
 
     do_GET = do_HEAD = do_POST = do_PUT = do_PATCH = do_DELETE = serve  # noqa: N815  http.server's names
+
+    def titled(self) -> dict[str, str]:
+        return {key.title(): value for key, value in self.headers.items()}
+
+    def do_CONNECT(self) -> None:
+        """Be a proxy: pass bytes on, both ways, until one side has no more."""
+        self.server.seen.append(Seen(self.command, self.path, self.titled(), b""))
+        action = self.server.scripted(f"{self.command} {self.path}")
+        if action is not None:
+            action(self)
+            return
+        host, _, port = self.path.partition(":")
+        with socket.create_connection((host, int(port))) as there:
+            self.send_response(200)
+            self.end_headers()
+            here, sides = self.connection, {self.connection: there, there: self.connection}
+            while here:
+                for side in select.select(list(sides), [], [], 0.05)[0]:
+                    data = side.recv(65536)
+                    sides[side].sendall(data)
+                    here = here if data else None
+                if self.server.over.is_set():
+                    break
+        self.close_connection = True
 
     def answer(self, status: int, body: bytes = b"", **headers: object) -> None:
         self.send_response(status)

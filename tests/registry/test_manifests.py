@@ -47,6 +47,13 @@ def test_resolving_fetches_nothing(fake, repository):
     assert [seen.method for seen in fake.seen if "manifests" in seen.path] == ["HEAD"]
 
 
+@pytest.mark.parametrize("status", [405, 501])
+def test_a_registry_without_head(fake, repository, status):
+    digest = fake.add_manifest("1", IMAGE)
+    fake.always("HEAD .*manifests.*", lambda handler: handler.fail(status))
+    assert repository().resolve().digest == digest
+
+
 def test_a_registry_that_says_nothing_in_its_headers(fake, repository):
     digest = fake.add_manifest("1", IMAGE)
     data = json.dumps(IMAGE).encode()

@@ -176,7 +176,7 @@ def test_large_blobs_in_pieces(plain, settings):
 
 
 def test_a_stream_is_pushed(plain, settings):
-    with Client(evolve(settings, chunk=1_000_000)) as client:
+    with Client(evolve(settings, part=1_000_000)) as client:
         place = client.repository(Reference.parse(f"{plain}/streamed:1"))
         assert place.push_stream(iter(LAYERS), LAYER) == described(b"".join(LAYERS), LAYER)
         with place.blob(described(b"".join(LAYERS), LAYER)) as reader:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import email.utils
 import json
 import time
@@ -197,8 +198,23 @@ def test_tls_does_not_become_plain_on_the_way(secure, fake, settings, certificat
 
 
 def test_plain_http_is_for_this_machine(settings):
-    with Client(settings) as client, pytest.raises(RegistryError, match="set it as insecure"):
-        client._transport.site("http://registry.example")
+    with Client(settings) as client:
+        assert client._transport.site("registry.example").base == "https://registry.example"
+        with pytest.raises(RegistryError, match=r"https://registry\.invalid: its name cannot be resolved"):
+            client.login("http://registry.invalid", "anna", "secret")
+
+
+def test_a_client_s_certificate_is_shown(certificate, settings):
+    pair = HostSettings(
+        ca=certificate.parent / "cert.pem",
+        client_certificate=certificate.parent / "cert.pem",
+        client_key=certificate.parent / "key.pem",
+    )
+    with running(Fake(certificate, clients=certificate.parent / "cert.pem")) as fake:
+        fake.add_manifest("1", MANIFEST)
+        fetch(evolve(settings, hosts={fake.host: pair}), fake)
+        with pytest.raises(RegistryError, match=r"TLS failed|ended in the middle|reset"):
+            fetch(evolve(settings, hosts={fake.host: HostSettings(ca=pair.ca)}), fake)
 
 
 # Proxies and mirrors.
@@ -207,12 +223,28 @@ def test_plain_http_is_for_this_machine(settings):
 def test_a_proxy_of_the_settings_is_used(fake, elsewhere, settings):
     elsewhere.always("GET http://127.0.0.1.*", lambda handler: handler.answer(
         200, json.dumps(MANIFEST).encode(), Content_Type="application/vnd.oci.image.manifest.v1+json"))  # fmt: skip
-    proxy = elsewhere.url.replace("://", "://anna:secret@")
+    proxy = elsewhere.url.replace("://", "://anna:s%2Fcret@")
     said = evolve(settings, hosts={fake.host: HostSettings(proxy=proxy)})
     fetch(said, fake)
     assert [seen.path for seen in elsewhere.seen][-1] == f"{fake.url}/v2/app/manifests/1"
     assert fake.seen == []
-    assert "secret" not in repr(said)
+    assert elsewhere.seen[-1].headers["Proxy-Authorization"] == "Basic " + base64.b64encode(b"anna:s/cret").decode()
+    assert "cret" not in repr(said)
+
+
+def test_tls_goes_through_a_proxy_s_tunnel(secure, elsewhere, settings, certificate):
+    said = HostSettings(ca=certificate.parent / "cert.pem", proxy=elsewhere.url.replace("://", "://anna:s%2Fcret@"))
+    fetch(evolve(settings, hosts={secure.host: said}), secure)
+    assert [(seen.method, seen.path) for seen in elsewhere.seen] == [("CONNECT", secure.host)]
+    assert elsewhere.seen[0].headers["Proxy-Authorization"].startswith("Basic ")
+    assert "Proxy-Authorization" not in secure.seen[0].headers
+
+
+def test_a_proxy_that_refuses_is_named(secure, elsewhere, settings, certificate):
+    elsewhere.always("CONNECT .*", lambda handler: handler.answer(407))
+    said = HostSettings(ca=certificate.parent / "cert.pem", proxy=elsewhere.url)
+    with pytest.raises(RegistryError, match="the proxy for it failed"):
+        fetch(evolve(settings, hosts={secure.host: said}), secure)
 
 
 def test_loopback_goes_through_no_proxy(fake, elsewhere, settings, monkeypatch):

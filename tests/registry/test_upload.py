@@ -13,7 +13,7 @@ from pylxc.registry.content import Descriptor
 
 DATA = random.Random(7).randbytes(300_000)
 LAYER = Descriptor("application/vnd.oci.image.layer.v1.tar", digest_of(DATA), len(DATA))
-CHUNKED = {"chunk": 100_000}
+CHUNKED = {"chunk": 100_000, "part": 100_000}
 
 
 def pushed(fake) -> bool:
