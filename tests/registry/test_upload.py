@@ -158,8 +158,9 @@ def test_a_source_of_other_bytes(fake, repository):
 @pytest.mark.parametrize("location", ["file:///etc/passwd", "http://evil.example/", None])
 def test_places_that_nothing_is_sent_to(fake, repository, location):
     fake.always("POST .*", lambda handler: handler.answer(202, Location=location))
-    with pytest.raises(RegistryError):
+    with pytest.raises(RegistryError) as caught:
         repository().push_blob(LAYER, DATA)
+    assert caught.value.code == ("REDIRECT" if location else "")
 
 
 def test_another_host_gets_the_bytes_without_the_token(fake, elsewhere, repository):
