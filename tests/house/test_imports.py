@@ -24,6 +24,8 @@ LAYERS = (
     ),
     # the kernel
     "runtime linux",
+    # the net: knows nothing of the disk
+    "registry",
     # the disk
     "store",
     # the object model
@@ -57,6 +59,7 @@ RESERVED = {
     "isal": ("build", "exchange"),
     "zstandard": ("build",),
     "rich": ("cli",),
+    "urllib3": ("registry",),
 }
 
 
@@ -171,7 +174,7 @@ def loaded_by(statement: str) -> set[str]:
 
 def test_importing_pylxc_loads_nothing_heavy() -> None:
     heavy = {"sqlite3", "_sqlite3", "_cffi_backend", "cffi", "attr", "attrs", "click", "rich", "json", "subprocess"}
-    heavy |= {"asyncio"}
+    heavy |= {"asyncio", "urllib3"}
     loaded = loaded_by("import pylxc")
     assert "pylxc" in loaded
     assert loaded & heavy == set()

@@ -19,7 +19,10 @@ pytestmark = pytest.mark.root
 TREE = Path(__file__).parents[2]
 USER = "pylxc-tests"
 COPIED = ("csrc", "pylxc", "tests", "examples", "README.md", "pyproject.toml", "setup.py", "LICENSE")
-PACKAGES = ("setuptools>=68", "wheel", "cffi", "attrs", "click", "isal", "rich", "zstandard", "pytest", "pytest-cov")
+PACKAGES = (
+    *("setuptools>=68", "wheel", "cffi", "pytest", "pytest-cov"),
+    *("attrs", "click", "isal", "rich", "urllib3", "zstandard"),
+)
 PATIENCE = 900
 PARTS = {
     "runtime": (

@@ -1,0 +1,352 @@
+"""The door to registries: a client, and its repositories.
+
+Hides which requests each verb takes. Invariant: a client holds connections and tokens, nothing else; leaving its block
+ends them, and no thread of it is left after any call.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any, BinaryIO, TypeVar
+
+from attrs import evolve
+
+from pylxc.errors import AuthError, IntegrityError, RegistryError, SpecError
+from pylxc.registry.content import (
+    ACCEPTED,
+    OCI_INDEX,
+    Descriptor,
+    Hasher,
+    Manifest,
+    digest_of,
+    is_digest,
+    read_manifest,
+)
+from pylxc.registry.credentialhelper import Credentials
+from pylxc.registry.download import BlobReader, Download
+from pylxc.registry.listings import TAG, Listings
+from pylxc.registry.progress import Progress, Reporter
+from pylxc.registry.settings import Settings
+from pylxc.registry.sites import known_host, place_of
+from pylxc.registry.stopping import Crew
+from pylxc.registry.transport import Question, Transport
+from pylxc.registry.untrusted import parse_json
+from pylxc.registry.upload import Uploads
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+
+    from typing_extensions import Self
+
+    from pylxc.reference import Reference
+    from pylxc.registry.connections import Answer
+    from pylxc.registry.sites import Site
+    from pylxc.registry.stopping import Stop
+
+T = TypeVar("T")
+_OK, _CREATED, _ACCEPTED, _NO_CONTENT, _NOT_FOUND = 200, 201, 202, 204, 404
+_NOT_ALLOWED, _NOT_IMPLEMENTED = 405, 501
+
+
+class Client:
+    """Talks to registries; threads may share it.
+
+    ``on_progress`` is called with :class:`~pylxc.registry.progress.Progress` events, one at a time, from whichever
+    thread works.
+
+    Example:
+        >>> from pylxc.reference import Reference
+        >>> with Client() as client:
+        ...     repository = client.repository(Reference.parse("localhost:5000/app"))
+
+    """
+
+    def __init__(
+        self, settings: Settings | None = None, *, on_progress: Callable[[Progress], object] | None = None
+    ) -> None:
+        self._settings = settings or Settings.load()
+        self._transport = Transport(self._settings)
+        self._reporter = Reporter(on_progress)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close the connections."""
+        self._transport.close()
+
+    def repository(self, reference: Reference) -> Repository:
+        """Return the repository that a reference is in; asks nothing yet."""
+        return Repository(self._transport, self._reporter, reference)
+
+    def login(self, host: str, username: str, password: str) -> None:
+        """Check a name and a password with a registry, and keep them as docker does (config.json, or its helper).
+
+        Where the registry gives a token in their place, that is kept. Raises AuthError where they are refused.
+        """
+        if not username or ":" in username:
+            raise SpecError("username", username, "give a name that is not empty and has no colon")
+        name = known_host(host)
+        transport = Transport(self._settings, {name: Credentials(username, password)}, is_login=True)
+        try:
+            site = transport.site(name)
+            transport.ask(
+                Question(what=f"logging in to {name}", site=site, method="GET", url=site.url("")), (_OK,)
+            ).close()
+            self._settings.config.save(name, transport.tokens.identity(site))
+        except AuthError as error:
+            if error.status:
+                reason = f"{name} refuses this name and password"
+                raise AuthError(f"{reason}: check them", status=error.status, code=error.code) from error
+            raise
+        finally:
+            transport.close()
+
+    def logout(self, host: str) -> bool:
+        """Forget the credentials for a registry; say whether there were any in the file. Raises AuthError."""
+        return self._settings.config.erase(known_host(host))
+
+
+class Repository:
+    """One repository of one registry: what can be asked of it."""
+
+    def __init__(self, transport: Transport, reporter: Reporter, reference: Reference) -> None:
+        self.reference = reference
+        self._transport = transport
+        self._reporter = reporter
+        self._host, self.name = place_of(reference)
+
+    # Reading. Mirrors are asked first.
+
+    def resolve(self, name: str | None = None) -> Descriptor:
+        """Return what a tag or a digest names (default: the reference's), without fetching it.
+
+        Raises RegistryError (``status`` 404 where there is none), AuthError.
+        """
+        wanted = self._wanted(name)
+        try:
+            answer = self._asked_of_each("HEAD", wanted, lambda answer, _: answer)
+        except RegistryError as error:
+            if error.status not in (_NOT_ALLOWED, _NOT_IMPLEMENTED):
+                raise
+            return self.manifest(wanted).descriptor
+        digest, length = answer.header("Docker-Content-Digest"), answer.length
+        if (not is_digest(digest) and not is_digest(wanted)) or length is None:
+            return self.manifest(wanted).descriptor  # a registry that does not say it in the headers
+        if is_digest(wanted) and digest not in ("", wanted):
+            raise IntegrityError(self._named(wanted), wanted, digest if is_digest(digest) else "another digest")
+        kind = answer.header("Content-Type").partition(";")[0].strip().lower()
+        return Descriptor(kind, digest if is_digest(digest) else wanted, length)
+
+    def manifest(self, name: str | Descriptor | None = None) -> Manifest:
+        """Return a manifest, checked: by a tag, a digest, a descriptor (whose size must be right, too).
+
+        Raises RegistryError (``status`` 404 where there is none), IntegrityError, UnsupportedError (schema 1).
+        """
+        wanted = name.digest if isinstance(name, Descriptor) else self._wanted(name)
+        limit = self._transport.settings.manifest_limit
+        if isinstance(name, Descriptor) and name.size > limit:
+            raise IntegrityError(self._named(wanted), f"{limit} bytes at most", f"{name.size} bytes")
+
+        found = self._asked_of_each("GET", wanted, lambda answer, data: self._checked(data, wanted, answer))
+        if isinstance(name, Descriptor) and found.descriptor.size != name.size:
+            raise IntegrityError(self._named(wanted), f"{name.size} bytes", f"{found.descriptor.size} bytes")
+        return found
+
+    def blob(self, descriptor: Descriptor, *, spool: int | None = None, stop: Stop | None = None) -> BlobReader:
+        """Return a blob as it comes, verified; large ones over several connections.
+
+        ``spool`` is a descriptor of an empty file, open for reading and writing: what comes early waits there instead
+        of in memory, and at the end it has the whole blob.
+        """
+        download = Download(
+            self._transport, self._sites(), self.name, descriptor, self._reporter, spool=spool, stop=stop
+        )
+        return BlobReader(descriptor, download.chunks())
+
+    def download(self, blobs: Sequence[Descriptor], receive: Callable[[Descriptor, BlobReader], T]) -> list[T]:
+        """Fetch several blobs at once; return what ``receive`` returned for each.
+
+        ``receive(descriptor, reader)`` is called in threads of this call, and reads the blob to its end. The first
+        failure, or an interrupt of the caller, ends the others, and is raised when no thread is left.
+        """
+        results: dict[int, T] = {}
+        waiting = iter(list(enumerate(blobs)))
+        with Crew() as crew:
+
+            def work() -> None:
+                while not crew.stop.is_set():
+                    with crew.changed:
+                        number, descriptor = next(waiting, (-1, None))
+                    if descriptor is None:
+                        return
+                    with self.blob(descriptor, stop=crew.stop) as reader:
+                        results[number] = receive(descriptor, reader)
+
+            crew.start(work, min(len(blobs), self._transport.settings.downloads))
+            crew.wait()
+        return [results[number] for number in range(len(blobs))]
+
+    def tags(self) -> Iterator[str]:
+        """Yield the repository's tags. Raises RegistryError."""
+        return Listings(self._transport, self._site(), self.name).tags()
+
+    def referrers(self, digest: str, artifact_type: str = "") -> list[Descriptor]:
+        """Return what refers to a manifest (signatures, SBOMs), of one type or all. Raises RegistryError."""
+        self._check_digest(digest)
+        found = Listings(self._transport, self._site(), self.name).referrers(digest)
+        if found is None:
+            found = self._fallback(digest)
+        return [each for each in found if artifact_type in ("", each.artifact_type)]
+
+    # Writing: the registry itself.
+
+    def has_blob(self, descriptor: Descriptor) -> bool:
+        """Say whether the repository has a blob."""
+        return self._uploads().has(descriptor)
+
+    def push_blob(self, descriptor: Descriptor, source: BinaryIO | bytes, *, mount_from: Iterable[str] = ()) -> str:
+        """Send a blob; ``source`` is bytes or a binary file that can be sought.
+
+        ``mount_from`` are repositories of the same registry that may have it. Returns "present", "mounted" or
+        "uploaded". Raises RegistryError, AuthError, IntegrityError (the source has another length).
+        """
+        file = io.BytesIO(source) if isinstance(source, bytes) else source
+        return self._uploads().push(descriptor, file, mount_from)
+
+    def push_stream(self, chunks: Iterable[bytes], media_type: str) -> Descriptor:
+        """Send a blob whose digest is not known before its end; return what it was."""
+        return self._uploads().push_stream(chunks, media_type)
+
+    def push_manifest(self, data: bytes, media_type: str, name: str | None = None) -> Descriptor:
+        """Send a manifest under a tag (default: the reference's) or its digest; return what the registry has now.
+
+        What it names must be there. Where it has a ``subject`` and the registry keeps no referrers, the index that
+        stands for them is brought up to date. Raises RegistryError, IntegrityError.
+        """
+        descriptor = read_manifest(data, media_type, digest_of(data)).descriptor
+        answer = self._put(data, media_type, name or self.reference.tag or descriptor.digest)
+        said = answer.header("Docker-Content-Digest")
+        if said and said != descriptor.digest:
+            raise IntegrityError(
+                self._named(descriptor.digest), descriptor.digest, said if is_digest(said) else "another"
+            )
+        document = parse_json(data)
+        if document.get("subject") and not answer.header("OCI-Subject"):
+            self._refer(Descriptor.parse(document["subject"]), _as_referrer(descriptor, document))
+        return descriptor
+
+    def delete(self, name: str) -> None:
+        """Delete a manifest by its digest, or a tag. Raises RegistryError (405: the registry does not allow it)."""
+        question = evolve(
+            self._question("DELETE", self._wanted(name), self._site()),
+            scopes=frozenset({f"repository:{self.name}:delete,pull,push"}),
+        )
+        self._transport.ask(question, (_ACCEPTED, _OK, _NO_CONTENT)).close()
+
+    # How.
+
+    def _site(self) -> Site:
+        return self._transport.site(self._host)
+
+    def _sites(self) -> list[Site]:
+        mirrors = self._transport.settings.host(self._host).mirrors
+        return [*(self._transport.site(mirror) for mirror in mirrors), self._site()]
+
+    def _uploads(self) -> Uploads:
+        return Uploads(self._transport, self._site(), self.name, self._reporter)
+
+    def _wanted(self, name: str | None) -> str:
+        wanted = name or self.reference.digest or self.reference.tag
+        if not is_digest(wanted) and not TAG.fullmatch(wanted):
+            raise SpecError("name", name, 'give a tag such as "latest", or a digest')
+        return wanted
+
+    def _check_digest(self, digest: str) -> None:
+        if not is_digest(digest):
+            raise SpecError("digest", digest, 'a digest is "sha256:" and 64 hexadecimal digits')
+
+    def _named(self, wanted: str) -> str:
+        """Return a manifest's name for messages."""
+        path = evolve(self.reference, tag="", digest="").canonical
+        return f"{path}@{wanted}" if is_digest(wanted) else f"{path}:{wanted}"
+
+    def _question(self, method: str, wanted: str, site: Site) -> Question:
+        return Question(
+            what=self._named(wanted),
+            site=site,
+            method=method,
+            url=site.url(f"{self.name}/manifests/{wanted}"),
+            scopes=frozenset({f"repository:{self.name}:pull"}),
+            headers={"Accept": ACCEPTED},
+        )
+
+    def _asked_of_each(self, method: str, wanted: str, use: Callable[[Answer, bytes], T]) -> T:
+        """Ask the mirrors, then the registry, until one has it."""
+        sites = self._sites()
+        for site in sites[:-1]:
+            with suppress(RegistryError, IntegrityError):  # a mirror that fails costs nothing but the time
+                return self._asked(method, wanted, site, use)
+        return self._asked(method, wanted, sites[-1], use)
+
+    def _asked(self, method: str, wanted: str, site: Site, use: Callable[[Answer, bytes], T]) -> T:
+        limit = self._transport.settings.manifest_limit
+        return use(*self._transport.fetch(self._question(method, wanted, site), (_OK,), limit))
+
+    def _checked(self, data: bytes, wanted: str, answer: Answer) -> Manifest:
+        """Return the manifest in these bytes, if they have the digest that was asked for, and the one that was said."""
+        said = answer.header("Docker-Content-Digest")
+        for digest in (wanted, said):
+            if is_digest(digest):
+                hasher = Hasher(digest)
+                hasher.update(data)
+                hasher.check(self._named(wanted))
+        digest = wanted if is_digest(wanted) else digest_of(data)
+        return read_manifest(data, answer.header("Content-Type"), digest)
+
+    def _put(self, data: bytes, media_type: str, wanted: str) -> Answer:
+        question = evolve(
+            self._question("PUT", self._wanted(wanted), self._site()),
+            scopes=frozenset({f"repository:{self.name}:pull,push"}),
+            headers={"Content-Type": media_type},
+            body=lambda: [data],
+            length=len(data),
+        )
+        answer = self._transport.ask(question, (_CREATED, _OK, _ACCEPTED))
+        answer.close()
+        return answer
+
+    def _fallback(self, digest: str) -> list[Descriptor]:
+        """Return what the referrers tag lists: the index that stands for a list which the registry does not keep."""
+        try:
+            index = self.manifest(_referrers_tag(digest))
+        except RegistryError as error:
+            if error.status == _NOT_FOUND:
+                return []
+            raise
+        return [Descriptor.parse(each) for each in index.document.get("manifests") or []]
+
+    def _refer(self, subject: Descriptor, referrer: Descriptor) -> None:
+        known = self._fallback(subject.digest)
+        if referrer.digest in {each.digest for each in known}:
+            return
+        entries = [each.to_json() for each in (*known, referrer)]
+        index = {"schemaVersion": 2, "mediaType": OCI_INDEX, "manifests": entries}
+        self._put(json.dumps(index).encode(), OCI_INDEX, _referrers_tag(subject.digest))
+
+
+def _referrers_tag(digest: str) -> str:
+    """Return the tag that stands for a list of referrers (distribution-spec, "Referrers Tag Schema")."""
+    algorithm, _, encoded = digest.partition(":")
+    return f"{algorithm[:32]}-{encoded[:64]}"
+
+
+def _as_referrer(descriptor: Descriptor, document: Mapping[str, Any]) -> Descriptor:
+    """Return a manifest's descriptor as lists of referrers have it."""
+    kind = document.get("artifactType") or document.get("config", {}).get("mediaType", "")
+    return Descriptor.parse({**descriptor.to_json(), "artifactType": kind, "annotations": document.get("annotations")})

@@ -1,0 +1,181 @@
+"""The user's docker configuration: ``~/.docker/config.json``.
+
+Hides its format, which docker, podman and skopeo share. Invariant: what pylxc does not know in it is kept; the file is
+replaced as a whole, is its owner's alone (0600), and two processes that change it do so one after the other.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import contextlib
+import fcntl
+import json
+import os
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from attrs import frozen
+
+from pylxc.errors import AuthError
+from pylxc.reference import DEFAULT_HOST
+from pylxc.registry.credentialhelper import CredentialHelper, Credentials
+from pylxc.registry.sites import HUB_KEY, known_host
+from pylxc.registry.untrusted import parse_json
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping
+
+_LONGEST = 16 << 20  # bytes
+
+
+def default_path(environment: Mapping[str, str]) -> Path:
+    """Return where docker's configuration is for a user with this environment."""
+    given = environment.get("DOCKER_CONFIG")
+    return Path(given or Path(environment.get("HOME") or Path.home()) / ".docker") / "config.json"
+
+
+@frozen
+class DockerConfig:
+    """The configuration at a path, which need not be there. Each method reads it anew."""
+
+    path: Path
+    helper_timeout: float = 30.0
+
+    def credentials(self, host: str) -> Credentials:
+        """Return the credentials for a registry ("docker.io"), empty where there are none. Raises AuthError."""
+        document = self._read()
+        helper = self._helper(document, host)
+        if helper is not None:
+            return helper.get(_key(host))
+        for key, entry in _table(document, "auths").items():
+            if _is_for(key, host) and isinstance(entry, dict):
+                return _decoded(entry, self.path)
+        return Credentials()
+
+    def headers(self) -> dict[str, str]:
+        """Return the headers that every request to a registry is to have (``HttpHeaders``)."""
+        given = _table(self._read(), "HttpHeaders")
+        return {key: value for key, value in given.items() if isinstance(value, str) and key.isascii()}
+
+    def proxies(self) -> dict[str, str]:
+        """Return the proxies, by scheme, and "no": what is not to go through them (``proxies.default``)."""
+        given = _table(_table(self._read(), "proxies"), "default")
+        names = {"http": "httpProxy", "https": "httpsProxy", "no": "noProxy"}
+        return {key: given[name] for key, name in names.items() if isinstance(given.get(name), str) and given[name]}
+
+    def save(self, host: str, credentials: Credentials) -> None:
+        """Keep credentials: with the helper that the user chose, else in the file. Raises AuthError."""
+        helper = self._helper(self._read(), host)
+        if helper is not None:
+            helper.store(_key(host), credentials)
+            return
+        pair = f"{credentials.username}:{credentials.password}".encode()
+        entry = {"auth": base64.b64encode(pair).decode()}
+        if credentials.identity_token:
+            entry["identitytoken"] = credentials.identity_token
+        self._change(lambda auths: _without(auths, host) | {_key(host): entry})
+
+    def erase(self, host: str) -> bool:
+        """Forget the credentials for a registry; say whether the file had any. Raises AuthError."""
+        document = self._read()
+        helper = self._helper(document, host)
+        if helper is not None:
+            helper.erase(_key(host))
+        auths = _table(document, "auths")
+        had = len(_without(auths, host)) < len(auths)
+        if had:
+            self._change(lambda auths: _without(auths, host))
+        return had
+
+    def _helper(self, document: Mapping[str, Any], host: str) -> CredentialHelper | None:
+        for key, name in _table(document, "credHelpers").items():
+            if _is_for(key, host) and isinstance(name, str) and name:
+                return CredentialHelper(name, self.helper_timeout)
+        name = document.get("credsStore")
+        return CredentialHelper(name, self.helper_timeout) if isinstance(name, str) and name else None
+
+    def _read(self) -> dict[str, Any]:
+        try:
+            with self.path.open("rb") as file:
+                document = parse_json(file.read(_LONGEST) or b"{}")
+        except (FileNotFoundError, NotADirectoryError):
+            return {}
+        except OSError as error:
+            raise AuthError(f"{self.path} cannot be read: {error.strerror}", code="CONFIG") from error
+        except ValueError:  # not named as the cause: it quotes the text, which has passwords in it
+            raise AuthError(f"{self.path} is not JSON: repair or remove it", code="CONFIG") from None
+        if not isinstance(document, dict):
+            raise AuthError(f"{self.path} is not a JSON object: repair or remove it", code="CONFIG")
+        return document
+
+    def _change(self, change: Callable[[dict[str, Any]], dict[str, Any]]) -> None:
+        try:
+            with self._locked() as path:
+                document = self._read()
+                document["auths"] = change(_table(document, "auths"))
+                _replace(path, json.dumps(document, indent="\t").encode())
+        except OSError as error:
+            raise AuthError(f"{self.path} cannot be written: {error.strerror}", code="CONFIG") from error
+
+    @contextlib.contextmanager
+    def _locked(self) -> Iterator[Path]:
+        """Keep other processes of pylxc from changing the file; gives the path that a link at its place leads to."""
+        path = Path(os.path.realpath(self.path))
+        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        directory = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            fcntl.flock(directory, fcntl.LOCK_EX)
+            yield path
+        finally:
+            os.close(directory)
+
+
+def _replace(path: Path, data: bytes) -> None:
+    descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")  # mkstemp makes it 0600
+    try:
+        with open(descriptor, "wb") as file:  # noqa: PTH123  a descriptor
+            file.write(data)
+            file.flush()
+            os.fsync(descriptor)
+        os.replace(name, path)  # noqa: PTH105
+    except BaseException:
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(name)  # noqa: PTH108
+        raise
+
+
+def _decoded(entry: Mapping[str, Any], path: Path) -> Credentials:
+    token, pair = entry.get("identitytoken") or "", entry.get("auth") or ""
+    user, password = entry.get("username") or "", entry.get("password") or ""
+    try:
+        if pair:
+            user, _, password = base64.b64decode(pair, validate=True).decode().rstrip("\0").partition(":")
+    except (binascii.Error, TypeError, UnicodeDecodeError, ValueError):
+        user = None
+    if not all(isinstance(each, str) for each in (user, password, token)):
+        raise AuthError(f"{path}: an entry in auths cannot be read: log in again", code="CONFIG") from None
+    return Credentials(user, password, token)
+
+
+def _table(document: Mapping[str, Any], name: str) -> dict[str, Any]:
+    found = document.get(name)
+    return found if isinstance(found, dict) else {}
+
+
+def _key(host: str) -> str:
+    return HUB_KEY if host == DEFAULT_HOST else host
+
+
+def _is_for(key: str, host: str) -> bool:
+    """Say whether an entry's key means this registry: docker writes them with and without scheme and path."""
+    bare = key.removeprefix("https://").removeprefix("http://").partition("/")[0]
+    try:
+        return bare == host or known_host(bare) == host
+    except ValueError:  # a key that is no host
+        return False
+
+
+def _without(auths: Mapping[str, Any], host: str) -> dict[str, Any]:
+    return {key: entry for key, entry in auths.items() if not _is_for(key, host)}

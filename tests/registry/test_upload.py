@@ -1,0 +1,203 @@
+"""Blobs into a registry: only what is missing is sent; what breaks goes on where the registry is."""
+
+from __future__ import annotations
+
+import io
+import random
+
+import pytest
+from fake import digest_of
+
+from pylxc.errors import IntegrityError, RegistryError
+from pylxc.registry.content import Descriptor
+
+DATA = random.Random(7).randbytes(300_000)
+LAYER = Descriptor("application/vnd.oci.image.layer.v1.tar", digest_of(DATA), len(DATA))
+CHUNKED = {"chunk": 100_000, "part": 100_000}
+
+
+def pushed(fake) -> bool:
+    return fake.blobs.get(LAYER.digest) == DATA
+
+
+def test_a_blob_in_one_piece(fake, repository):
+    events = []
+    assert repository(on_progress=events.append).push_blob(LAYER, DATA) == "uploaded"
+    assert pushed(fake)
+    methods = [seen.method for seen in fake.seen if "blobs" in seen.path]
+    assert methods == ["HEAD", "POST", "PUT"]
+    assert (events[-1].what, events[-1].done, events[-2].what) == ("uploaded", len(DATA), "uploading")
+
+
+def test_what_is_there_is_not_sent(fake, repository):
+    fake.add(DATA)
+    assert repository().push_blob(LAYER, DATA) == "present"
+    assert [seen.method for seen in fake.seen if "blobs" in seen.path] == ["HEAD"]
+    assert repository().has_blob(LAYER)
+
+
+def test_an_empty_blob(fake, repository):
+    empty = Descriptor("text/plain", digest_of(b""), 0)
+    assert repository().push_blob(empty, b"") == "uploaded"
+    assert fake.blobs[empty.digest] == b""
+
+
+def test_it_is_mounted_from_another_repository(fake, repository):
+    fake.once("HEAD .*", lambda handler: handler.fail(404))
+    fake.add(DATA)
+    assert repository().push_blob(LAYER, DATA, mount_from=["team/base"]) == "mounted"
+    (asked,) = fake.requests("POST .*")
+    assert asked.path == f"/v2/app/blobs/uploads/?mount={LAYER.digest.replace(':', '%3A')}&from=team%2Fbase"
+
+
+def test_where_it_cannot_be_mounted_it_is_sent(fake, repository):
+    assert repository().push_blob(LAYER, DATA, mount_from=["team/base"]) == "uploaded"
+    assert pushed(fake)
+    assert len(fake.requests("POST .*")) == 1
+
+
+def test_a_blob_in_chunks(fake, repository):
+    source = io.BytesIO(DATA)
+    source.seek(5)
+    assert repository(**CHUNKED).push_blob(LAYER, source) == "uploaded"
+    assert pushed(fake)
+    ranges = [seen.headers["Content-Range"] for seen in fake.requests("PATCH .*")]
+    assert ranges == ["0-99999", "100000-199999", "200000-299999"]
+    (last,) = fake.requests("PUT .*")
+    assert last.body == b""
+
+
+def test_chunks_are_as_large_as_the_registry_wants(fake, repository):
+    def begin(handler) -> None:
+        fake.uploads["x"] = b""
+        handler.answer(202, Location="/v2/app/blobs/uploads/x?state=a%20b", OCI_Chunk_Min_Length=200_000)
+
+    fake.once("POST .*", begin)
+    repository(**CHUNKED).push_blob(LAYER, DATA)
+    assert [len(seen.body) for seen in fake.requests("PATCH .*")] == [200_000, 100_000]
+    assert pushed(fake)
+
+
+def test_a_chunk_that_breaks_goes_on_where_the_registry_is(fake, repository):
+    def act(handler) -> None:
+        name = handler.path.split("/")[-1].split("?")[0]
+        fake.uploads[name] += handler.body[:40_000]
+        handler.hang_up()
+
+    fake.once("PATCH .*", act)
+    repository(**CHUNKED).push_blob(LAYER, DATA)
+    ranges = [seen.headers["Content-Range"] for seen in fake.requests("PATCH .*")]
+    assert ranges == ["0-99999", "40000-139999", "140000-239999", "240000-299999"]
+    assert pushed(fake)
+
+
+@pytest.mark.parametrize("status", [416, 500, 503, 429])
+def test_a_chunk_that_is_refused_goes_on_too(fake, repository, status):
+    fake.once("PATCH .*", lambda handler: handler.fail(status))
+    repository(**CHUNKED).push_blob(LAYER, DATA)
+    assert pushed(fake)
+
+
+def test_fewer_bytes_taken_than_sent(fake, repository):
+    def act(handler) -> None:
+        name = handler.path.split("/")[-1].split("?")[0]
+        fake.uploads[name] = handler.body[:1234]
+        handler.answer(202, Location=handler.path, Range="0-1233")
+
+    fake.once("PATCH .*", act)
+    repository(**CHUNKED).push_blob(LAYER, DATA)
+    assert fake.requests("PATCH .*")[1].headers["Content-Range"].startswith("1234-")
+    assert pushed(fake)
+
+
+def test_an_upload_that_gets_nowhere_ends(fake, repository):
+    fake.always("PATCH .*", lambda handler: handler.hang_up())
+    with pytest.raises(RegistryError, match="does not get on"):
+        repository(**CHUNKED).push_blob(LAYER, DATA)
+    assert len(fake.requests("PATCH .*")) <= 20
+
+
+def test_a_registry_that_says_it_has_what_it_was_not_sent(fake, repository):
+    fake.always("PATCH .*", lambda handler: handler.answer(202, Location=handler.path, Range="0-299999"))
+    with pytest.raises(RegistryError, match="has 300000 bytes of an upload of which it was sent 100000"):
+        repository(**CHUNKED).push_blob(LAYER, DATA)
+
+
+def test_a_forgotten_upload_is_started_again(fake, repository):
+    def act(handler) -> None:
+        fake.uploads.clear()
+        handler.honest()
+
+    fake.once("PATCH .*", act)
+    repository(**CHUNKED).push_blob(LAYER, DATA)
+    assert pushed(fake)
+    assert len(fake.requests("POST .*")) == 2
+
+
+@pytest.mark.parametrize("status", [0, 503])
+def test_one_piece_that_breaks_is_sent_again(fake, repository, status):
+    fake.once("PUT .*", lambda handler: handler.fail(status) if status else handler.hang_up())
+    assert repository().push_blob(LAYER, DATA) == "uploaded"
+    assert pushed(fake)
+
+
+def test_a_source_of_another_length(fake, repository):
+    with pytest.raises(IntegrityError) as caught:
+        repository().push_blob(LAYER, DATA[:-1])
+    assert caught.value.expected == "300000 bytes"
+    assert not pushed(fake)
+
+
+def test_a_source_of_other_bytes(fake, repository):
+    with pytest.raises(RegistryError) as caught:
+        repository().push_blob(LAYER, DATA[:-1] + b"x")
+    assert (caught.value.status, caught.value.code) == (400, "DIGEST_INVALID")
+    assert len(fake.requests("PUT .*")) == 1
+
+
+@pytest.mark.parametrize("location", ["file:///etc/passwd", "http://evil.example/", None])
+def test_places_that_nothing_is_sent_to(fake, repository, location):
+    fake.always("POST .*", lambda handler: handler.answer(202, Location=location))
+    with pytest.raises(RegistryError) as caught:
+        repository().push_blob(LAYER, DATA)
+    assert caught.value.code == ("REDIRECT" if location else "")
+
+
+def test_another_host_gets_the_bytes_without_the_token(fake, elsewhere, repository):
+    def guard(handler) -> bool:
+        if handler.headers.get("Authorization"):
+            return True
+        handler.fail(401, WWW_Authenticate=f'Bearer realm="{fake.url}/token"')
+        return False
+
+    fake.guard = guard
+    fake.always("GET /token.*", lambda handler: handler.answer(200, b'{"token": "secret"}'))
+    fake.always("POST .*", lambda handler: handler.answer(202, Location=f"{elsewhere.url}/up"))
+    elsewhere.always("PUT /up.*", lambda handler: handler.answer(201))
+    repository().push_blob(LAYER, DATA)
+    (sent,) = elsewhere.seen
+    assert (sent.body, sent.headers.get("Authorization")) == (DATA, None)
+
+
+def test_a_stream_of_unknown_length(fake, repository):
+    chunks = [DATA[begin : begin + 70_000] for begin in range(0, len(DATA), 70_000)]
+    assert repository(**CHUNKED).push_stream(chunks, LAYER.media_type) == LAYER
+    assert pushed(fake)
+    assert [len(seen.body) for seen in fake.requests("PATCH .*")] == [100_000] * 3
+
+
+def test_a_stream_that_breaks_goes_on(fake, repository):
+    def act(handler) -> None:
+        name = handler.path.split("/")[-1].split("?")[0]
+        fake.uploads[name] += handler.body[:40_000]
+        handler.hang_up()
+
+    fake.once("PATCH .*", act)
+    fake.once("PATCH .*", act)
+    assert repository(**CHUNKED).push_stream(iter([DATA]), LAYER.media_type) == LAYER
+    assert pushed(fake)
+
+
+def test_an_empty_stream(fake, repository):
+    assert repository().push_stream([], "text/plain").size == 0
+    assert digest_of(b"") in fake.blobs
