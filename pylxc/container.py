@@ -173,11 +173,14 @@ class Container(Launching):
         follow: bool = False,  # noqa: FBT001, FBT002  docker-py's signature
         tail: int | None = None,
         since: float | None = None,
+        *,
+        timestamps: bool = False,
     ) -> Stream[LogLine]:
         """Yield what the main process wrote, line by line, oldest first.
 
         ``tail``: only the last so many lines. ``since``: only lines from that time on (s since the epoch).
-        ``follow``: go on until the container ends. What went to the caller (``run``, ``popen``) is not in the log.
+        ``follow``: go on until the container ends. ``timestamps``: ``data`` begins with the line's time (RFC 3339), as
+        docker shows it. What went to the caller (``run``, ``popen``) is not in the log.
         """
         from pylxc.runtime.logs import LogReader, chosen, is_there  # noqa: PLC0415  not on the start path
 
@@ -188,7 +191,8 @@ class Container(Launching):
             runs = follow
             while True:
                 runs = runs and self._still_runs(watch)  # asked before reading: nothing comes after a no
-                yield from chosen(reader.fresh() if runs else reader.rest(), since, tail)
+                lines = chosen(reader.fresh() if runs else reader.rest(), since, tail)
+                yield from (line.stamped() for line in lines) if timestamps else lines
                 if not runs:
                     return
                 tail = None

@@ -57,6 +57,10 @@ class LogLine:
         """Return ``data`` as docker shows it: with ``timestamps`` its time (RFC 3339, UTC) comes before it."""
         return format_time(self.time).encode() + b" " + self.data if timestamps else self.data
 
+    def stamped(self) -> LogLine:
+        """Return the line with its time before its ``data``."""
+        return LogLine(self.stream, self.time, self.format(timestamps=True))
+
 
 def format_time(moment: float) -> str:
     """Return a time (s since the epoch) in RFC 3339, in UTC with nanoseconds."""

@@ -14,6 +14,7 @@ import pytest
 from boxes import NOTHING, await_true, children_of, entries, is_alive, monitors, mounts
 
 import pylxc
+from pylxc.identity import own_identity
 from pylxc.runtime import record
 
 A_SECOND = 1.0
@@ -176,3 +177,22 @@ def test_wait_at_the_very_moment_at_which_the_monitor_is_killed(box):
             container.wait_ready(log="up", timeout=10)
             os.kill(monitor_of(container), signal.SIGKILL)
             assert container.wait(timeout=10) == 137
+
+
+@pytest.mark.parametrize("boot", ["an earlier one", "this one"])
+def test_what_ran_when_the_machine_went_down(box, boot):
+    """After a reboot another process may have its pid, and even its start time: the boot tells them apart."""
+    with box.start("sleep", "1000") as container:
+        os.kill(monitor_of(container), 9)
+        container.wait(timeout=10)
+        mine = own_identity()
+        words = os.getxattr(container._directory(), record.STATE).split()
+        assert words[5].decode() == mine.boot_id
+        told = (mine.pid, mine.start_time, 1, 1_000_000_000, 0, mine.boot_id if boot == "this one" else "0" * 36)
+        os.setxattr(container._directory(), record.STATE, " ".join(map(str, told)).encode())
+        status = container.status()
+        if boot == "this one":
+            assert (status, status.pid) == ("running", mine.pid)  # which it would be taken for
+        else:
+            assert (status, status.pid, status.exit_code) == ("exited", 0, 137)
+        os.setxattr(container._directory(), record.STATE, b" ".join(words))

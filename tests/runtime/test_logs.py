@@ -11,6 +11,7 @@ import pytest
 
 import pylxc
 from pylxc.runtime import record
+from pylxc.runtime.logs import parse_time
 
 
 def logged(container, name="stdout", **options) -> bytes:
@@ -120,6 +121,15 @@ def test_a_line_as_docker_shows_it():
     line = pylxc.LogLine("stdout", 1475712427.5, b"ready\xff\n")
     assert (line.text, line.format()) == ("ready\ufffd\n", b"ready\xff\n")
     assert line.format(timestamps=True) == b"2016-10-06T00:07:07.500000000Z ready\xff\n"
+
+
+def test_times_before_the_lines(box):
+    with box.start("sh", "-c", "echo one; echo two") as container:
+        container.wait()
+        plain, stamped = list(container.logs()), list(container.logs(timestamps=True))
+        assert [line.data for line in plain] == [b"one\n", b"two\n"]
+        assert [line.data for line in stamped] == [line.format(timestamps=True) for line in plain]
+        assert parse_time(stamped[0].data.split()[0].decode()) == pytest.approx(plain[0].time, abs=1e-6)
 
 
 def test_a_flood_with_nobody_reading_neither_blocks_nor_loses(box):
