@@ -23,6 +23,7 @@ UP = "../" * 20
 # Where a start may fail that finds a link where it wants to mount. All else is a defect.
 STAGES = {"mount", "file", "device", "root", "mask", "user", "workdir", "exec"}
 STARTS = 500  # for each of two races in each of two modes
+ATTEMPTS = 60  # of 60 starts each: the race is one of chance
 SLOW_STARTS = 2500
 
 SCRIPT = """
@@ -238,7 +239,10 @@ def test_a_race_within_a_shared_volume(cage, canary, programs, tmp_path):
 @pytest.mark.parametrize("mode", ["host"])
 def test_the_race_for_the_root_is_won_without_the_resolution(cage, canary, programs, weaken):
     with weaken("RESOLVE"):
-        own_root(cage, canary, programs, 60, strict=False)
+        for _ in range(ATTEMPTS):
+            own_root(cage, canary, programs, 60, strict=False)
+            if canary.is_hurt():
+                break
     assert canary.is_hurt()
     canary.heal()
 
@@ -246,7 +250,10 @@ def test_the_race_for_the_root_is_won_without_the_resolution(cage, canary, progr
 @pytest.mark.parametrize("mode", [NEAREST])
 def test_the_race_within_a_volume_is_won_without_the_resolution(cage, canary, programs, tmp_path, weaken):
     with weaken("RESOLVE"):
-        shared_volume(cage, canary, programs, 60, tmp_path)
+        for _ in range(ATTEMPTS):
+            shared_volume(cage, canary, programs, 60, tmp_path)
+            if canary.is_hurt():
+                break
     assert canary.is_hurt()
     canary.heal()
 
