@@ -73,15 +73,21 @@ def _row(container: pylxc.Container, status: Status, *, whole: bool) -> dict[str
         "ID": short_id(container.id, whole=whole),
         "Image": spec.image,
         "Command": quoted(spec.argv(config.entrypoint, config.cmd), whole=whole),
-        "CreatedAt": moment(container.created),
         "RunningFor": age(container.created),
-        "State": str(status),
         "Status": status.describe(),
         "Ports": _published(container, spec) if status == "running" else "",
         "Names": container.name,
+    }
+
+
+def _details(container: pylxc.Container, status: Status) -> dict[str, str]:
+    """Return what only JSON shows."""
+    return {
+        "CreatedAt": moment(container.created),
+        "State": str(status),
         "Labels": ",".join(f"{name}={value}" for name, value in sorted(_labels(container).items())),
-        "Networks": spec.network,
-        "Mounts": ",".join(mount.source or mount.type for mount in spec.filesystems()),
+        "Networks": container.spec.network,
+        "Mounts": ",".join(mount.source or mount.type for mount in container.spec.filesystems()),
     }
 
 
@@ -106,7 +112,8 @@ def ps(settings: Settings, /, *, filters: tuple[str, ...], last: int | None, out
         try:
             status = container.status()  # once for each: whether it is shown, and what is shown of it
             if (everything or status not in _AT_REST) and passes(container, chosen, _FILTERS):
-                rows.append(_row(container, status, whole=flags["whole"]))
+                details = _details(container, status) if output == "json" else {}
+                rows.append({**_row(container, status, whole=flags["whole"]), **details})
         except ContainerNotFound:
             continue
     if flags["quiet"]:
