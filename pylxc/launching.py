@@ -128,22 +128,14 @@ class Launching:
 
         return systeminit.environment(self.id)
 
-    def _is_checked(self) -> bool:
-        """Say whether its health is checked."""
-        own, images = self.spec.healthcheck, self.image.config.healthcheck
-        if own is None and images is None:
-            return False
-        from pylxc import health  # noqa: PLC0415  few containers have a check
-
-        return health.is_wanted(own, images)
-
     def _check(self) -> Check | None:
         """Return the health check; None: there is none."""
-        if not self._is_checked():
+        own, images = self.spec.healthcheck, self.image.config.healthcheck
+        if own is None and images is None:
             return None
         from pylxc import health  # noqa: PLC0415  few containers have one
 
-        return health.check_of(self.spec.healthcheck, self.image.config)
+        return health.check_of(own, self.image.config) if health.is_wanted(own, images) else None
 
     def _life(self, ids: isolation.Ids | None, cgroups: tuple[str, ...]) -> p.Plan:
         """Return what the monitor does of its own accord: start it again, check its health."""
@@ -426,9 +418,8 @@ class Launching:
         """Return the exit status under a monitor that has ended: that of a kill where nobody knows any more."""
         with suppress(ContainerNotFound):
             if record.monitor_pid(self._directory()) == monitor:
-                yield from steps_of(
-                    self._await_end, None
-                )  # the process of a monitor that was killed ends a moment later
+                # The process of a monitor that was killed ends a moment later.
+                yield from steps_of(self._await_end, None)
             status = self.status()
             return record.KILLED if status.exit_code is None else status.exit_code
         return record.KILLED

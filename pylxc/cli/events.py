@@ -12,7 +12,8 @@ import attrs
 import click
 
 from pylxc.cli.app import printable
-from pylxc.cli.logs import parse_since, stamp
+from pylxc.cli.logs import parse_since
+from pylxc.cli.tables import format_for_people
 
 if TYPE_CHECKING:
     import pylxc
@@ -41,7 +42,9 @@ def _line(event: pylxc.Event) -> str:
     for shown in ("kind", "container", "time"):
         del rest[shown]
     attributes = ", ".join(f"{key}={value}" for key, value in rest.items())
-    return printable(f"{stamp(event.time)} container {event.kind} {event.container} ({attributes})")
+    from pylxc.runtime.logs import format_time  # noqa: PLC0415  heavy modules are imported where they are used
+
+    return printable(f"{format_time(event.time)} container {event.kind} {event.container} ({attributes})")
 
 
 @click.command()
@@ -50,14 +53,7 @@ def _line(event: pylxc.Event) -> str:
 @click.option(
     "-f", "--filter", "filters", multiple=True, help="Show those with name=value only: container, event, image."
 )
-@click.option(
-    "--format",
-    "output",
-    type=click.Choice(["text", "json"]),
-    default="text",
-    show_default=True,
-    help="A line for people, or one JSON object a line.",
-)
+@format_for_people("text", "A line for people")
 @click.pass_obj
 def events(
     settings: Settings, /, *, since: str | None, until: str | None, filters: tuple[str, ...], output: str

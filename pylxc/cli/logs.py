@@ -35,12 +35,6 @@ def parse_since(text: str, option: str = "since") -> float:
     return time.time() - parse_duration(text, option)
 
 
-def stamp(moment: float) -> str:
-    """Return a time (seconds since 1970) as RFC 3339 has it."""
-    whole, fraction = divmod(moment, 1)
-    return f"{time.strftime('%Y-%m-%dT%H:%M:%S', time.gmtime(whole))}.{int(fraction * 1e9):09d}Z"
-
-
 def _tail(text: str) -> int | None:
     if text == "all":
         return None

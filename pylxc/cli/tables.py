@@ -22,14 +22,15 @@ _GAP = 3
 _NARROWEST = 10
 SHORT_ID = 12
 
-format_option = click.option(
-    "--format",
-    "output",
-    type=click.Choice(["table", "json"]),
-    default="table",
-    show_default=True,
-    help="A table, or one JSON object a line.",
-)
+
+def format_for_people(name: str, words: str) -> Callable[[Any], Any]:
+    """Return the option --format: JSON, or what people read, by its name and in words."""
+    choices = click.Choice([name, "json"])
+    help_ = f"{words}, or one JSON object a line."
+    return click.option("--format", "output", type=choices, default=name, show_default=True, help=help_)
+
+
+format_option = format_for_people("table", "A table")
 
 
 def print_rows(rows: Sequence[Mapping[str, str]], headers: Mapping[str, str], output: str) -> None:
