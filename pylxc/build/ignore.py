@@ -10,10 +10,14 @@ from __future__ import annotations
 
 import posixpath
 import re
+from typing import TYPE_CHECKING
 
 import attrs
 
 from pylxc.errors import DockerfileError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
 
 
 class PatternError(ValueError):
@@ -47,7 +51,7 @@ def compile_glob(pattern: str, *, recursive: bool) -> re.Pattern[str]:
             at += pattern.startswith("/", at)
             while pattern.startswith("**/", at):  # a run of them says no more than one, but costs a search for each
                 at += 3
-            expression += ".*" if at == len(pattern) else "(?:.*/)?"
+            expression += ".*" if at == len(pattern) or _is_suffix(pattern) else "(?:.*/)?"
         elif char == "*":
             expression += "[^/]*"
         elif char == "?":
@@ -63,6 +67,11 @@ def compile_glob(pattern: str, *, recursive: bool) -> re.Pattern[str]:
         else:
             expression += re.escape(char)
     return re.compile(expression, re.DOTALL)
+
+
+def _is_suffix(pattern: str) -> bool:
+    """Tell whether a pattern is ``**`` and plain text: Docker takes that for the end of a path, as in ``**.log``."""
+    return pattern.startswith("**") and not any(char in pattern[2:] for char in "/*?[]\\")
 
 
 def _character_class(pattern: str, at: int) -> tuple[str, int]:
@@ -115,6 +124,16 @@ class Ignore:
     _known: dict[str, int] = attrs.field(factory=dict, init=False, repr=False, eq=False)
 
     @classmethod
+    def of(cls, patterns: Iterable[str]) -> Ignore:
+        """Compile patterns that come one by one, as ``--exclude`` gives them. Raises :class:`PatternError`."""
+        rules = []
+        for line in patterns:
+            pattern, included = _clean(f"./{line}" if line.startswith("#") else line)
+            if pattern not in ("", ".", "/"):
+                rules.append(_Rule(compile_glob(pattern, recursive=True), included))
+        return cls(tuple(rules))
+
+    @classmethod
     def parse(cls, data: bytes | str, path: str = ".dockerignore") -> Ignore:
         """Compile a file's content. Raises :class:`DockerfileError` with the line of a malformed pattern."""
         text = data.decode("utf-8", "surrogateescape") if isinstance(data, bytes) else data
@@ -129,6 +148,11 @@ class Ignore:
                 raise DockerfileError(str(error), line=number, column=1, source=line.rstrip(), path=path) from None
         return cls(tuple(rules))
 
+    @property
+    def has_exceptions(self) -> bool:
+        """Whether a pattern lets something in again."""
+        return any(rule.included for rule in self._rules)
+
     def excludes(self, relative_path: str) -> bool:
         """Tell whether the path is kept out of the context. A directory's exclusion holds for all below it."""
         matched = self._matched(posixpath.normpath(relative_path))
@@ -139,7 +163,7 @@ class Ignore:
 
         Any ``!`` pattern may reach below any directory, so with one present nothing is pruned: slower, never wrong.
         """
-        return not any(rule.included for rule in self._rules) and self.excludes(relative_path)
+        return not self.has_exceptions and self.excludes(relative_path)
 
     def _matched(self, path: str) -> int:
         """Give the rules that match the path or one of its parents, as a set of bits."""

@@ -46,6 +46,24 @@ CASES = [
     ("a/**/b", "a/b", True),
     ("a/**/b", "a/x/y/b", True),
     ("a/**/b", "ab", False),
+    ("**.log", "a.log", True),  # a "**" and plain text: the end of a path
+    ("**.log", "x/y/a.log", True),
+    ("**.log", "a.logs", False),
+    ("**foo", "xfoo/y", True),
+    ("**foo*", "xfoo", False),
+    ("**foo*", "x/food", True),
+    ("a/**.log", "a/x.log", False),
+    ("a**", "abc/d", True),
+    ("a/**/*.c", "a/x/y.c", True),
+    ("a/***/b", "a/x/b", True),
+    ("[!a]x", "!x", True),  # only "^" negates
+    ("[!a]x", "bx", False),
+    ("a\\ b", "a b", True),
+    ("a b", "a b", True),
+    ("dir/", "dir/x", True),
+    ("./dir/./x//", "dir/x", True),
+    ("\\!a", "!a", True),
+    ("\\#a", "#a", True),
     ("**/node_modules", "x/node_modules/y/z", True),
     ("[a-c]x", "bx", True),
     ("[a-c]x", "dx", False),
@@ -79,6 +97,11 @@ def test_one_pattern(pattern, path, excluded):
         ("*\n!src/*.c\n", {"src": True, "src/a.c": False, "src/a.h": True}),
         ("d\n!d/keep\nd/keep/secret", {"d/keep/a": False, "d/keep/secret": True, "d/x": True}),
         ("!a\n", {"a": False}),
+        ("**\n!**/*.md\nx/**\n", {"a.md": False, "d/a.md": False, "a.c": True, "x/a.md": True}),
+        ("**/*.o\n!lib/**\nlib/**/secret*", {"a.o": True, "lib/x/a.o": False, "lib/x/secret.o": True}),
+        ("d*\n!d/x\nd*\n", {"d/x": True}),
+        ("d*\n!d\n", {"d/x": False, "dd/x": True}),
+        ("a\n!a/b/c\n", {"a/b": True, "a/b/c": False, "a/b/c/d": False}),
         ("a\n! a\n", {"a": False}),
         ("a\n!/a/\n", {"a": False}),
         ("\ufeffa\r\n\r\nb\r\n", {"a": True, "b": True, "c": False}),
@@ -105,6 +128,11 @@ def test_a_very_deep_path():
     ignore = Ignore.parse("**/x\n")
     assert ignore.excludes("d/" * 3000 + "x/y")
     assert not ignore.excludes("d/" * 3000 + "y")
+
+
+def test_patterns_one_by_one():
+    excluded = Ignore.of(["*.o", "!keep.o", "#x", ""])
+    assert [path for path in ("a.o", "keep.o", "#x", "b") if excluded.excludes(path)] == ["a.o", "#x"]
 
 
 def test_pruning_is_only_said_where_nothing_below_can_come_back():
