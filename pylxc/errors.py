@@ -36,6 +36,9 @@ if TYPE_CHECKING:
     from pylxc.result import Result
 
 
+EXCERPT = 160  # characters of a line that an error shows
+
+
 class PylxcError(Exception):
     """Base of all errors of pylxc. ``str(error)`` says what failed, where, and what to do."""
 
@@ -196,9 +199,10 @@ class DockerfileError(PylxcError):
     Fields: ``path``, ``line`` and ``column`` (from 1), ``source`` (the offending line's text), ``reason``.
     """
 
-    def __init__(self, reason: str, *, line: int, column: int, source: str = "", path: str = "Dockerfile") -> None:
-        excerpt = f"\n  {source}\n  {' ' * (column - 1)}^" if source else ""
-        super().__init__(f"{path}:{line}:{column}: {reason}{excerpt}")
+    def __init__(  # noqa: PLR0913  one field each, and how much of the line to mark
+        self, reason: str, *, line: int, column: int, source: str = "", path: str = "Dockerfile", width: int = 1
+    ) -> None:
+        super().__init__(f"{path}:{line}:{column}: {reason}{_excerpt(source, column, width)}")
         self.reason = reason
         self.path = path
         self.line = line
@@ -256,6 +260,16 @@ class ComposeError(PylxcError):
         self.file = file
         self.line = line
         self.key = key
+
+
+def _excerpt(source: str, column: int, width: int) -> str:
+    """Show a line and mark ``width`` characters of it from ``column`` on; of a long line only what lies around."""
+    if not source:
+        return ""
+    first = max(column - 1 - EXCERPT // 2, 0) if len(source) > EXCERPT else 0
+    shown = source[first : first + EXCERPT]
+    place = column - 1 - first
+    return f"\n  {shown}\n  {' ' * place}{'^' * max(min(width, len(shown) - place), 1)}"
 
 
 def _last_lines(data: bytes, count: int = 20) -> str:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from pylxc.build.context import Context
 from pylxc.build.dockerfile import parse
 from pylxc.build.executor import Executor, Options
+from pylxc.build.instructions import Run
 from pylxc.build.plan import plan
 from pylxc.errors import ImageNotFound, SpecError
 from pylxc.image import Image, check_tag
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from pylxc.build.events import BuildEvent
+    from pylxc.build.instructions import Dockerfile
     from pylxc.engine import Engine
     from pylxc.store import Lease
 
@@ -45,17 +47,22 @@ def build(  # noqa: PLR0913  the operands of one operation
     if network not in NETWORKS:
         raise SpecError("network", network, f"give one of {', '.join(map(repr, NETWORKS))}")
     opened = Context.open(context, dockerfile)
-    planned = plan(parse(opened.dockerfile_bytes, opened.dockerfile_path), args)
+    parsed = parse(opened.dockerfile_bytes, opened.dockerfile_path)
+    planned = plan(parsed, args)
+    _check_networks(parsed, network)
     if target is not None and target not in (planned.stage, "0"):
         raise SpecError("target", target, f"there is no such stage; the only one is {planned.stage or '0'!r}")
     options = Options(no_cache=no_cache, network=network, on_event=on_event)
     with engine.store.leases.take() as lease:
         base = _base(engine, planned.base, lease)
+        config = base.config if base else ImageConfig()
+        platform = base.platform if base else this_platform()
+        planned = planned.on(config)
         executor = Executor(engine, lease, base, planned, opened, options)
-        result = executor.run(base.config if base else ImageConfig())
+        result = executor.run(config)
         document = ImageDocument(
             config=result.config,
-            platform=base.platform if base else this_platform(),
+            platform=platform,
             created=result.created,
             diff_ids=result.layers,
             history=(*(base.history() if base else ()), *result.history),
@@ -64,6 +71,14 @@ def build(  # noqa: PLR0913  the operands of one operation
         for tag in tags[1:]:
             engine.store.images.tag(row.id, tag)
     return Image.of(engine, engine.store.images.get(row.id))
+
+
+def _check_networks(dockerfile: Dockerfile, network: str) -> None:
+    """Raise SpecError for a RUN that takes more of the network than the caller gives to the build."""
+    for instruction in dockerfile.instructions:
+        if isinstance(instruction, Run) and instruction.network == "host" and network != "host":
+            remedy = f"line {instruction.line} asks for RUN --network=host; give the build the host's network"
+            raise SpecError("network", network, remedy)
 
 
 def _base(engine: Engine, name: str, lease: Lease) -> Image | None:

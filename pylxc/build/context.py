@@ -11,6 +11,7 @@ from __future__ import annotations
 import hashlib
 import os
 import posixpath
+import stat
 from pathlib import Path
 from typing import IO, TYPE_CHECKING
 
@@ -19,7 +20,7 @@ import attrs
 from pylxc.build import tarwriter
 from pylxc.build.archives import decompressed
 from pylxc.build.confined import ConfinedTree, ContextError, open_regular, readable
-from pylxc.build.ignore import Ignore
+from pylxc.build.ignore import Ignore, PatternError
 from pylxc.build.selection import Collector, Selection, by_name, matches
 from pylxc.errors import DockerfileError, SpecError
 
@@ -77,19 +78,22 @@ class Context:
         owner: tuple[int, int] = (0, 0),
         mode: int | None = None,
         unpack: bool = False,
+        excludes: Sequence[str] = (),
+        documents: Sequence[tuple[str, str]] = (),
         is_directory: Callable[[str], bool] = _never,
     ) -> Selection:
         """Find what a COPY (an ADD with ``unpack``) of these sources puts into the image.
 
+        ``excludes`` are patterns of what stays out, ``documents`` more files as (name, content);
         ``owner`` is (uid, gid); ``mode`` replaces the permission bits; ``is_directory`` says of an absolute path
         whether it is a directory in the image: a file copied onto one goes inside. Raises :class:`ContextError`.
         """
         as_directory = destination.endswith("/") or posixpath.basename(destination) in (".", "..")
         absolute = _absolute(destination, workdir)
-        if len(sources) > 1 and not as_directory:
+        if len(sources) + len(documents) > 1 and not as_directory:
             raise ContextError(destination, "the destination of several sources must end in '/'")
         as_directory = as_directory or absolute == "/" or is_directory(absolute)
-        collector = Collector(self.ignore, owner, mode)
+        collector = Collector(self.ignore, owner, mode, _excluded(excludes))
         directory = absolute
         with readable(self.root), ConfinedTree(self.root) as tree:
             found = [match for source in sources for match in matches(tree, self.ignore, source)]
@@ -97,10 +101,15 @@ class Context:
                 raise ContextError(destination, f"{len(found)} files match: the destination must end in '/'")
             for named, resolved in found:
                 base = posixpath.basename(named)
+                if collector.is_excluded(base) and not stat.S_ISDIR(tree.lstat(resolved).st_mode):
+                    continue
                 if collector.add_contents(tree, resolved) or (unpack and collector.add_archive(tree, base, resolved)):
                     continue
                 directory, name = (absolute, base) if as_directory else posixpath.split(absolute)
                 collector.add(tree, name, resolved)
+        for base, content in documents:
+            directory, name = (absolute, base) if as_directory else posixpath.split(absolute)
+            collector.add_document(name, content.encode("utf-8", "surrogateescape"))
         return Selection(collector.sorted(), directory, tuple(collector.archives))
 
     def digest(self, entries: Iterable[Entry]) -> str:
@@ -139,6 +148,13 @@ class Context:
             return decompressed(tree.open_file(entry.source, entry.stamp), entry.source)
 
 
+def _excluded(patterns: Sequence[str]) -> Ignore | None:
+    try:
+        return Ignore.of(patterns) if patterns else None
+    except PatternError as error:
+        raise ContextError("--exclude", str(error)) from None
+
+
 def _absolute(path: str, workdir: str) -> str:
     return "/" + posixpath.normpath(posixpath.join("/", workdir, path)).lstrip("/")
 
@@ -165,6 +181,9 @@ def _read_text(tree: ConfinedTree, name: str) -> bytes | None:
 def _content(tree: ConfinedTree, entry: Entry) -> Iterator[bytes]:
     """Yield a file's bytes, as many as its size says; nothing for other kinds."""
     if entry.kind != "file":
+        return
+    if entry.content is not None:
+        yield entry.content
         return
     left = entry.size
     with readable(entry.source):

@@ -76,12 +76,13 @@ class Executor:
 
         Raises BuildError, naming the step; DockerfileError and UnsupportedError, naming the line.
         """
+        steps = tuple(self._plan.steps(config))  # what is wrong with a late one shows before an early one runs
         for warning in self._plan.warnings:
             self._tell("warning", 0, warning)
         self._tell("step", 1, f"FROM {self._plan.base}")
         self._tell("done", 1, f"FROM {self._plan.base}")
         state = self._plan.start(config)
-        for step in self._plan.steps(config):
+        for step in steps:
             self._carry_out(step)
             state = step.state
         return ExecutorResult(state.config, tuple(self._layers), tuple(self._history), self._created)
@@ -165,7 +166,8 @@ class Executor:
             raise StoreError(self._engine.root, explain(error)) from error
 
     def _run(self, step: RunStep, tree: Tree) -> None:
-        spec = ContainerSpec(image=self._plan.base, network=self._options.network)
+        network = self._options.network if step.network == "default" else step.network
+        spec = ContainerSpec(image=self._plan.base, network=network)
         payload = Payload(
             argv=step.argv,
             env=environment(BUILD_HOSTNAME, {}, step.env),
@@ -203,6 +205,8 @@ class Executor:
             owner=owner(step.chown, view) if step.chown else (0, 0),
             mode=step.chmod,
             unpack=step.unpack,
+            excludes=step.excludes,
+            documents=step.documents,
             is_directory=view.is_directory,
         )
 

@@ -10,13 +10,15 @@ from typing import TYPE_CHECKING
 
 import attrs
 
+from pylxc.build.words import BLANK
+
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from pylxc.build.heredoc import Heredoc
     from pylxc.build.lexer import LogicalLine
-    from pylxc.errors import DockerfileError
-
-BLANK = " \t\v\f\r"
+    from pylxc.errors import DockerfileError, UnsupportedError
+    from pylxc.imageconfig import Healthcheck as HealthcheckValue
 
 
 @attrs.frozen
@@ -32,10 +34,30 @@ class Word:
 
 @attrs.frozen
 class Command:
-    """What RUN, CMD and ENTRYPOINT take: a line for the shell (``shell``, one string) or an argument vector."""
+    """What RUN, CMD and ENTRYPOINT take: a line for the shell (``shell``, one string) or an argument vector.
+
+    ``heredocs`` are the here-documents that the line announces.
+    """
 
     argv: tuple[str, ...]
     shell: bool
+    heredocs: tuple[Heredoc, ...] = ()
+
+
+def shell_form(line: str, heredocs: tuple[Heredoc, ...] = ()) -> Command:
+    """Make the command that is a line for the shell."""
+    return Command((line,), shell=True, heredocs=heredocs)  # noqa: S604  a field of a value; nothing is started
+
+
+@attrs.frozen
+class MountFlag:
+    """A ``--mount`` of RUN as written: its fields in order, a value of None being one that is not given.
+
+    What it comes to once variables have values is a :class:`pylxc.build.mountflag.RunMount`.
+    """
+
+    fields: tuple[tuple[str, Word | None], ...]
+    offset: int = attrs.field(default=0, eq=False)
 
 
 @attrs.frozen(kw_only=True)
@@ -64,7 +86,7 @@ class Instruction:
     @property
     def end_line(self) -> int:
         """The last line that belongs to it."""
-        return self.logical.pieces[-1].line
+        return self.logical.end
 
     @property
     def source(self) -> str:
@@ -75,20 +97,34 @@ class Instruction:
         """Make an error that points at this instruction, or at an offset of its logical line."""
         return self.logical.fault(reason, self.start if offset is None else offset)
 
+    def unsupported(self, feature: str, remedy: str, offset: int | None = None) -> UnsupportedError:
+        """Make the error for what this version does not carry out, with its place."""
+        return self.logical.unsupported(feature, remedy, self.start if offset is None else offset)
+
 
 @attrs.frozen(kw_only=True)
 class From(Instruction):
-    """``FROM image [AS alias]``."""
+    """``FROM [--platform=] image [AS alias]``. The alias is in lower case; ``keyword`` is the AS as written."""
 
     image: Word
     alias: str | None = None
+    platform: Word | None = None
+    keyword: Word | None = attrs.field(default=None, eq=False)
+    alias_word: Word | None = attrs.field(default=None, eq=False)
 
 
 @attrs.frozen(kw_only=True)
 class Run(Instruction):
-    """``RUN command``."""
+    """``RUN [--mount=]... [--network=] [--security=] [--device=]... command``.
+
+    ``network`` is "default", "none" or "host"; ``security`` is "sandbox" or "insecure".
+    """
 
     command: Command
+    mounts: tuple[MountFlag, ...] = ()
+    network: str = "default"
+    security: str = "sandbox"
+    devices: tuple[Word, ...] = ()
 
 
 @attrs.frozen(kw_only=True)
@@ -107,31 +143,45 @@ class Entrypoint(Instruction):
 
 @attrs.frozen(kw_only=True)
 class Copy(Instruction):
-    """``COPY [--chown=] [--chmod=] source... destination``."""
+    """``COPY [flags] source... destination``. ``heredocs`` are sources, too: files with these names.
+
+    ``source_stage`` is the stage, image or named context after ``--from``.
+    """
 
     sources: tuple[Word, ...]
     destination: Word
+    heredocs: tuple[Heredoc, ...] = ()
     chown: Word | None = None
     chmod: Word | None = None
+    link: bool = False
+    parents: bool = False
+    excludes: tuple[Word, ...] = ()
+    source_stage: Word | None = None
 
 
 @attrs.frozen(kw_only=True)
 class Add(Copy):
-    """``ADD``: a COPY that unpacks archives."""
+    """``ADD``: a COPY that unpacks archives and fetches URLs; ``unpack`` None: local archives only."""
+
+    checksum: Word | None = None
+    keep_git_dir: bool = False
+    unpack: bool | None = None
 
 
 @attrs.frozen(kw_only=True)
 class Env(Instruction):
-    """``ENV name=value...``, or the older ``ENV name value``."""
+    """``ENV name=value...``, or the older ``ENV name value`` (``legacy``)."""
 
     pairs: tuple[tuple[Word, Word], ...]
+    legacy: bool = attrs.field(default=False, eq=False)
 
 
 @attrs.frozen(kw_only=True)
 class Label(Instruction):
-    """``LABEL name=value...``."""
+    """``LABEL name=value...``, or the older ``LABEL name value`` (``legacy``)."""
 
     pairs: tuple[tuple[Word, Word], ...]
+    legacy: bool = attrs.field(default=False, eq=False)
 
 
 @attrs.frozen(kw_only=True)
@@ -190,6 +240,25 @@ class Maintainer(Instruction):
     author: Word
 
 
+@attrs.frozen(kw_only=True)
+class Healthcheck(Instruction):
+    """``HEALTHCHECK [options] CMD command`` or ``HEALTHCHECK NONE``.
+
+    ``command`` is None for NONE. ``times`` holds the options, its ``test`` is empty: a shell form needs the SHELL.
+    """
+
+    command: Command | None
+    times: HealthcheckValue
+
+
+@attrs.frozen(kw_only=True)
+class Onbuild(Instruction):
+    """``ONBUILD instruction``: ``trigger`` is that instruction, ``expression`` its text, here-documents included."""
+
+    trigger: Instruction
+    expression: str
+
+
 @attrs.frozen
 class Stage:
     """A FROM and what follows it."""
@@ -200,7 +269,7 @@ class Stage:
 
 @attrs.frozen
 class Dockerfile:
-    """A whole file: ``directives``, the ARGs before the first FROM, the stages (one, in this version)."""
+    """A whole file: ``directives``, the ARGs before the first FROM, the stages."""
 
     path: str
     escape: str

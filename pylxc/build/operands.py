@@ -1,7 +1,7 @@
 """From a logical line to an instruction: one operand parser for each, in a table.
 
-Hides which flags and operands an instruction takes, and what of it this version does not carry out. Invariant: what is
-wrong is told with line and column; an unknown word comes with what was probably meant.
+Hides which flags and operands an instruction takes. Invariant: all that the reference allows is read, whether this
+version carries it out or not; what is wrong is told with line and column, an unknown word with what was probably meant.
 
 Source: Dockerfile reference, https://docs.docker.com/reference/dockerfile/.
 """
@@ -9,10 +9,13 @@ Source: Dockerfile reference, https://docs.docker.com/reference/dockerfile/.
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING, NoReturn
+from typing import TYPE_CHECKING, Any
 
+import attrs
+
+from pylxc.build import mountflag
+from pylxc.build.heredoc import Mark, marks
 from pylxc.build.instructions import (
-    BLANK,
     Add,
     Arg,
     Cmd,
@@ -22,9 +25,12 @@ from pylxc.build.instructions import (
     Env,
     Expose,
     From,
+    Healthcheck,
     Instruction,
     Label,
     Maintainer,
+    MountFlag,
+    Onbuild,
     Run,
     Shell,
     Stopsignal,
@@ -32,37 +38,50 @@ from pylxc.build.instructions import (
     Volume,
     Word,
     Workdir,
+    shell_form,
 )
 from pylxc.build.statement import (
     Statement,
     json_array,
+    json_list,
     list_words,
     pair_of,
     pairs_of,
     plain_words,
     quoted_words,
-    raw_word,
-    refuse_heredoc,
 )
+from pylxc.build.words import BLANK, flag_word, unquoted
+from pylxc.imageconfig import Healthcheck as HealthcheckValue
+from pylxc.units import parse_duration
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from pylxc.build.lexer import LogicalLine
 
+_HEAD = re.compile(rf"([{BLANK}]*)([^{BLANK}]+)[{BLANK}]*")
+_FLAG_AHEAD = re.compile(rf"--|[{BLANK}]+")
 _STAGE_NAME = re.compile(r"[a-z][a-z0-9_.-]*")
+_DURATION = re.compile(r"\+?0|\+?(?:(?:[0-9]+(?:\.[0-9]*)?|\.[0-9]+)(?:ns|us|µs|μs|ms|s|m|h))+")  # Go's
+_SHORTEST = 0.001  # s, docker's bound of a health check's times
+_MOST_RETRIES = 2**31 - 1
+_WITH_HEREDOCS = ("ADD", "COPY", "RUN")
 
 
 def read(logical: LogicalLine, escape: str) -> Instruction:
-    """Make an instruction of a logical line. Raises :class:`DockerfileError`, :class:`UnsupportedError`."""
-    match = re.match(rf"([{BLANK}]*)([^{BLANK}]+)[{BLANK}]*", logical.text)
+    """Make an instruction of a logical line. Raises :class:`DockerfileError`."""
+    match = _HEAD.match(logical.text)
     if match is None:  # blank lines never get here
         raise logical.fault("an instruction is missing")
+    return _read(logical, escape, match)
+
+
+def _read(logical: LogicalLine, escape: str, match: re.Match[str]) -> Instruction:
     name, start = match[2].upper(), match.start(2)
     parser = _PARSERS.get(name)
     if parser is None:
         raise logical.fault(f"unknown instruction {match[2]!r}{_suggestion(name, _PARSERS)}", start)
-    flags, end = _flags(logical, name, match.end(), escape)
+    flags, end = _flags(logical, name, match.end())
     text = logical.text[end:].rstrip(BLANK)
     statement = Statement(logical, name, start, flags, Word(text, min(end, len(logical.text) - 1)), escape)
     if not text:
@@ -70,41 +89,84 @@ def read(logical: LogicalLine, escape: str) -> Instruction:
     return parser(statement)
 
 
+def announced(text: str) -> tuple[Mark, ...]:
+    """Tell which here-documents follow a logical line: those of RUN, COPY and ADD in their shell form."""
+    if "<<" not in text:
+        return ()
+    match = _HEAD.match(text)
+    if match is not None and match[2].upper() == "ONBUILD":
+        match = _HEAD.match(text, match.end())
+    if match is None or match[2].upper() not in _WITH_HEREDOCS:
+        return ()
+    at = match.end()
+    while text.startswith("--", at):
+        at += len(flag_word(text, at))
+        at += len(text[at:]) - len(text[at:].lstrip(BLANK))
+    return () if json_list(text[at:].rstrip(BLANK)) is not None else marks(text)
+
+
 def _suggestion(word: str, known: Mapping[str, object]) -> str:
     import difflib  # noqa: PLC0415  only for the error
 
-    near = difflib.get_close_matches(word, known, n=1, cutoff=0.5)
+    near = difflib.get_close_matches(word, known, n=1, cutoff=0.5) if len(word) < 100 else []  # noqa: PLR2004  a name
     return f": did you mean {near[0]}?" if near else f": known are {', '.join(sorted(known))}"
 
 
-def _flags(logical: LogicalLine, name: str, at: int, escape: str) -> tuple[dict[str, tuple[Word, ...]], int]:
+# -- flags -------------------------------------------------------------------------------------------------------------
+
+
+def _flags(logical: LogicalLine, name: str, at: int) -> tuple[dict[str, tuple[Word, ...]], int]:
     """Read leading ``--name=value`` words; give them and the offset of the first operand."""
     flags: dict[str, tuple[Word, ...]] = {}
-    while logical.text.startswith("--", at):
-        word = raw_word(logical.text, at, escape)
-        end = at + len(word)
+    text = logical.text
+    while text.startswith("--", at):
+        word = flag_word(text, at)
         if word != "--":
-            flag, equals, value = word[2:].partition("=")
-            _check_flag(logical, name, flag, at)
-            if not equals or not value:
-                raise logical.fault(f"--{flag} needs a value: --{flag}=...", at)
-            if flag in flags:
+            flag, value = _flag(logical, name, word, at)
+            if flag in flags and flag not in _REPEATED:
                 raise logical.fault(f"--{flag} is given twice", at)
-            flags[flag] = (Word(value, at + len(flag) + 3),)
-        at = end + len(logical.text[end:]) - len(logical.text[end:].lstrip(BLANK))
+            flags[flag] = (*flags.get(flag, ()), value)
+        at += len(word)
+        blanks = _FLAG_AHEAD.match(text, at)
+        at = blanks.end() if blanks is not None and blanks[0] != "--" else at
         if word == "--":
             break
     return flags, at
 
 
-def _check_flag(logical: LogicalLine, name: str, flag: str, offset: int) -> None:
-    known = _FLAGS.get(name, {})
+def _flag(logical: LogicalLine, name: str, word: str, at: int) -> tuple[str, Word]:
+    """Read one flag; a Boolean one may stand without a value."""
+    flag, equals, value = word[2:].partition("=")
+    known = _FLAGS.get(name, frozenset())
     if flag not in known:
-        more = _suggestion(flag, known) if known else f": {name} takes no flags"
-        raise logical.fault(f"unknown flag --{flag} of {name}{more}", offset)
-    remedy = known[flag]
-    if remedy:
-        raise logical.unsupported(f"{name} --{flag}", remedy, offset)
+        more = _suggestion(flag, dict.fromkeys(known)) if known else f": {name} takes no flags"
+        raise logical.fault(f"unknown flag --{flag} of {name}{more}", at)
+    value = unquoted(value, literal="")
+    if flag in _BOOLEAN:
+        if (equals and not value) or value.lower() not in ("", "true", "false"):
+            raise logical.fault(f"--{flag}={value}: give true or false", at)
+        value = value.lower() or "true"
+    elif not equals or not value:
+        raise logical.fault(f"--{flag} needs a value: --{flag}=...", at)
+    return flag, Word(value, at + len(flag) + 3)
+
+
+def _one_of(statement: Statement, flag: str, *values: str) -> str:
+    """Give a flag that takes one of a few words; without it the first of them."""
+    word = statement.one_flag(flag)
+    if word is None:
+        return values[0]
+    if word.text not in values:
+        statement.fail(f"--{flag}={word.text}: give one of {', '.join(values)}", word.offset)
+    return word.text
+
+
+def _is_set(statement: Statement, flag: str) -> bool:
+    word = statement.one_flag(flag)
+    return word is not None and word.text == "true"
+
+
+# -- operands ----------------------------------------------------------------------------------------------------------
 
 
 def _from(statement: Statement) -> From:
@@ -115,40 +177,95 @@ def _from(statement: Statement) -> From:
     if alias is not None and not _STAGE_NAME.fullmatch(alias):
         reason = f"{alias!r} cannot name a stage: letters, digits, '_', '.', '-', a letter first"
         statement.fail(reason, words[2].offset)
-    return From(logical=statement.logical, start=statement.start, flags=statement.flags, image=words[0], alias=alias)
+    return From(
+        logical=statement.logical,
+        start=statement.start,
+        flags=statement.flags,
+        image=words[0],
+        alias=alias,
+        platform=statement.one_flag("platform"),
+        keyword=words[1] if alias is not None else None,
+        alias_word=words[2] if alias is not None else None,
+    )
 
 
 def _command(statement: Statement) -> Command:
     array = json_array(statement)
-    return Command((statement.rest.text,) if array is None else array, array is None)
+    if array is not None:
+        return Command(array, shell=False)
+    return shell_form(statement.rest.text, statement.logical.heredocs)
 
 
 def _run(statement: Statement) -> Run:
     command = _command(statement)
-    if command.shell:
-        refuse_heredoc(statement)
-    elif not command.argv:
+    if not command.argv:
         statement.fail("RUN needs a command: the array is empty", statement.rest.offset)
-    return Run(logical=statement.logical, start=statement.start, flags=statement.flags, command=command)
+    mounts = (_mount(statement, word) for word in statement.flags.get("mount", ()))
+    return Run(
+        logical=statement.logical,
+        start=statement.start,
+        flags=statement.flags,
+        command=command,
+        mounts=tuple(mounts),
+        network=_one_of(statement, "network", "default", "none", "host"),
+        security=_one_of(statement, "security", "sandbox", "insecure"),
+        devices=statement.flags.get("device", ()),
+    )
 
 
-def _copy(kind: type[Copy]) -> Callable[[Statement], Copy]:
-    def read(statement: Statement) -> Copy:
-        refuse_heredoc(statement)
-        words = list_words(statement)
-        if len(words) < 2:  # noqa: PLR2004  a source and a destination
-            statement.fail(f"{statement.name} needs at least one source and a destination", statement.rest.offset)
-        return kind(
-            logical=statement.logical,
-            start=statement.start,
-            flags=statement.flags,
-            sources=words[:-1],
-            destination=words[-1],
-            chown=statement.one_flag("chown"),
-            chmod=statement.one_flag("chmod"),
-        )
+def _mount(statement: Statement, word: Word) -> MountFlag:
+    try:
+        return mountflag.read(word)
+    except mountflag.MountFlagError as error:
+        statement.fail(error.reason, min(error.offset, len(statement.logical.text) - 1))
 
-    return read
+
+def _copy(statement: Statement) -> Copy:
+    made = Copy(
+        logical=statement.logical,
+        start=statement.start,
+        flags=statement.flags,
+        parents=_is_set(statement, "parents"),
+        source_stage=statement.one_flag("from"),
+        **_operands(statement),
+    )
+    stage = made.source_stage
+    if stage is not None and "$" in stage.text:
+        statement.fail("--from takes no variables: name a stage that is FROM the variable", stage.offset)
+    return made
+
+
+def _add(statement: Statement) -> Add:
+    unpack = statement.one_flag("unpack")
+    return Add(
+        logical=statement.logical,
+        start=statement.start,
+        flags=statement.flags,
+        checksum=statement.one_flag("checksum"),
+        keep_git_dir=_is_set(statement, "keep-git-dir"),
+        unpack=None if unpack is None else unpack.text == "true",
+        **_operands(statement),
+    )
+
+
+def _operands(statement: Statement) -> dict[str, Any]:
+    """Read what COPY and ADD have in common."""
+    words = list_words(statement)
+    if len(words) < 2:  # noqa: PLR2004  a source and a destination
+        statement.fail(f"{statement.name} needs at least one source and a destination", statement.rest.offset)
+    heredocs = statement.logical.heredocs
+    places = {one.mark.offset for one in heredocs}
+    if words[-1].offset in places:
+        statement.fail(f"{statement.name}: a here-document cannot be the destination", words[-1].offset)
+    return {
+        "sources": tuple(word for word in words[:-1] if word.offset not in places),
+        "destination": words[-1],
+        "heredocs": heredocs,
+        "chown": statement.one_flag("chown"),
+        "chmod": statement.one_flag("chmod"),
+        "link": _is_set(statement, "link"),
+        "excludes": statement.flags.get("exclude", ()),
+    }
 
 
 def _arg(statement: Statement) -> Arg:
@@ -158,10 +275,20 @@ def _arg(statement: Statement) -> Arg:
     return Arg(logical=statement.logical, start=statement.start, declarations=declarations)
 
 
+def _env(statement: Statement) -> Env:
+    pairs, legacy = pairs_of(statement)
+    return Env(logical=statement.logical, start=statement.start, pairs=pairs, legacy=legacy)
+
+
+def _label(statement: Statement) -> Label:
+    pairs, legacy = pairs_of(statement)
+    return Label(logical=statement.logical, start=statement.start, pairs=pairs, legacy=legacy)
+
+
 def _volume(statement: Statement) -> Volume:
     paths = list_words(statement)
-    if not paths:
-        statement.fail("VOLUME needs at least one path", statement.rest.offset)
+    if not paths or not all(path.text.strip() for path in paths):
+        statement.fail("VOLUME needs at least one path, and none that is empty", statement.rest.offset)
     return Volume(logical=statement.logical, start=statement.start, paths=paths)
 
 
@@ -172,11 +299,67 @@ def _shell(statement: Statement) -> Shell:
     return Shell(logical=statement.logical, start=statement.start, argv=argv)
 
 
-def _later(remedy: str) -> Callable[[Statement], NoReturn]:
-    def refuse(statement: Statement) -> NoReturn:
-        statement.unsupported(statement.name, remedy)
+def _healthcheck(statement: Statement) -> Healthcheck:
+    match = _HEAD.match(statement.rest.text)
+    kind = match[2].upper() if match else ""
+    at = match.end() if match else 0
+    rest = Word(statement.rest.text[at:], min(statement.rest.offset + at, len(statement.logical.text) - 1))
+    command = None
+    if kind == "NONE":
+        if rest.text:
+            statement.fail("HEALTHCHECK NONE takes no operands", rest.offset)
+    elif kind == "CMD":
+        command = _command(attrs.evolve(statement, rest=rest)) if rest.text else Command((), shell=False)
+        if not command.argv:
+            statement.fail("HEALTHCHECK CMD needs a command", statement.rest.offset)
+    else:
+        statement.fail(f"HEALTHCHECK {kind}: write HEALTHCHECK CMD command, or NONE", statement.rest.offset)
+    times = HealthcheckValue(
+        interval=_duration(statement, "interval"),
+        timeout=_duration(statement, "timeout"),
+        start_period=_duration(statement, "start-period"),
+        start_interval=_duration(statement, "start-interval"),
+        retries=_retries(statement),
+    )
+    return Healthcheck(
+        logical=statement.logical, start=statement.start, flags=statement.flags, command=command, times=times
+    )
 
-    return refuse
+
+def _duration(statement: Statement, flag: str) -> float:
+    word = statement.one_flag(flag)
+    if word is None:
+        return 0.0
+    if not _DURATION.fullmatch(word.text):
+        statement.fail(f"--{flag}={word.text}: give a duration such as 30s, 1m30s or 500ms", word.offset)
+    seconds = parse_duration(word.text.removeprefix("+"))
+    if 0 < seconds < _SHORTEST:
+        statement.fail(f"--{flag}={word.text}: the shortest is 1ms", word.offset)
+    return seconds
+
+
+def _retries(statement: Statement) -> int:
+    word = statement.one_flag("retries")
+    if word is None:
+        return 0
+    if not re.fullmatch(r"\+?[0-9]{1,10}", word.text) or int(word.text) > _MOST_RETRIES:
+        statement.fail(f"--retries={word.text}: give a number from 1 to {_MOST_RETRIES}; 0 = default", word.offset)
+    return int(word.text)
+
+
+def _onbuild(statement: Statement) -> Onbuild:
+    logical = statement.logical
+    match = _HEAD.match(logical.text, statement.rest.offset)
+    if match is None:
+        statement.fail("ONBUILD needs an instruction")
+    name = match[2].upper()
+    if name == "ONBUILD":
+        statement.fail("ONBUILD cannot stand within ONBUILD", match.start(2))
+    if name in ("FROM", "MAINTAINER"):
+        statement.fail(f"{name} cannot be put off with ONBUILD", match.start(2))
+    trigger = _read(logical, statement.escape, match)
+    bodies = "".join(f"\n{one.content}{one.name}" for one in logical.heredocs)
+    return Onbuild(logical=logical, start=statement.start, trigger=trigger, expression=f"{statement.rest.text}{bodies}")
 
 
 _NEEDS = {
@@ -189,48 +372,34 @@ _NEEDS = {
     "ENV": "name=value",
     "LABEL": "name=value",
     "ARG": "a name",
+    "HEALTHCHECK": "CMD and a command, or NONE",
+    "ONBUILD": "an instruction",
 }
 
-# Each flag the reference knows, with what to do while this version does not carry it out ("" = it does).
-_COPY_FLAGS = {
-    "chown": "",
-    "chmod": "",
-    "link": "leave it out: the result is the same",
-    "exclude": "list the files in .dockerignore",
-}
-_FLAGS: dict[str, dict[str, str]] = {
-    "FROM": {"platform": "leave it out: images are for this machine's platform"},
-    # Refused as a whole, so its flags are let through to the refusal.
-    "HEALTHCHECK": dict.fromkeys(("interval", "timeout", "start-period", "start-interval", "retries"), ""),
-    "RUN": {
-        "mount": "COPY what the command needs",
-        "network": "give the network to the whole build",
-        "security": "leave it out",
-        "device": "leave it out",
-    },
-    "COPY": _COPY_FLAGS
-    | {"from": "build the other image first and copy its files into the context", "parents": "name the directories"},
-    "ADD": _COPY_FLAGS
-    | {
-        "checksum": "check it in a RUN",
-        "keep-git-dir": "clone into the context first",
-        "unpack": "ADD unpacks archives, COPY does not",
-    },
+_BOOLEAN = frozenset(("link", "parents", "keep-git-dir", "unpack"))
+_REPEATED = frozenset(("mount", "exclude", "device"))
+_COPY_FLAGS = frozenset(("chown", "chmod", "link", "exclude"))
+_FLAGS = {
+    "FROM": frozenset(("platform",)),
+    "HEALTHCHECK": frozenset(("interval", "timeout", "start-period", "start-interval", "retries")),
+    "RUN": frozenset(("mount", "network", "security", "device")),
+    "COPY": _COPY_FLAGS | {"from", "parents"},
+    "ADD": _COPY_FLAGS | {"checksum", "keep-git-dir", "unpack"},
 }
 
 _PARSERS: dict[str, Callable[[Statement], Instruction]] = {
-    "ADD": _copy(Add),
+    "ADD": _add,
     "ARG": _arg,
     "CMD": lambda s: Cmd(logical=s.logical, start=s.start, command=_command(s)),
-    "COPY": _copy(Copy),
+    "COPY": _copy,
     "ENTRYPOINT": lambda s: Entrypoint(logical=s.logical, start=s.start, command=_command(s)),
-    "ENV": lambda s: Env(logical=s.logical, start=s.start, pairs=pairs_of(s)),
+    "ENV": _env,
     "EXPOSE": lambda s: Expose(logical=s.logical, start=s.start, ports=plain_words(s)),
     "FROM": _from,
-    "HEALTHCHECK": _later("leave it out, and wait with Container.wait_ready"),
-    "LABEL": lambda s: Label(logical=s.logical, start=s.start, pairs=pairs_of(s)),
+    "HEALTHCHECK": _healthcheck,
+    "LABEL": _label,
     "MAINTAINER": lambda s: Maintainer(logical=s.logical, start=s.start, author=s.rest),
-    "ONBUILD": _later("put the instruction into the Dockerfiles that build on this image"),
+    "ONBUILD": _onbuild,
     "RUN": _run,
     "SHELL": _shell,
     "STOPSIGNAL": lambda s: Stopsignal(logical=s.logical, start=s.start, signal=s.rest),

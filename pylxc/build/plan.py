@@ -21,13 +21,17 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import attrs
 
 from pylxc.build import instructions as ast
-from pylxc.build.expand import ExpansionError, expand, expand_words
-from pylxc.errors import UnsupportedError
-from pylxc.imageconfig import DEFAULT_PATH
+from pylxc.build.dockerfile import parse_trigger
+from pylxc.build.expand import ExpansionError, expand, expand_text, expand_words
+from pylxc.build.heredoc import mark_of
+from pylxc.build.platforms import normal_platform, platform_args
+from pylxc.build.refusals import SYMBOLIC_MODE, refuse, refuse_each, refuse_source
+from pylxc.imageconfig import DEFAULT_PATH, Healthcheck
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
 
+    from pylxc.build.heredoc import Heredoc
     from pylxc.build.instructions import Command, Dockerfile, Instruction, Word
     from pylxc.imageconfig import ImageConfig
 
@@ -40,10 +44,14 @@ PROXY_ARGS = frozenset(
     for name in (upper, upper.lower())
 )
 
-_PORT = re.compile(r"([0-9]{1,5})(?:-([0-9]{1,5}))?(?:/([A-Za-z]+))?")
+# A port of the host before it, and an address, are let through and say nothing, as in docker.
+_PORT = re.compile(
+    r"(?:(?P<address>[0-9A-Fa-f.:]*|\[[0-9A-Fa-f.:]+\]):)??(?:(?P<host>[0-9]{0,5}(?:-[0-9]{1,5})?):)?"
+    r"(?P<first>[0-9]{1,5})(?:-(?P<last>[0-9]{1,5}))?(?:/(?P<protocol>[A-Za-z]*))?"
+)
 _MODE = re.compile(r"0*[0-7]{1,4}")
-_REMOTE = re.compile(r"(?:https?|ftp|git|ssh)://|git@", re.IGNORECASE)
 _LAST_PORT = 65535
+_MOST_PORTS = 4 * _LAST_PORT  # every port of every protocol, and some said twice
 _LAST_SIGNAL = 64
 
 InstructionT = TypeVar("InstructionT", bound="Instruction")
@@ -54,21 +62,24 @@ InstructionT = TypeVar("InstructionT", bound="Instruction")
 
 @attrs.frozen
 class State:
-    """What the steps so far have come to. ``args`` are the ARGs in scope that have a value."""
+    """What the steps so far have come to.
+
+    ``variables`` is what a RUN sees and what is put in for "$name": what ENV and ARG set, the later of the two winning;
+    ``args`` are the names that ARGs have declared, in order.
+    """
 
     config: ImageConfig
-    args: Mapping[str, str] = attrs.field(factory=dict, hash=False)
+    args: tuple[str, ...] = ()
+    variables: Mapping[str, str] = attrs.field(factory=dict, hash=False)
     author: str | None = None
     command_set: bool = False  # a CMD stands in this stage, so a later ENTRYPOINT keeps it
 
     def lookup(self, name: str) -> str | None:
-        """Give a variable's value. ENV always overrides an ARG of the same name, whichever comes first."""
-        value: str | None = self.config.env.get(name)
-        if value is not None:
-            return value
-        if name == "PATH":  # every process gets one, so that ENV PATH=$PATH:/more means what it says
-            return self.args.get(name, DEFAULT_PATH)
-        return self.args.get(name)
+        """Give a variable's value."""
+        value = self.variables.get(name)
+        if value is None and name == "PATH":  # every process gets one, so that ENV PATH=$PATH:/more means what it says
+            return DEFAULT_PATH
+        return value
 
     @property
     def workdir(self) -> str:
@@ -116,23 +127,28 @@ class MetadataStep(Step):
 
 @attrs.frozen(kw_only=True)
 class RunStep(Step):
-    """A command to run. ``env`` is its whole environment as the Dockerfile gives it; ``user`` "" is root."""
+    """A command to run. ``env`` is its whole environment as the Dockerfile gives it; ``user`` "" is root.
+
+    ``network`` is "default" (the build's), "none" or "host".
+    """
 
     argv: tuple[str, ...]
     env: Mapping[str, str] = attrs.field(hash=False)
     user: str
     workdir: str
+    network: str = "default"
 
     def describe(self) -> str:
         """Give the line for the image's history; ``|n`` introduces the n build arguments that were in scope."""
-        args = [f"{name}={value}" for name, value in sorted(self.state.args.items())]
+        args = [f"{name}={self.state.variables.get(name, '')}" for name in self.state.args]
         return " ".join(("RUN", *((f"|{len(args)}", *args) if args else ()), *self.argv))
 
     def definition(self) -> bytes:
         """Give canonical bytes of what the result depends on, apart from the parent."""
-        declared = {**self.state.args, **self.state.config.env}
+        declared = self.state.variables
         env = {name: value for name, value in self.env.items() if name not in PROXY_ARGS or name in declared}
-        return _canonical("RUN", self.argv, env, self.user, self.workdir)
+        network = () if self.network == "default" else (self.network,)
+        return _canonical("RUN", self.argv, env, self.user, self.workdir, *network)
 
 
 @attrs.frozen(kw_only=True)
@@ -141,6 +157,7 @@ class CopyStep(Step):
 
     ``destination`` is as written once expanded: relative to ``workdir`` perhaps, and a slash at its end counts.
     ``chown`` is ``"user"`` or ``"user:group"``, names or numbers, or None for 0:0; ``chmod`` permission bits or None.
+    ``excludes`` are patterns of what stays out; ``documents`` are here-documents, as (file name, content).
     """
 
     sources: tuple[str, ...]
@@ -149,16 +166,21 @@ class CopyStep(Step):
     chown: str | None
     chmod: int | None
     unpack: bool
+    excludes: tuple[str, ...] = ()
+    documents: tuple[tuple[str, str], ...] = ()
 
     def describe(self) -> str:
         """Give the line for the image's history."""
         flags = [f"--chown={self.chown}"] if self.chown is not None else []
         flags += [f"--chmod={self.chmod:o}"] if self.chmod is not None else []
-        return " ".join((self.instruction.name, *flags, *self.sources, self.destination))
+        documents = (f"<<{name}" for name, _ in self.documents)
+        return " ".join((self.instruction.name, *flags, *self.sources, *documents, self.destination))
 
     def definition(self) -> bytes:
         """Give canonical bytes of what the result depends on, apart from the parent and the files."""
-        return _canonical(self.instruction.name, self.sources, self.destination, self.workdir, self.chown, self.chmod)
+        more = (self.excludes, self.documents) if self.excludes or self.documents else ()
+        name = "ADD" if self.unpack else "COPY"
+        return _canonical(name, self.sources, self.destination, self.workdir, self.chown, self.chmod, *more)
 
 
 @attrs.frozen(kw_only=True)
@@ -180,7 +202,8 @@ class WorkdirStep(Step):
 class Plan:
     """What to build. ``base`` is the image FROM names (``"scratch"`` is none at all), ``total`` counts the steps.
 
-    ``warnings`` are sentences for the user; ``stage`` is the name after AS, or None.
+    ``warnings`` are sentences for the user; ``stage`` is the name after AS, or None; ``waiting`` are the instructions
+    of the base image's ONBUILD.
     """
 
     dockerfile: Dockerfile
@@ -190,18 +213,25 @@ class Plan:
     total: int
     args: Mapping[str, str] = attrs.field(hash=False)
     global_args: Mapping[str, str] = attrs.field(hash=False)
+    waiting: tuple[Instruction, ...] = ()
+
+    def on(self, base: ImageConfig) -> Plan:
+        """Give the plan on this base image: the instructions that it has waiting (ONBUILD) come first.
+
+        Raises :class:`~pylxc.errors.DockerfileError` and :class:`~pylxc.errors.UnsupportedError` for those.
+        """
+        if not base.onbuild:
+            return self
+        waiting = [parse_trigger(text, self.base) for text in base.onbuild]
+        for instruction in waiting:
+            if isinstance(instruction, (ast.From, ast.Maintainer, ast.Onbuild)):
+                raise instruction.error(f"{instruction.name} cannot be put off with ONBUILD")
+        refuse_each(waiting)
+        return attrs.evolve(self, waiting=tuple(waiting), total=self.total + len(waiting))
 
     def start(self, base: ImageConfig) -> State:
-        """Give the state after FROM, on the configuration of the base image.
-
-        Raises :class:`~pylxc.errors.UnsupportedError` when the base has ONBUILD instructions waiting.
-        """
-        if base.onbuild:
-            remedy = (
-                "its ONBUILD instructions come in a later version of pylxc; until then put them into this Dockerfile"
-            )
-            raise UnsupportedError(f"ONBUILD of the base image {self.base}", remedy)
-        return State(base)
+        """Give the state after FROM, on the configuration of the base image."""
+        return State(attrs.evolve(base, onbuild=()), variables=base.env)
 
     def steps(self, base: ImageConfig) -> Iterator[Step]:
         """Resolve the steps after FROM, one at a time: a mistake in a late one shows when it is reached.
@@ -209,7 +239,8 @@ class Plan:
         Raises :class:`~pylxc.errors.DockerfileError` and :class:`~pylxc.errors.UnsupportedError`.
         """
         state = self.start(base)
-        for number, instruction in enumerate(self.dockerfile.stages[0].instructions, 2):
+        instructions = (*self.waiting, *self.dockerfile.stages[0].instructions)
+        for number, instruction in enumerate(instructions, 2):
             step = _RESOLVERS[type(instruction)](_Resolver(self, state, number), instruction)
             state = step.state
             yield step
@@ -224,40 +255,49 @@ def plan(dockerfile: Dockerfile, args: Mapping[str, str] | None = None) -> Plan:
     >>> plan(parse("ARG TAG=12\nFROM debian:$TAG"), {"TAG": "13"}).base
     'debian:13'
     """
+    refuse(dockerfile)
     given = dict(args or {})
-    global_args = _platform_args() | {name: given[name] for name in PROXY_ARGS & given.keys()}
-    for instruction in dockerfile.global_args:
-        for name, default in instruction.declarations:
-            key = _expand(instruction, name, global_args.get, dockerfile.escape)
-            if key in given:
-                global_args[key] = given[key]
-            elif default is not None:
-                global_args[key] = _expand(instruction, default, global_args.get, dockerfile.escape)
+    global_args = global_scope(dockerfile, given)
     stage = dockerfile.stages[0]
     base = _expand(stage.base, stage.base.image, global_args.get, dockerfile.escape)
     if not base or re.search(r"\s", base):
         reason = f"the image {stage.base.image.text!r} expands to {base!r}: give its ARG a value, before FROM"
         raise stage.base.error(reason, stage.base.image.offset)
+    _check_platform(stage.base, global_args, dockerfile.escape)
     total = 1 + len(stage.instructions)
     warnings = _unused(dockerfile, given)
     return Plan(dockerfile, base, stage.base.alias, warnings, total, given, global_args)
 
 
-def _platform_args() -> dict[str, str]:
-    """Give the predefined platform arguments of the global scope; a stage has to declare those it uses."""
-    import platform  # noqa: PLC0415  costly, and only for builds
+def global_scope(dockerfile: Dockerfile, given: Mapping[str, str]) -> dict[str, str]:
+    """Give the variables that a FROM sees: the predefined ones, and the ARGs before the first FROM.
 
-    machine = platform.machine()
-    architecture, variant = {
-        "x86_64": ("amd64", ""),
-        "aarch64": ("arm64", ""),
-        "armv7l": ("arm", "v7"),
-        "armv6l": ("arm", "v6"),
-        "i686": ("386", ""),
-    }.get(machine, (machine, ""))
-    name = "/".join(filter(None, ("linux", architecture, variant)))
-    values = {"PLATFORM": name, "OS": "linux", "ARCH": architecture, "VARIANT": variant}
-    return {side + key: value for side in ("TARGET", "BUILD") for key, value in values.items()}
+    Raises :class:`~pylxc.errors.DockerfileError`.
+    """
+    scope = {name: given.get(name, value) for name, value in platform_args().items()}
+    scope |= {name: given[name] for name in PROXY_ARGS & given.keys()}
+    for instruction in dockerfile.global_args:
+        for name, default in instruction.declarations:
+            key = _expand(instruction, name, scope.get, dockerfile.escape)
+            if key in given:
+                scope[key] = given[key]
+            elif default is not None:
+                scope[key] = _expand(instruction, default, scope.get, dockerfile.escape)
+    return scope
+
+
+def _check_platform(base: ast.From, scope: Mapping[str, str], escape: str) -> None:
+    """Raise the error of a platform that is malformed, or not this machine's."""
+    if base.platform is None:
+        return
+    text = _expand(base, base.platform, scope.get, escape)
+    wanted = normal_platform(text)
+    if not wanted:
+        reason = f"bad platform {text!r}: write os/architecture, such as linux/amd64"
+        raise base.error(reason, base.platform.offset)
+    if wanted != normal_platform(platform_args()["BUILDPLATFORM"]):
+        remedy = "leave it out: images are for this machine's platform"
+        raise base.unsupported(f"FROM --platform={text}", remedy, base.platform.offset)
 
 
 def _unused(dockerfile: Dockerfile, given: Mapping[str, str]) -> tuple[str, ...]:
@@ -325,7 +365,7 @@ class _Resolver:
 
 def _env(at: _Resolver, instruction: ast.Env) -> Step:
     pairs = at.pairs(instruction)
-    state = at.configure(env={**at.state.config.env, **pairs})
+    state = attrs.evolve(at.configure(env={**at.state.config.env, **pairs}), variables={**at.state.variables, **pairs})
     return at.assignments(instruction, state, pairs)
 
 
@@ -350,8 +390,9 @@ def _arg(at: _Resolver, instruction: ast.Arg) -> Step:
             value = within.expand(instruction, default)
         else:
             value = at.plan.global_args.get(key)
-        if value is not None:
-            state = attrs.evolve(state, args={**state.args, key: value})
+        args = state.args if key in state.args else (*state.args, key)
+        variables = state.variables if value is None else {**state.variables, key: value}
+        state = attrs.evolve(state, args=args, variables=variables)
         names.append(key)
         text.append(key if value is None else f"{key}={value}")
     # The value is left out of the change: it alters nothing until a RUN sees it, whose definition has it.
@@ -392,8 +433,10 @@ def _expose(at: _Resolver, instruction: ast.Expose) -> Step:
             specs = expand_words(word.text, at.state.lookup, at.plan.dockerfile.escape)
         except ExpansionError as error:
             raise instruction.error(error.reason, word.offset + error.offset) from None
-        for spec in specs:
+        for spec in dict.fromkeys(specs):
             found += _ports(instruction, word, spec)
+            if len(found) > _MOST_PORTS:
+                raise instruction.error(f"more than {_MOST_PORTS} ports", word.offset)
     ports = tuple(dict.fromkeys((*at.state.config.exposed_ports, *found)))
     return at.metadata(instruction, at.configure(exposed_ports=ports), tuple(found))
 
@@ -401,10 +444,10 @@ def _expose(at: _Resolver, instruction: ast.Expose) -> Step:
 def _ports(instruction: Instruction, word: Word, spec: str) -> list[str]:
     match = _PORT.fullmatch(spec)
     if match is None:
-        reason = f"bad port {spec!r}: write 80, 80/udp or 8000-8010 (ports of the host are chosen when it runs)"
+        reason = f"bad port {spec!r}: write 80, 80/udp or 8000-8010"
         raise instruction.error(reason, word.offset)
-    first, protocol = int(match[1]), (match[3] or "tcp").lower()
-    last = int(match[2] or first)
+    first, protocol = int(match["first"]), (match["protocol"] or "tcp").lower()
+    last = int(match["last"] or first)
     if not 1 <= first <= last <= _LAST_PORT:
         raise instruction.error(f"bad port {spec!r}: ports go from 1 to {_LAST_PORT}, ranges upwards", word.offset)
     if protocol not in ("tcp", "udp", "sctp"):
@@ -449,26 +492,52 @@ def _run(at: _Resolver, instruction: ast.Run) -> Step:
         instruction=instruction,
         number=at.number,
         state=state,
-        argv=at.argv(instruction.command),
-        env={**proxies, **state.args, **state.config.env},
+        argv=at.argv(_with_documents(instruction.command)),
+        env={**proxies, **state.variables},
         user=state.config.user or "",
         workdir=state.workdir,
+        network=instruction.network,
     )
+
+
+def _with_documents(command: Command) -> Command:
+    """Give what the shell is to run: a lone here-document is the script, others are left to the shell."""
+    if not command.heredocs:
+        return command
+    line = command.argv[0]
+    if len(command.heredocs) == 1 and mark_of(line) is not None:
+        return ast.shell_form(command.heredocs[0].text)
+    bodies = (f"\n{one.content}{one.name}" for one in command.heredocs)
+    return ast.shell_form(line + "".join(bodies))
+
+
+def _healthcheck(at: _Resolver, instruction: ast.Healthcheck) -> Step:
+    command = instruction.command
+    test: tuple[str, ...] = ("NONE",)
+    if command is not None:
+        test = ("CMD-SHELL" if command.shell else "CMD", *command.argv)
+    check = attrs.evolve(instruction.times, test=test) if command is not None else Healthcheck(test=test)
+    change = (json.dumps(check.to_oci(), sort_keys=True),)
+    return at.metadata(instruction, at.configure(healthcheck=check), change)
+
+
+def _onbuild(at: _Resolver, instruction: ast.Onbuild) -> Step:
+    state = at.configure(onbuild=(*at.state.config.onbuild, instruction.expression))
+    return at.metadata(instruction, state, (instruction.expression,))
 
 
 def _copy(at: _Resolver, instruction: ast.Copy) -> Step:
     sources = tuple(at.expand(instruction, word) for word in instruction.sources)
     destination = at.expand(instruction, instruction.destination)
     for word, source in zip(instruction.sources, sources, strict=True):
-        if _REMOTE.match(source):
-            remedy = "fetch it with RUN, or into the context beforehand"
-            raise instruction.logical.unsupported(f"{instruction.name} of a URL", remedy, word.offset)
+        refuse_source(instruction, word, source)
         if not source:
             raise instruction.error(f"{word.text!r} expands to nothing: name a file of the context", word.offset)
     if not destination:
         word = instruction.destination
         raise instruction.error(f"{word.text!r} expands to nothing: name a path in the image", word.offset)
     chown = at.expand(instruction, instruction.chown) if instruction.chown else None
+    unpack = isinstance(instruction, ast.Add) and instruction.unpack is not False
     return CopyStep(
         instruction=instruction,
         number=at.number,
@@ -478,8 +547,20 @@ def _copy(at: _Resolver, instruction: ast.Copy) -> Step:
         workdir=at.state.workdir,
         chown=chown or None,
         chmod=_chmod(at, instruction),
-        unpack=isinstance(instruction, ast.Add),
+        unpack=unpack,
+        excludes=tuple(at.expand(instruction, word) for word in instruction.excludes),
+        documents=tuple(_document(at, instruction, one) for one in instruction.heredocs),
     )
+
+
+def _document(at: _Resolver, instruction: ast.Copy, document: Heredoc) -> tuple[str, str]:
+    """Give the file that a here-document makes: its name and its content."""
+    if not document.mark.expand:
+        return document.name, document.text
+    try:
+        return document.name, expand_text(document.text, at.state.lookup)
+    except ExpansionError as error:
+        raise instruction.error(f"here-document {document.name}: {error.reason}", document.mark.offset) from None
 
 
 def _chmod(at: _Resolver, instruction: ast.Copy) -> int | None:
@@ -488,9 +569,9 @@ def _chmod(at: _Resolver, instruction: ast.Copy) -> int | None:
     text = at.expand(instruction, instruction.chmod)
     if _MODE.fullmatch(text):
         return int(text, 8)
-    if re.fullmatch(r"[ugoa]*[-+=][rwxXst]*(,[ugoa]*[-+=][rwxXst]*)*", text):
+    if SYMBOLIC_MODE.fullmatch(text):
         remedy = "give the mode in octal, such as 755"
-        raise instruction.logical.unsupported("symbolic --chmod", remedy, instruction.chmod.offset)
+        raise instruction.unsupported("symbolic --chmod", remedy, instruction.chmod.offset)
     raise instruction.error(f"bad mode {text!r}: give it in octal, 0 to 7777", instruction.chmod.offset)
 
 
@@ -526,8 +607,10 @@ _RESOLVERS = dict(
         _resolver(ast.Entrypoint, _entrypoint),
         _resolver(ast.Env, _env),
         _resolver(ast.Expose, _expose),
+        _resolver(ast.Healthcheck, _healthcheck),
         _resolver(ast.Label, _label),
         _resolver(ast.Maintainer, _maintainer),
+        _resolver(ast.Onbuild, _onbuild),
         _resolver(ast.Run, _run),
         _resolver(ast.Shell, _shell),
         _resolver(ast.Stopsignal, _stopsignal),

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 
     Kind = Literal["file", "directory", "symlink", "fifo"]
 
+DOCUMENT_MODE = 0o644
 _WILDCARDS = "*?[\\"
 
 
@@ -49,6 +50,7 @@ class Entry:
     uid: int
     gid: int
     target: str = ""
+    content: bytes | None = attrs.field(default=None, repr=False)  # of a here-document, which is nowhere in the context
     # Tells whether the file is still the one that was selected: (inode, mtime, ctime), times in ns.
     stamp: tuple[int, int, int] = attrs.field(default=(0, 0, 0), eq=False, repr=False)
 
@@ -160,6 +162,7 @@ class Collector:
     ignore: Ignore
     owner: tuple[int, int]
     mode: int | None
+    excludes: Ignore | None = None
     entries: dict[str, Entry] = attrs.Factory(dict)
     archives: list[Entry] = attrs.Factory(list)
 
@@ -168,9 +171,30 @@ class Collector:
         if not stat.S_ISDIR(tree.lstat(directory).st_mode):
             return False
         for path, status in _walk(tree, self.ignore, directory):
-            if not stat.S_ISSOCK(status.st_mode):  # a socket is nothing without the process that listens on it
-                self.add(tree, posixpath.relpath(path, directory or "."), path)
+            name = posixpath.relpath(path, directory or ".")
+            # A socket is nothing without the process that listens on it.
+            if not (stat.S_ISSOCK(status.st_mode) or self.is_excluded(name)):
+                self.add(tree, name, path)
+        if self.excludes is not None:
+            self._complete(tree, directory)
         return True
+
+    def is_excluded(self, name: str) -> bool:
+        """Tell whether ``--exclude`` keeps out what would get this name."""
+        return self.excludes is not None and self.excludes.excludes(name)
+
+    def _complete(self, tree: ConfinedTree, directory: str) -> None:
+        """Add the directories that are excluded and hold something that is not."""
+        for name in tuple(self.entries):
+            parent = posixpath.dirname(name)
+            while parent and parent not in self.entries:
+                self.add(tree, parent, posixpath.join(directory, parent))
+                parent = posixpath.dirname(parent)
+
+    def add_document(self, name: str, content: bytes) -> None:
+        """Add a here-document as a file."""
+        mode = DOCUMENT_MODE if self.mode is None else self.mode
+        self.entries[name] = Entry(name, name, "file", mode, len(content), 0, *self.owner, content=content)
 
     def add_archive(self, tree: ConfinedTree, name: str, path: str) -> bool:
         """Add an archive to be unpacked; say False when the path is not one."""
@@ -196,7 +220,7 @@ class Collector:
         mode = stat.S_IMODE(status.st_mode) if self.mode is None or kind == "symlink" else self.mode
         size = status.st_size if kind == "file" else 0
         mtime = int(status.st_mtime_ns // 1_000_000_000)
-        return Entry(name, path, kind, mode, size, mtime, *self.owner, target, stamp_of(status))
+        return Entry(name, path, kind, mode, size, mtime, *self.owner, target, stamp=stamp_of(status))
 
     def sorted(self) -> tuple[Entry, ...]:
         """Give the entries, directories before what they hold."""

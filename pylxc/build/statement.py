@@ -11,13 +11,14 @@ from typing import TYPE_CHECKING, NoReturn
 
 import attrs
 
-from pylxc.build.instructions import BLANK, Word
+from pylxc.build.instructions import Word
+from pylxc.build.words import BLANK, raw_words
 
 if TYPE_CHECKING:
     from pylxc.build.lexer import LogicalLine
 
 _SURROGATE = re.compile("[\ud800-\udfff]")
-_HEREDOC = re.compile(r"\d*<<-?(['\"]?)[A-Za-z_][A-Za-z0-9_.-]*\1")
+_PLAIN = re.compile(rf"[^{BLANK}]+")
 
 
 @attrs.frozen
@@ -35,68 +36,56 @@ class Statement:
         """Raise the error that points at an offset of the logical line (default: the name)."""
         raise self.logical.fault(reason, self.start if offset is None else offset)
 
-    def unsupported(self, feature: str, remedy: str, offset: int | None = None) -> NoReturn:
-        """Raise the error for what comes in a later version."""
-        raise self.logical.unsupported(feature, remedy, self.start if offset is None else offset)
-
     def one_flag(self, name: str) -> Word | None:
         """Give a flag's last value; None when it is not given."""
         values = self.flags.get(name, ())
         return values[-1] if values else None
 
 
-def raw_word(text: str, at: int, escape: str) -> str:
-    """Give the word that begins at ``at``, with its quotes and escapes, up to a blank that neither protects."""
-    start, quote = at, ""
-    while at < len(text):
-        char = text[at]
-        if char == escape and quote != "'":
-            at += 1
-        elif char == quote:
-            quote = ""
-        elif not quote and char in "'\"":
-            quote = char
-        elif not quote and char in BLANK:
-            break
-        at += 1
-    return text[start:at]
-
-
 def quoted_words(statement: Statement) -> list[Word]:
     """Split the operands at blanks outside quotes."""
-    text, words, at = statement.rest.text, [], 0
-    while at < len(text):
-        if text[at] in BLANK:
-            at += 1
-            continue
-        word = raw_word(text, at, statement.escape)
-        words.append(Word(word, statement.rest.offset + at))
-        at += len(word)
-    return words
+    start = statement.rest.offset
+    return [Word(word, start + offset) for word, offset in raw_words(statement.rest.text, statement.escape)]
 
 
 def plain_words(statement: Statement) -> tuple[Word, ...]:
     """Split the operands at blanks, whatever stands around them: COPY and its like know no quotes."""
     rest = statement.rest
-    return tuple(Word(match[0], rest.offset + match.start()) for match in re.finditer(rf"[^{BLANK}]+", rest.text))
+    return tuple(Word(match[0], rest.offset + match.start()) for match in _PLAIN.finditer(rest.text))
 
 
-def json_array(statement: Statement) -> tuple[str, ...] | None:
-    """Give the operands as the strings of a JSON array, None when they are not one: then they are plain text."""
-    if not statement.rest.text.startswith("["):
+def json_list(text: str) -> list[object] | None:
+    """Give the elements of a JSON array, None when the text is none."""
+    if not text.startswith("["):
         return None
     import json  # noqa: PLC0415  many Dockerfiles have no exec form
 
     try:
-        value = json.loads(statement.rest.text)
+        value: list[object] = json.loads(text, parse_constant=_no_number)
     except (ValueError, RecursionError):
         return None
-    if not all(isinstance(item, str) for item in value):
-        statement.fail(f"{statement.name}: every element of the array must be a string", statement.rest.offset)
-    if any("\0" in item for item in value):
-        statement.fail(f"{statement.name}: a NUL character in the array", statement.rest.offset)
-    # JSON can spell half a surrogate pair, which no file name or configuration can carry.
-    return tuple(_SURROGATE.sub("\ufffd", item) for item in value)
+    return value
+
+
+def _no_number(name: str) -> object:
+    """Refuse NaN and Infinity, which Python reads and JSON does not have (RFC 8259, section 6)."""
+    raise ValueError(name)
+
+
+def json_array(statement: Statement) -> tuple[str, ...] | None:
+    """Give the operands as the strings of a JSON array, None when they are not one: then they are plain text."""
+    value = json_list(statement.rest.text)
+    if value is None:
+        return None
+    found = []
+    for item in value:
+        if not isinstance(item, str):
+            statement.fail(f"{statement.name}: every element of the array must be a string", statement.rest.offset)
+        if "\0" in item:
+            statement.fail(f"{statement.name}: a NUL character in the array", statement.rest.offset)
+        # JSON can spell half a surrogate pair, which no file name or configuration can carry.
+        found.append(_SURROGATE.sub("\ufffd", item))
+    return tuple(found)
 
 
 def list_words(statement: Statement) -> tuple[Word, ...]:
@@ -107,15 +96,8 @@ def list_words(statement: Statement) -> tuple[Word, ...]:
     return tuple(Word(item, statement.rest.offset) for item in array)
 
 
-def refuse_heredoc(statement: Statement) -> None:
-    """Raise UnsupportedError where a here-document begins."""
-    for word in quoted_words(statement):
-        if _HEREDOC.fullmatch(word.text):
-            statement.unsupported("here-documents", "use continuation lines, or COPY a file", word.offset)
-
-
-def pairs_of(statement: Statement) -> tuple[tuple[Word, Word], ...]:
-    """Read ``name=value...``, or the older ``name value``."""
+def pairs_of(statement: Statement) -> tuple[tuple[tuple[Word, Word], ...], bool]:
+    """Read ``name=value...``, or the older ``name value``; say whether it was the older one."""
     words = quoted_words(statement)
     if "=" not in words[0].text:
         # The older form: a name, and all the rest is the value.
@@ -125,8 +107,8 @@ def pairs_of(statement: Statement) -> tuple[tuple[Word, Word], ...]:
         if not value:
             statement.fail(f"{statement.name} needs a value for {key}: {key}=value", words[0].offset)
         offset = statement.rest.offset
-        return ((Word(key, offset), Word(value, offset + len(statement.rest.text) - len(value))),)
-    return tuple(pair_of(statement, word) for word in words)
+        return ((Word(key, offset), Word(value, offset + len(statement.rest.text) - len(value))),), True
+    return tuple(pair_of(statement, word) for word in words), False
 
 
 def pair_of(statement: Statement, word: Word) -> tuple[Word, Word]:

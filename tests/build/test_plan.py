@@ -10,7 +10,7 @@ import pytest
 from pylxc.build.dockerfile import parse
 from pylxc.build.plan import DEFAULT_PATH, CopyStep, MetadataStep, RunStep, WorkdirStep, plan
 from pylxc.errors import DockerfileError, UnsupportedError
-from pylxc.imageconfig import ImageConfig
+from pylxc.imageconfig import Healthcheck, ImageConfig
 
 
 def steps(text, base=None, **args):
@@ -68,7 +68,10 @@ def test_base_that_is_no_name(text):
         ("", "ARG A\n", {"A": ""}, ""),
         ("", "ARG B=x A=${B}y\n", {}, "xy"),
         ("", "ENV B=e\nARG A=$B\n", {}, "e"),
-        ("", "ENV A=e\nARG A=a\n", {}, "e"),
+        ("", "ENV A=e\nARG A=a\n", {}, "a"),  # the later of the two, whichever it is
+        ("", "ENV A=e\nARG A=a\n", {"A": "b"}, "b"),
+        ("", "ENV A=e\nARG A\n", {}, "e"),
+        ("", "ENV A=e\nARG A=a\nENV B=$A A=c\n", {}, "c"),
         ("", "ARG A=a\nENV A=e\n", {}, "e"),
         ("", "ARG A=a\nENV A=e\n", {"A": "b"}, "e"),
         ("", "ARG A=a\nENV A=${A}e\n", {"A": "b"}, "be"),
@@ -85,8 +88,24 @@ def test_an_arg_is_not_kept_in_the_image():
     assert config("ARG A=1\nENV B=$A").env == {"B": "1"}
 
 
-def test_the_environment_of_the_base_wins_over_an_arg():
-    assert last("ARG A=1\nRUN x", ImageConfig(env={"A": "base"})).env["A"] == "base"
+def test_an_arg_wins_over_the_environment_of_the_base_where_run_sees_it():
+    made = last("ARG A=1\nENV B=$A\nRUN x", ImageConfig(env={"A": "base"}))
+    assert (made.env["A"], made.env["B"]) == ("1", "1")
+    assert made.state.config.env == {"A": "base", "B": "1"}
+
+
+def test_several_args_of_a_line_see_each_other():
+    made = last('ARG A=1 B="$A 2" C D=${B%?2}\nRUN x', C="c")
+    assert {name: made.env[name] for name in "ABCD"} == {"A": "1", "B": "1 2", "C": "c", "D": "1"}
+    assert made.describe() == "RUN |4 A=1 B=1 2 C=c D=1 /bin/sh -c x"
+    assert last("ARG A\nENV A=e\nRUN x").describe() == "RUN |1 A=e /bin/sh -c x"
+    assert last("ARG A\nRUN x").describe() == "RUN |1 A= /bin/sh -c x"
+
+
+def test_predefined_arguments_can_be_overridden():
+    assert last("ARG TARGETARCH\nRUN x", TARGETARCH="z80").env["TARGETARCH"] == "z80"
+    assert plan(parse("FROM base:$TARGETARCH"), {"TARGETARCH": "z80"}).base == "base:z80"
+    assert plan(parse("ARG TARGETARCH=own\nFROM base:$TARGETARCH")).base == "base:own"
 
 
 def test_an_arg_is_seen_after_its_line_only():
@@ -186,6 +205,8 @@ def test_shell_is_kept_and_used():
         ("ENV P=80\nEXPOSE $P ${Q:-443}/tcp", ("80/tcp", "443/tcp")),
         ('ENV P="80 443/udp"\nEXPOSE $P', ("80/tcp", "443/udp")),
         ("EXPOSE 65535 1", ("65535/tcp", "1/tcp")),
+        ("EXPOSE 8080:80 127.0.0.1:90:91/udp [::1]:92:93", ("80/tcp", "91/udp", "93/tcp")),
+        ("EXPOSE 80/", ("80/tcp",)),
     ],
 )
 def test_expose(text, ports):
@@ -217,7 +238,8 @@ def test_signals(signal):
         ("EXPOSE 99999999", 8, "bad port"),
         ("EXPOSE 9-8", 8, "upwards"),
         ("EXPOSE http", 8, "bad port 'http'"),
-        ("EXPOSE 8080:80", 8, "bad port"),
+        ("EXPOSE 8080:80:x", 8, "bad port"),
+        ("EXPOSE x:80", 8, "bad port"),
         ("EXPOSE 80/icmp", 8, "tcp, udp or sctp"),
         ("EXPOSE 80-", 8, "bad port"),
         ("EXPOSE 'x", 8, "single quote"),
@@ -256,9 +278,51 @@ def test_not_yet_carried_out(text):
         steps(text)
 
 
-def test_a_base_with_instructions_waiting_is_refused():
-    with pytest.raises(UnsupportedError, match="ONBUILD of the base image base"):
-        steps("RUN x", ImageConfig(onbuild=("RUN y",)))
+def test_what_the_base_has_waiting_comes_first_and_goes():
+    base = ImageConfig(onbuild=("ENV A=1", "RUN  x <<E\none\nE", "COPY a b"))
+    made = plan(parse("FROM base\nENV A=$A$A")).on(base)
+    steps = list(made.steps(base))
+    assert [step.instruction.name for step in steps] == ["ENV", "RUN", "COPY", "ENV"]
+    assert [step.number for step in steps] == [2, 3, 4, 5]
+    assert made.total == 5
+    assert steps[1].argv == ("/bin/sh", "-c", "x <<E\none\nE")
+    assert steps[-1].state.config.env == {"A": "11"}
+    assert steps[-1].state.config.onbuild == ()
+
+
+@pytest.mark.parametrize("waiting", ["", "FROM a", "ONBUILD RUN a", "MAINTAINER a", "NONSENSE", "RUN a\nRUN b"])
+def test_what_a_base_may_not_have_waiting(waiting):
+    with pytest.raises(DockerfileError) as caught:
+        plan(parse("FROM base")).on(ImageConfig(onbuild=(waiting,)))
+    assert caught.value.path == "ONBUILD of base"
+
+
+def test_what_a_base_has_waiting_is_refused_when_it_cannot_be_done():
+    with pytest.raises(UnsupportedError, match="COPY --from") as caught:
+        plan(parse("FROM base")).on(ImageConfig(onbuild=("COPY --from=a b c",)))
+    assert "ONBUILD of base:1:13" in caught.value.remedy
+
+
+def test_onbuild_is_kept_for_those_who_build_on_it():
+    made = config("ONBUILD  RUN a \\\n  && $b\nONBUILD COPY <<E /to\none\nE\nENV A=1")
+    assert made.onbuild == ("RUN a   && $b", "COPY <<E /to\none\nE")
+
+
+@pytest.mark.parametrize(
+    ("text", "check"),
+    [
+        ("HEALTHCHECK NONE", Healthcheck(test=("NONE",))),
+        ("HEALTHCHECK CMD a  b", Healthcheck(test=("CMD-SHELL", "a  b"))),
+        ('HEALTHCHECK CMD ["a", "$b"]', Healthcheck(test=("CMD", "a", "$b"))),
+        (
+            "HEALTHCHECK --interval=1m30s --timeout=500ms --start-period=0 --start-interval=2s --retries=4 cmd a",
+            Healthcheck(test=("CMD-SHELL", "a"), interval=90, timeout=0.5, start_interval=2, retries=4),
+        ),
+        ("HEALTHCHECK CMD a\nHEALTHCHECK --retries=1 CMD b", Healthcheck(test=("CMD-SHELL", "b"), retries=1)),
+    ],
+)
+def test_healthcheck(text, check):
+    assert config(text).healthcheck == check
 
 
 # -- file system steps
@@ -305,6 +369,26 @@ def test_copy_and_add():
     assert add.describe() == "ADD x.tar /"
 
 
+@pytest.mark.parametrize(
+    ("text", "script"),
+    [
+        ("RUN <<EOF\none\n\ttwo $x\nEOF", "one\n\ttwo $x\n"),
+        ("RUN <<-'EOF'\n\tone\n\t\ttwo\n\tEOF", "one\ntwo\n"),
+        ("RUN cat <<A 3<<-B\na\nA\n\tb\n\tB", "cat <<A 3<<-B\na\nA\n\tb\nB"),
+        ("RUN <<A <<B\na\nA\nb\nB", "<<A <<B\na\nA\nb\nB"),
+    ],
+)
+def test_run_of_here_documents(text, script):
+    assert last(text).argv == ("/bin/sh", "-c", script)
+
+
+def test_copy_of_here_documents():
+    made = last('ENV V=v\nCOPY <<A file <<"B" <<-C /to/\n$V "\\$V" \\x\nA\n$V\nB\n\t${V}w\n\tC\n')
+    assert made.sources == ("file",)
+    assert made.documents == (("A", 'v "$V" x\n'), ("B", "$V\n"), ("C", "vw\n"))
+    assert made.describe() == "COPY file <<A <<B <<C /to/"
+
+
 def test_steps_come_in_order_with_their_kinds():
     made = steps('ENV A=1\nRUN a\nCOPY b c\nWORKDIR d\nCMD ["e"]')
     assert [type(step) for step in made] == [MetadataStep, RunStep, CopyStep, WorkdirStep, MetadataStep]
@@ -341,6 +425,13 @@ def test_a_walk_leaves_the_base_as_it_was():
         ("RUN a", 'SHELL ["b", "-c"]\nRUN a'),
         ("COPY a b", "ADD a b"),
         ("COPY a b", "COPY a b/"),
+        ("COPY a b", "COPY --exclude=c a b"),
+        ("COPY <<E b\n1\nE", "COPY <<E b\n2\nE"),
+        ("COPY <<E b\n1\nE", "COPY <<F b\n1\nF"),
+        ("RUN <<E\n1\nE", "RUN <<E\n2\nE"),
+        ("RUN a", "RUN --network=none a"),
+        ("HEALTHCHECK CMD a", "HEALTHCHECK CMD b"),
+        ("ENV x=1\nRUN a", "ENV x=1\nARG x=2\nRUN a"),
         ("COPY a b", "COPY --chown=1 a b"),
         ("COPY --chmod=644 a b", "COPY --chmod=600 a b"),
         ("COPY a b", "WORKDIR /x\nCOPY a b"),
@@ -366,6 +457,9 @@ def test_different_steps_have_different_definitions(one, other):
         ("ENV V=1\nCOPY a$V b", "ENV V=1\nCOPY a1 b"),
         ("ENV a=1 b=2\nRUN x", "ENV b=2 a=1\nRUN x"),
         ("EXPOSE 80", "EXPOSE 80/tcp"),
+        ("COPY a b", "COPY --link a b"),
+        ("COPY a b", "ADD --unpack=false a b"),
+        ("RUN a", "RUN --network=default --security=sandbox a"),
     ],
 )
 def test_equal_steps_have_equal_definitions(one, other):

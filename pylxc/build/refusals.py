@@ -1,0 +1,80 @@
+"""What a Dockerfile may say and this version of pylxc does not carry out.
+
+Invariant: whatever is read and has no effect yet is refused here, by instruction, line and remedy, before any step
+runs; what ``plan`` and ``executor`` learn to do is taken off here, in the same change.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING
+
+from pylxc.build import instructions as ast
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from pylxc.build.instructions import Dockerfile, Instruction, Word
+    from pylxc.errors import UnsupportedError
+
+_REMOTE = re.compile(r"(?:https?|ftp|git|ssh)://|git@", re.IGNORECASE)
+SYMBOLIC_MODE = re.compile(r"[ugoa]*[-+=][rwxXst]*(?:[-+=][rwxXst]*)*(?:,[ugoa]*(?:[-+=][rwxXst]*)+)*")
+
+
+def refuse(dockerfile: Dockerfile) -> None:
+    """Raise :class:`UnsupportedError` for the first thing in the file that is not carried out."""
+    for stage in dockerfile.stages[1:]:
+        raise stage.base.unsupported("multi-stage builds", "build each stage as an image of its own")
+    refuse_each(dockerfile.stages[0].instructions)
+
+
+def refuse_each(found: Iterable[Instruction]) -> None:
+    """Raise the error of the first instruction that is not carried out as it is written."""
+    for instruction in found:
+        if isinstance(instruction, ast.Run):
+            error = _run(instruction)
+        elif isinstance(instruction, ast.Copy):
+            error = _copy(instruction)
+        else:
+            error = None
+        if error is not None:
+            raise error
+
+
+def refuse_source(instruction: ast.Copy, word: Word, source: str) -> None:
+    """Raise the error for a source that would have to be fetched; ``source`` is what ``word`` came to."""
+    if _REMOTE.match(source):
+        remedy = "fetch it with RUN, or into the context beforehand"
+        raise instruction.unsupported(f"{instruction.name} of a URL", remedy, word.offset)
+
+
+def _run(run: ast.Run) -> UnsupportedError | None:
+    if run.mounts:
+        return run.unsupported("RUN --mount", "COPY what the command needs", run.mounts[0].offset)
+    if run.devices:
+        return run.unsupported("RUN --device", "leave it out", run.devices[0].offset)
+    if run.security != "sandbox":
+        return run.unsupported("RUN --security", "leave it out", run.flags["security"][0].offset)
+    heredocs = run.command.heredocs
+    if len(heredocs) == 1 and heredocs[0].text.startswith("#!") and run.command.argv[0].startswith("<<"):
+        remedy = "name the program before the mark, as in: RUN python3 <<EOF"
+        return run.unsupported("RUN of a here-document with a '#!' line", remedy, heredocs[0].mark.offset)
+    return None
+
+
+def _copy(copy: ast.Copy) -> UnsupportedError | None:
+    if copy.source_stage is not None:
+        remedy = "build the other image first and copy its files into the context"
+        return copy.unsupported("COPY --from", remedy, copy.source_stage.offset)
+    if copy.parents:
+        return copy.unsupported("COPY --parents", "name the directories", copy.flags["parents"][0].offset)
+    if isinstance(copy, ast.Add) and copy.checksum is not None:
+        return copy.unsupported("ADD --checksum", "check it in a RUN", copy.checksum.offset)
+    if isinstance(copy, ast.Add) and copy.keep_git_dir:
+        remedy = "clone into the context first"
+        return copy.unsupported("ADD --keep-git-dir", remedy, copy.flags["keep-git-dir"][0].offset)
+    for word in copy.sources:
+        refuse_source(copy, word, word.text)
+    if copy.chmod is not None and SYMBOLIC_MODE.fullmatch(copy.chmod.text):
+        return copy.unsupported("symbolic --chmod", "give the mode in octal, such as 755", copy.chmod.offset)
+    return None

@@ -1,0 +1,72 @@
+"""What is read and not carried out yet is refused by name, with its place and what to do instead."""
+
+from __future__ import annotations
+
+import pytest
+
+from pylxc.build.dockerfile import parse
+from pylxc.build.plan import plan
+from pylxc.errors import DockerfileError, UnsupportedError
+from pylxc.imageconfig import ImageConfig
+
+
+@pytest.mark.parametrize(
+    ("line", "column", "feature"),
+    [
+        ("FROM second", 1, "multi-stage builds"),
+        ("RUN --mount=type=cache,target=/x true", 13, "RUN --mount"),
+        ("RUN --security=insecure true", 16, "RUN --security"),
+        ("RUN --device=a true", 14, "RUN --device"),
+        ("RUN <<EOF\n#!/bin/sh\nEOF", 5, "RUN of a here-document with a '#!' line"),
+        ("COPY --from=other a b", 13, "COPY --from"),
+        ("COPY --parents a b", 16, "COPY --parents"),
+        ("COPY --chmod=u+x a b", 14, "symbolic --chmod"),
+        ("ADD --checksum=sha256:0 a b", 16, "ADD --checksum"),
+        ("ADD --keep-git-dir=true a b", 20, "ADD --keep-git-dir"),
+        ("ADD a https://example.org/x /x", 7, "ADD of a URL"),
+        ("ADD git@example.org:x /x", 5, "ADD of a URL"),
+        ("COPY http://example.org/x /x", 6, "COPY of a URL"),
+    ],
+)
+def test_before_anything_is_planned(line, column, feature):
+    made = parse(f"FROM a\n# note\nRUN true\n{line}")  # it is read
+    with pytest.raises(UnsupportedError) as caught:
+        plan(made)
+    assert caught.value.feature == feature
+    assert caught.value.remedy.startswith("comes in a later version of pylxc; until then ")
+    assert caught.value.remedy.endswith(f" (Dockerfile:4:{column})")
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["ENV U=http://h/x\nADD $U /x", "ENV M=u+x\nCOPY --chmod=$M a b", "ARG U=git@h:x\nADD ${U} /x"],
+)
+def test_what_only_a_variable_shows(text):
+    with pytest.raises(UnsupportedError, match="later version"):
+        list(plan(parse(f"FROM a\n{text}")).steps(ImageConfig()))
+
+
+def test_platforms():
+    own = plan(parse("FROM --platform=$BUILDPLATFORM a")).base
+    assert own == plan(parse("ARG P=$TARGETPLATFORM\nFROM --platform=${P} a")).base == "a"
+    with pytest.raises(UnsupportedError, match=r"FROM --platform=linux/riscv64.*Dockerfile:1:17"):
+        plan(parse("FROM --platform=linux/riscv64 a"))
+    with pytest.raises(DockerfileError, match="bad platform ''"):
+        plan(parse("FROM --platform=$NONE a"))
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "RUN --network=none true",
+        "RUN --network=host --security=sandbox true",
+        "RUN <<EOF\necho\nEOF",
+        "RUN cat <<EOF\n#!/bin/sh\nEOF",
+        "COPY --link --chmod=0755 --exclude=x a b",
+        "ADD --unpack=false a b",
+        "HEALTHCHECK CMD a",
+        "ONBUILD COPY --from=x a b",
+    ],
+)
+def test_what_is_carried_out(text):
+    assert len(list(plan(parse(f"FROM a\n{text}")).steps(ImageConfig()))) == 1
