@@ -7,10 +7,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import attrs
+
+from pylxc.build.check import warnings_of
 from pylxc.build.context import Context
 from pylxc.build.dockerfile import parse
 from pylxc.build.executor import Executor, Options
 from pylxc.build.instructions import Run
+from pylxc.build.lint import Surroundings
 from pylxc.build.plan import plan
 from pylxc.errors import ImageNotFound, SpecError
 from pylxc.image import Image, check_tag
@@ -57,7 +61,9 @@ def build(  # noqa: PLR0913  the operands of one operation
         base = _base(engine, planned.base, lease)
         config = base.config if base else ImageConfig()
         platform = base.platform if base else this_platform()
-        planned = planned.on(config)
+        around = Surroundings(args=args, ignore=opened.ignore, base=lambda _name: (config, platform))
+        warnings = (*planned.warnings, *warnings_of(parsed, around))
+        planned = attrs.evolve(planned.on(config), warnings=warnings)
         executor = Executor(engine, lease, base, planned, opened, options)
         result = executor.run(config)
         document = ImageDocument(

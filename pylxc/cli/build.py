@@ -63,6 +63,20 @@ def _arguments(given: tuple[str, ...]) -> dict[str, str]:
     return result
 
 
+def _check(context: str, dockerfile: str, arguments: dict[str, str], settings: Settings) -> None:
+    """Print what the build checks find; the exit status is 1 where there is anything."""
+    from pylxc.build.check import check  # noqa: PLC0415
+
+    found = check(context, dockerfile, args=arguments, engine=settings.engine())
+    for warning in found:
+        click.echo(f"{dockerfile}:{warning.line}:{warning.column}: {warning.rule}: {printable(warning.message)}")
+        click.echo(f"  {warning.url}")
+    words = {0: "no warnings found", 1: "1 warning has been found"}
+    click.echo(f"Check complete, {words.get(len(found), f'{len(found)} warnings have been found')}.", err=True)
+    if found:
+        raise SystemExit(1)
+
+
 @click.command()
 @click.option("-t", "--tag", "tags", multiple=True, help="The image's name. May be given several times.")
 @click.option("-f", "--file", "dockerfile", help="The Dockerfile (default: Dockerfile in CONTEXT).")
@@ -73,6 +87,7 @@ def _arguments(given: tuple[str, ...]) -> dict[str, str]:
     "--progress", type=click.Choice(["auto", "plain", "quiet"]), default="auto", help="How to show the steps."
 )
 @click.option("-q", "--quiet", is_flag=True, help="Print nothing but the image's id.")
+@click.option("--check", "only_check", is_flag=True, help="Look for mistakes in the Dockerfile, and build nothing.")
 @click.argument("context")
 @click.pass_obj
 def build(  # noqa: PLR0913  one for each flag
@@ -87,6 +102,7 @@ def build(  # noqa: PLR0913  one for each flag
     progress: str,
     no_cache: bool,
     quiet: bool,
+    only_check: bool,
 ) -> None:
     """Build an image from the Dockerfile in the directory CONTEXT."""
     import pylxc  # noqa: PLC0415  heavy modules are imported where they are used
@@ -96,6 +112,9 @@ def build(  # noqa: PLR0913  one for each flag
     options: dict[str, Any] = {"args": _arguments(arguments), "no_cache": no_cache}
     if dockerfile is not None:  # relative to here, as in docker; the API takes it relative to the context
         options["dockerfile"] = os.path.abspath(dockerfile)  # noqa: PTH100  pathlib does not normalise
+    if only_check:
+        _check(context, options.get("dockerfile", "Dockerfile"), options["args"], settings)
+        return
     if network is not None:
         options["network"] = network
     quiet = quiet or progress == "quiet"

@@ -55,6 +55,18 @@ def test_a_dockerfile_elsewhere(cli, context, tmp_path):
     assert cli.text("run", "--rm", "other") == "other\n"
 
 
+def test_checks_without_a_build(cli, context):
+    (context / "Dockerfile").write_text("FROM host AS Base\nWORKDIR x\nCMD echo\n")
+    done = cli("build", "--check", "-t", "made", context, status=1)
+    lines = done.stdout.decode().splitlines()
+    assert [line.partition(": ")[0] for line in lines[::2]] == ["Dockerfile:1:14", "Dockerfile:2:9", "Dockerfile:3:1"]
+    assert lines[1] == "  https://docs.docker.com/reference/build-checks/stage-name-casing/"
+    assert done.stderr.decode() == "Check complete, 3 warnings have been found.\n"
+    (context / "Dockerfile").write_text("FROM host\n")
+    assert cli("build", "--check", context).stdout == b""
+    assert "made" not in cli.text("images")
+
+
 @pytest.mark.parametrize(
     ("dockerfile", "named"),
     [
