@@ -27,6 +27,7 @@ from pylxc.errors import DockerfileError, SpecError
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
 
+    from pylxc.build.modes import Mode
     from pylxc.build.selection import Entry
 
 _CHUNK = 1 << 20
@@ -76,7 +77,7 @@ class Context:
         workdir: str = "/",
         *,
         owner: tuple[int, int] = (0, 0),
-        mode: int | None = None,
+        mode: Mode | None = None,
         unpack: bool = False,
         excludes: Sequence[str] = (),
         documents: Sequence[tuple[str, str]] = (),
@@ -85,7 +86,7 @@ class Context:
         """Find what a COPY (an ADD with ``unpack``) of these sources puts into the image.
 
         ``excludes`` are patterns of what stays out, ``documents`` more files as (name, content);
-        ``owner`` is (uid, gid); ``mode`` replaces the permission bits; ``is_directory`` says of an absolute path
+        ``owner`` is (uid, gid); ``mode`` changes the permission bits; ``is_directory`` says of an absolute path
         whether it is a directory in the image: a file copied onto one goes inside. Raises :class:`ContextError`.
         """
         as_directory = destination.endswith("/") or posixpath.basename(destination) in (".", "..")

@@ -24,8 +24,9 @@ from pylxc.build import instructions as ast
 from pylxc.build.dockerfile import parse_trigger
 from pylxc.build.expand import ExpansionError, expand, expand_text, expand_words
 from pylxc.build.heredoc import mark_of
+from pylxc.build.modes import Mode
 from pylxc.build.platforms import normal_platform, platform_args
-from pylxc.build.refusals import SYMBOLIC_MODE, refuse, refuse_each, refuse_source
+from pylxc.build.refusals import refuse, refuse_each, refuse_source
 from pylxc.imageconfig import DEFAULT_PATH, Healthcheck
 
 if TYPE_CHECKING:
@@ -49,7 +50,6 @@ _PORT = re.compile(
     r"(?:(?P<address>[0-9A-Fa-f.:]*|\[[0-9A-Fa-f.:]+\]):)??(?:(?P<host>[0-9]{0,5}(?:-[0-9]{1,5})?):)?"
     r"(?P<first>[0-9]{1,5})(?:-(?P<last>[0-9]{1,5}))?(?:/(?P<protocol>[A-Za-z]*))?"
 )
-_MODE = re.compile(r"0*[0-7]{1,4}")
 _LAST_PORT = 65535
 _MOST_PORTS = 4 * _LAST_PORT  # every port of every protocol, and some said twice
 _LAST_SIGNAL = 64
@@ -156,7 +156,7 @@ class CopyStep(Step):
     """Files to bring in from the context. ``unpack``: an ADD, which unpacks local archives.
 
     ``destination`` is as written once expanded: relative to ``workdir`` perhaps, and a slash at its end counts.
-    ``chown`` is ``"user"`` or ``"user:group"``, names or numbers, or None for 0:0; ``chmod`` permission bits or None.
+    ``chown`` is ``"user"`` or ``"user:group"``, names or numbers, or None for 0:0; ``chmod`` a mode or None.
     ``excludes`` are patterns of what stays out; ``documents`` are here-documents, as (file name, content).
     """
 
@@ -164,7 +164,7 @@ class CopyStep(Step):
     destination: str
     workdir: str
     chown: str | None
-    chmod: int | None
+    chmod: Mode | None
     unpack: bool
     excludes: tuple[str, ...] = ()
     documents: tuple[tuple[str, str], ...] = ()
@@ -172,7 +172,7 @@ class CopyStep(Step):
     def describe(self) -> str:
         """Give the line for the image's history."""
         flags = [f"--chown={self.chown}"] if self.chown is not None else []
-        flags += [f"--chmod={self.chmod:o}"] if self.chmod is not None else []
+        flags += [f"--chmod={self.chmod}"] if self.chmod is not None else []
         documents = (f"<<{name}" for name, _ in self.documents)
         return " ".join((self.instruction.name, *flags, *self.sources, *documents, self.destination))
 
@@ -180,7 +180,8 @@ class CopyStep(Step):
         """Give canonical bytes of what the result depends on, apart from the parent and the files."""
         more = (self.excludes, self.documents) if self.excludes or self.documents else ()
         name = "ADD" if self.unpack else "COPY"
-        return _canonical(name, self.sources, self.destination, self.workdir, self.chown, self.chmod, *more)
+        mode = None if self.chmod is None else self.chmod.text
+        return _canonical(name, self.sources, self.destination, self.workdir, self.chown, mode, *more)
 
 
 @attrs.frozen(kw_only=True)
@@ -563,16 +564,15 @@ def _document(at: _Resolver, instruction: ast.Copy, document: Heredoc) -> tuple[
         raise instruction.error(f"here-document {document.name}: {error.reason}", document.mark.offset) from None
 
 
-def _chmod(at: _Resolver, instruction: ast.Copy) -> int | None:
+def _chmod(at: _Resolver, instruction: ast.Copy) -> Mode | None:
     if instruction.chmod is None:
         return None
     text = at.expand(instruction, instruction.chmod)
-    if _MODE.fullmatch(text):
-        return int(text, 8)
-    if SYMBOLIC_MODE.fullmatch(text):
-        remedy = "give the mode in octal, such as 755"
-        raise instruction.unsupported("symbolic --chmod", remedy, instruction.chmod.offset)
-    raise instruction.error(f"bad mode {text!r}: give it in octal, 0 to 7777", instruction.chmod.offset)
+    try:
+        return Mode.of(text)
+    except ValueError:
+        reason = f"bad mode {text!r}: give it in octal, 0 to 7777, or as chmod(1) takes it, such as u=rwX,go=rX"
+        raise instruction.error(reason, instruction.chmod.offset) from None
 
 
 def _workdir(at: _Resolver, instruction: ast.Workdir) -> Step:

@@ -18,7 +18,6 @@ if TYPE_CHECKING:
     from pylxc.errors import UnsupportedError
 
 _REMOTE = re.compile(r"(?:https?|ftp|git|ssh)://|git@", re.IGNORECASE)
-SYMBOLIC_MODE = re.compile(r"[ugoa]*[-+=][rwxXst]*(?:[-+=][rwxXst]*)*(?:,[ugoa]*(?:[-+=][rwxXst]*)+)*")
 
 
 def refuse(dockerfile: Dockerfile) -> None:
@@ -75,6 +74,4 @@ def _copy(copy: ast.Copy) -> UnsupportedError | None:
         return copy.unsupported("ADD --keep-git-dir", remedy, copy.flags["keep-git-dir"][0].offset)
     for word in copy.sources:
         refuse_source(copy, word, word.text)
-    if copy.chmod is not None and SYMBOLIC_MODE.fullmatch(copy.chmod.text):
-        return copy.unsupported("symbolic --chmod", "give the mode in octal, such as 755", copy.chmod.offset)
     return None

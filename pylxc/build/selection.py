@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
     from pylxc.build.confined import ConfinedTree
     from pylxc.build.ignore import Ignore
+    from pylxc.build.modes import Mode
 
     Kind = Literal["file", "directory", "symlink", "fifo"]
 
@@ -161,7 +162,7 @@ class Collector:
 
     ignore: Ignore
     owner: tuple[int, int]
-    mode: int | None
+    mode: Mode | None
     excludes: Ignore | None = None
     entries: dict[str, Entry] = attrs.Factory(dict)
     archives: list[Entry] = attrs.Factory(list)
@@ -193,7 +194,7 @@ class Collector:
 
     def add_document(self, name: str, content: bytes) -> None:
         """Add a here-document as a file."""
-        mode = DOCUMENT_MODE if self.mode is None else self.mode
+        mode = DOCUMENT_MODE if self.mode is None else self.mode.apply(DOCUMENT_MODE, is_directory=False)
         self.entries[name] = Entry(name, name, "file", mode, len(content), 0, *self.owner, content=content)
 
     def add_archive(self, tree: ConfinedTree, name: str, path: str) -> bool:
@@ -217,7 +218,9 @@ class Collector:
         self.entries[name] = self._entry(name, path, status, kind, target)
 
     def _entry(self, name: str, path: str, status: os.stat_result, kind: Kind, target: str) -> Entry:
-        mode = stat.S_IMODE(status.st_mode) if self.mode is None or kind == "symlink" else self.mode
+        mode = stat.S_IMODE(status.st_mode)
+        if self.mode is not None and kind != "symlink":
+            mode = self.mode.apply(mode, is_directory=kind == "directory")
         size = status.st_size if kind == "file" else 0
         mtime = int(status.st_mtime_ns // 1_000_000_000)
         return Entry(name, path, kind, mode, size, mtime, *self.owner, target, stamp=stamp_of(status))

@@ -50,6 +50,15 @@ def test_exclude(build):
         build("FROM scratch\nCOPY --exclude=[ s /s/")
 
 
+def test_symbolic_modes(build):
+    build.write({"s/run": "", "s/d/f": ""})
+    (build.files.path / "s/run").chmod(0o700)
+    (build.files.path / "s/d").chmod(0o700)
+    (layer,) = build("FROM scratch\nARG M=u=rwX,go=rX\nCOPY --chmod=$M s <<doc /s/\nx\ndoc\n").layers
+    found = {name: entry.mode for name, entry in members(layer).items() if name != "s"}
+    assert found == {"s/run": 0o755, "s/d": 0o755, "s/d/f": 0o644, "s/doc": 0o644}
+
+
 def test_link_and_add_without_unpacking(build, tmp_path):
     build.write({"f": "1"})
     assert contents(build("FROM scratch\nCOPY --link --chmod=0700 f /a/b").layers[0]) == {"a/b": b"1"}

@@ -19,6 +19,7 @@ import zstandard
 from pylxc.build.archives import is_archive, open_archive
 from pylxc.build.confined import ContextError
 from pylxc.build.context import Context
+from pylxc.build.modes import Mode
 from pylxc.build.selection import Entry
 from pylxc.errors import DockerfileError, SpecError, StoreError
 
@@ -288,7 +289,7 @@ def test_entries_have_the_facts_of_their_files(root):
 
 def test_chmod_changes_all_but_links(root):
     fill(root, {"d/file": "", "d/link": "-> file"})
-    modes = {entry.name: entry.mode for entry in select(root, ".", mode=0o640).entries}
+    modes = {entry.name: entry.mode for entry in select(root, ".", mode=Mode.of("640")).entries}
     assert (modes["d"], modes["d/file"], modes["d/link"]) == (0o640, 0o640, 0o777)
 
 
@@ -410,7 +411,7 @@ def test_digest_sees(root, change):
 def test_digest_sees_owner_and_mode_options(root):
     fill(root, {"a": "1"})
     context = Context.open(root)
-    options = [{}, {"owner": (1, 0)}, {"owner": (0, 1)}, {"mode": 0o600}]
+    options = [{}, {"owner": (1, 0)}, {"owner": (0, 1)}, {"mode": Mode.of("600")}]
     assert len({context.digest(context.select(["a"], "/x", **each).entries) for each in options}) == 4
 
 

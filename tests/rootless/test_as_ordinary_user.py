@@ -35,6 +35,7 @@ PARTS = {
         "tests/cli/test_cli_terminal.py",
         "tests/build/test_build.py",
         "tests/build/test_build_copy.py",
+        "tests/build/test_build_language.py",
         "tests/build/test_build_layers.py",
         "tests/build/test_image_import.py",
         "tests/archives",
