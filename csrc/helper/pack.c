@@ -23,6 +23,17 @@ static bool has_gone(int r)
     return r == -ENOENT || r == -ENOTDIR || r == -ELOOP;
 }
 
+/* A time later than any may be becomes the latest one. A tree that lives is somebody else's: only the stream has it. */
+static int settle_time(const struct packing *p, const char *name, struct statx *x)
+{
+    if (!p->settles || x->stx_mtime.tv_sec < p->latest ||
+        (x->stx_mtime.tv_sec == p->latest && x->stx_mtime.tv_nsec == 0))
+        return 0;
+    x->stx_mtime.tv_sec = p->latest;
+    x->stx_mtime.tv_nsec = 0;
+    return p->live ? 0 : (int)tar_set_time(AT_FDCWD, name, p->latest, 0);
+}
+
 /* Opened before its header is written, so that the header tells of what was opened. The type is looked at once more:
  * what may have taken the file's place meanwhile would not be read, but wait for somebody, or have no end. */
 static int pack_live_file(struct packing *p, const char *name)
@@ -34,7 +45,7 @@ static int pack_live_file(struct packing *p, const char *name)
         return r;
     if ((x.stx_mode & S_IFMT) != S_IFREG)
         return -ENOENT;
-    if ((r = put_header(&p->out, TAR_FILE, p->path, "", x.stx_size, &x)) < 0)
+    if ((r = settle_time(p, name, &x)) < 0 || (r = put_header(&p->out, TAR_FILE, p->path, "", x.stx_size, &x)) < 0)
         return r;
     return put_content(&p->out, fd, x.stx_size);
 }
@@ -224,17 +235,6 @@ static bool is_left_out(const struct packing *p, const char *name)
         if (strcmp(other, name) == 0)
             return true;
     return false;
-}
-
-/* A time later than any may be becomes the latest one. A tree that lives is somebody else's: only the stream has it. */
-static int settle_time(const struct packing *p, const char *name, struct statx *x)
-{
-    if (!p->settles || x->stx_mtime.tv_sec < p->latest ||
-        (x->stx_mtime.tv_sec == p->latest && x->stx_mtime.tv_nsec == 0))
-        return 0;
-    x->stx_mtime.tv_sec = p->latest;
-    x->stx_mtime.tv_nsec = 0;
-    return p->live ? 0 : (int)tar_set_time(AT_FDCWD, name, p->latest, 0);
 }
 
 /* Packs what is called `name` in the current directory, as `as`. */

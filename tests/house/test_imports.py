@@ -30,8 +30,8 @@ LAYERS = (
     "store",
     # the object model
     (
-        "aio attachment bootstrap changes container diagnosis engine eventstream execution files filters hostimage image "
-        "launching layer layerview process readiness systeminit verbs volume volumeuse"
+        "aio attachment bootstrap changes container diagnosis engine eventstream execution files filters hostimage "
+        "image launching layer layerview process readiness systeminit verbs volume volumeuse"
     ),
     "build",
     "exchange",
