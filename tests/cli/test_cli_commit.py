@@ -2,21 +2,15 @@
 
 from __future__ import annotations
 
-import io
 import json
-import tarfile
 
 import pytest
 
 
 @pytest.fixture
-def box(cli, busybox_root):
+def box(busybox_cli):
     """Return a command line with a container "box" that wrote something."""
-    with io.BytesIO() as stream:
-        with tarfile.open(fileobj=stream, mode="w") as tar:
-            tar.add(busybox_root, ".")
-        (cli.directory / "root.tar").write_bytes(stream.getvalue())
-    cli("import", cli.directory / "root.tar", "busybox")
+    cli = busybox_cli
     cli("run", "-d", "--name", "box", "busybox", "sleep", "1000")
     cli("exec", "box", "sh", "-c", "mkdir /new; rm /etc/group; chmod 755 /tmp; touch \"$(printf '/\\033x')\"")
     return cli

@@ -123,6 +123,14 @@ def test_deeper_than_a_path_may_be_long(box):
         assert len(found) == 1 + 15 + 1 + 14 + 1
 
 
+def test_the_host_image_of_which_usr_was_left_alone(box):
+    with box.start("sleep", "1000", image="host") as container:
+        container.exec(["sh", "-c", "echo x >/var/x"])
+        assert kinds(container) == {"/var": "changed", "/var/x": "added"}
+        assert len(container.commit().layers) == 2
+
+
+@pytest.mark.root  # the host's /usr belongs to nobody in an ordinary user's containers
 def test_the_host_image(box):
     with box.start("sleep", "1000", image="host") as container:
         assert container.diff() == []
