@@ -86,12 +86,14 @@ enum pylxc_op_code {
     PYLXC_OP_WORKDIR,     /* strings: directory in the root; a: PYLXC_MAKE_DIRECTORY */
     PYLXC_OP_UNPACK,      /* strings: destination directory in the root; flags: PYLXC_UNPACK_*; a: fd of the tar stream;
                              b: limit of unpacked bytes */
-    PYLXC_OP_PACK,        /* strings: directory in the root; flags: PYLXC_PACK_*; a: fd to write to; b: with PACK_SETTLE the
-                             latest time of modification, s since the epoch */
+    PYLXC_OP_PACK,        /* strings: directory in the root, names in it that are left out...; flags: PYLXC_PACK_*; a: fd to
+                             write to; b: with PACK_SETTLE the latest time of modification, s since the epoch */
     PYLXC_OP_COPY_FROM,   /* strings: path in the root, its name in the stream ("" = "."); flags: PYLXC_PACK_*; a: fd that the
                              tar stream is written to; b: fd of a directory that takes the root's place, or -1 */
     PYLXC_OP_COPY_TO,     /* strings: path in the root, the name of what comes; flags: PYLXC_UNPACK_*; a: fd of the stream of a
                              COPY_FROM; b: as there. The copy lands where cp would put it */
+    PYLXC_OP_PAUSE,       /* strings: a file of a cgroup's freezer, what is written to it at first and at the end. Only with
+                             PYLXC_PLAN_PAUSE */
     PYLXC_OP_OPEN,        /* strings: path of a regular file in the root; flags: O_*; a: fd of the socket that it is sent on */
     PYLXC_OP_ENV,         /* strings: NAME=value... */
     PYLXC_OP_EXEC         /* strings: argv... Last. Without it the process ends with status 0 after the last operation */
@@ -133,12 +135,14 @@ enum pylxc_flags {
     PYLXC_UNPACK_BENEATH = 32,   /* no symbolic link is followed: for a directory of the host's */
     PYLXC_UNPACK_OWNER_SELF = 64,/* everything belongs to the process that unpacks it */
     PYLXC_UNPACK_PLAIN = 128,    /* nothing that grants a right: no set-id bits, no attributes but user.*, no devices */
+    PYLXC_UNPACK_SYNC = 512,     /* what was unpacked is on disk at the end */
     PYLXC_UNPACK_CONTENTS = 256, /* COPY_TO: what is in the directory that comes, not itself, goes into one that exists */
 
     PYLXC_PACK_LAYER = 1,        /* overlay whiteouts and opaque marks are written as .wh. names */
     PYLXC_PACK_LIVE = 2,         /* what vanishes meanwhile is left out, what grows is cut; nothing of /proc and /sys */
     PYLXC_PACK_FOLLOW = 4,       /* COPY_FROM: a symbolic link as the last component is followed */
-    PYLXC_PACK_SETTLE = 8,       /* what was modified later than `b` gets that time, in the tree as in the stream */
+    PYLXC_PACK_SETTLE = 8,       /* what was modified later than `b` gets that time, in the stream and, without PACK_LIVE, in
+                                    the tree */
 
     PYLXC_PLAN_JOIN = 1,         /* enter the namespaces of the process whose pidfd is plan.target_fd */
     PYLXC_PLAN_LOG = 2,          /* standard output and error go to the log, not to descriptors 1 and 2 */
@@ -150,6 +154,8 @@ enum pylxc_flags {
     PYLXC_PLAN_UNPRIVILEGED = 64,   /* the caller has no privilege on the host: the process opens the host's trees itself,
                                        with the ids that they have; with JOIN the monitor enters the user namespace too */
     PYLXC_PLAN_HOLD = 128,          /* no process: make a user namespace, and keep it until the control socket closes */
+    PYLXC_PLAN_PAUSE = 2048,        /* no process: keep a cgroup frozen (OP_PAUSE) until the control socket is written to or
+                                       closed, or the owner ends */
     PYLXC_PLAN_STDIN = 512,         /* descriptor 0 is a pipe whose other end the monitor gives to who asks for it */
     PYLXC_PLAN_AWAIT_CALLER = 256   /* the record directory and the root's writable side are still being made: the first
                                        OVERLAY waits for pylxc_spawn_release */

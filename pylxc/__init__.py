@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from pylxc import aio, linux
     from pylxc.attachment import Attachment, Output
     from pylxc.build.events import BuildEvent
+    from pylxc.changes import Change
     from pylxc.container import Container
     from pylxc.diagnosis import Diagnosis, Finding, doctor
     from pylxc.engine import Engine
@@ -62,6 +63,7 @@ __all__ = [  # noqa: RUF022  in plain order, as sorted() has it
     "AuthError",
     "BuildError",
     "BuildEvent",
+    "Change",
     "ComposeError",
     "Conflict",
     "Container",
@@ -119,6 +121,7 @@ __all__ = [  # noqa: RUF022  in plain order, as sorted() has it
 _HOMES = {
     "attachment": ("Attachment", "Output"),
     "build.events": ("BuildEvent",),
+    "changes": ("Change",),
     "container": ("Container",),
     "diagnosis": ("Diagnosis", "Finding", "doctor"),
     "engine": ("Engine",),

@@ -546,6 +546,8 @@ class Container(_View):
     status = _method(pylxc.container.Container.status)
     inspect = _method(pylxc.container.Container.inspect)
     top = _method(pylxc.container.Container.top)
+    diff = _method(pylxc.container.Container.diff)
+    commit = _method(pylxc.container.Container.commit)
     logs = _iterating(pylxc.container.Container.logs)
 
     start = _method(pylxc.container.Container.start)

@@ -35,7 +35,9 @@ if TYPE_CHECKING:
     from typing_extensions import Unpack
 
     from pylxc.attachment import Attachment
+    from pylxc.changes import Change
     from pylxc.engine import Engine
+    from pylxc.image import Image
     from pylxc.options import Limits
     from pylxc.result import Result
     from pylxc.runtime.logs import LogLine
@@ -242,6 +244,59 @@ class Container(Launching):
 
         steps = steps_of(attach, self, logs=logs, stdin=stdin, start=start, terminal_size=terminal_size)
         return (yield from steps)
+
+    @waits
+    def diff(self) -> Waiting[Sequence[Change]]:
+        """Return a list of what differs from the image in the container's files, sorted by path; it may run or not.
+
+        What is mounted there (volumes, ``tmpfs``, ``/proc``…) does not count. Raises UnsupportedError where what it
+        wrote is in memory only (``remove=True`` without a log, on the image "host"); ContainerNotFound.
+
+        Example:
+            >>> container.diff()                                                    # doctest: +SKIP
+            [Change(path='/etc', kind='changed'), Change(path='/etc/motd', kind='added')]
+
+        """
+        from pylxc import changes  # noqa: PLC0415  not on the start path
+
+        return (yield from changes.of_tree(self._writable(), self._covered()))
+
+    @waits
+    def commit(
+        self,
+        ref: str | None = None,
+        *,
+        author: str | None = None,
+        message: str | None = None,
+        changes: Sequence[str] = (),
+        pause: bool = True,
+    ) -> Waiting[Image]:
+        """Make an image of the container as it is now, running or not, and return it. The container goes on unchanged.
+
+        What it wrote becomes a layer on those of its image; where it wrote nothing there is no new layer. Volumes and
+        other mounts are left out. The image's configuration is the container's: what was given when it was made, too.
+
+        Args:
+            ref: what the image is to be called.
+            author: who made it; it is in the image's history.
+            message: what for; likewise.
+            changes: instructions as in a Dockerfile, such as ``'CMD ["redis-server"]'``; CMD, ENTRYPOINT, ENV, EXPOSE,
+                HEALTHCHECK, LABEL, ONBUILD, STOPSIGNAL, USER, VOLUME and WORKDIR.
+            pause: stop the container while it is copied, so that no file is caught half written. It goes on afterwards,
+                also where this process is killed. Where it has no cgroup it is copied as it runs, and a warning logged.
+
+        Raises SpecError and DockerfileError (line n is the n-th of ``changes``), UnsupportedError as :meth:`diff`;
+        Conflict when it moved directories meanwhile, without pause, or wrote what no layer can hold; StoreError.
+        Nothing is kept then.
+
+        Example:
+            >>> container.commit("app:2", changes=['ENV MODE=fast']).config.env["MODE"]     # doctest: +SKIP
+            'fast'
+
+        """
+        from pylxc.build.commit import commit  # noqa: PLC0415  not on the start path
+
+        return (yield from commit(self, ref, author=author, message=message, changes=changes, pause=pause))
 
     # -- living -----------------------------------------------------------------------------------------------------
 

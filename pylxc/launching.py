@@ -12,7 +12,7 @@ from contextlib import contextmanager, suppress
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
-from pylxc.errors import Conflict, ContainerNotFound, SpawnError, SpecError, StoreError
+from pylxc.errors import Conflict, ContainerNotFound, SpawnError, SpecError, StoreError, UnsupportedError
 from pylxc.execution import await_start, begin, environment, launch
 from pylxc.runtime import cgroup, isolation, joining, life, native, record
 from pylxc.runtime import plan as p
@@ -151,6 +151,27 @@ class Launching:
         directory = self._directory()
         layers = [layer.digest for layer in self.image.layers]
         return self._engine.tree_of(layers, f"{directory}/upper", f"{directory}/work", volatile=once, fleeting=once)
+
+    def _writable(self) -> Tree:
+        """Return the root file system for a look at what was written to it.
+
+        Raises ContainerNotFound; UnsupportedError where some of that is in memory, out of reach.
+        """
+        from pylxc.runtime.logs import is_there  # noqa: PLC0415  not on the start path
+
+        self.status()
+        tree = self._tree(once=self.spec.remove and not is_there(self._directory()))
+        if tree.fleeting and tree.passthrough:
+            remedy = (
+                f"with remove=True and the host's {', '.join(tree.passthrough)} that is in memory; leave remove out"
+            )
+            raise UnsupportedError("looking at what this container wrote", remedy)
+        return tree
+
+    def _covered(self) -> list[str]:
+        """Return the paths of the container on which something is mounted."""
+        volumes = volumes_for(self.spec, self.image.config.volumes)
+        return [*isolation.covered(self.spec), *(volume.target for volume in volumes)]
 
     def _volumes(self) -> Mapping[str, str]:
         """Return target -> directory of the container's volumes, filled where they are to be."""

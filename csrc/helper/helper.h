@@ -15,6 +15,7 @@
  *   root.c      operations that make the root file system
  *   fill.c      operations that fill it: mounts, devices, files, masks
  *   cgroup.c    the cgroups of a container: entering them, clearing them away
+ *   pause.c     keeps a container paused for a caller that may be killed meanwhile
  *   terminal.c  the payload's terminal
  *   userns.c    the container's own user namespace: id maps, and the host's trees seen through them
  *   idmap.c     id maps of single mounts

@@ -113,7 +113,8 @@ static int op_unpack(struct launch *l, const struct pylxc_op *op)
     if (readable < 0)
         return readable;
     transfer_begins(l);
-    return unpack_tar((int)op->a, readable, op->flags, (uint64_t)op->b, l->subject, sizeof l->subject);
+    int r = unpack_tar((int)op->a, readable, op->flags, (uint64_t)op->b, l->subject, sizeof l->subject);
+    return r == 0 && op->flags & PYLXC_UNPACK_SYNC ? (int)sys(syncfs, readable) : r;
 }
 
 static int op_pack(struct launch *l, const struct pylxc_op *op)
@@ -121,8 +122,9 @@ static int op_pack(struct launch *l, const struct pylxc_op *op)
     fd_close int directory = open_in_root(l, op_string(op, 0), O_RDONLY | O_DIRECTORY);
     if (directory < 0)
         return directory;
+    struct pack_extras extras = {.latest = op->b, .names_left_out = op->strings - 1U, .left_out = op_string(op, 1)};
     transfer_begins(l);
-    return pack_tar((int)op->a, directory, op->flags, op->b, l->subject, sizeof l->subject);
+    return pack_tar((int)op->a, directory, op->flags, &extras, l->subject, sizeof l->subject);
 }
 
 static int starts_with(const char *s, const char *prefix)

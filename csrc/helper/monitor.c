@@ -10,6 +10,7 @@
 #include "control.h"
 #include "events.h"
 #include "message.h"
+#include "pause.h"
 #include "record.h"
 #include "remove_tree.h"
 #include "terminal.h"
@@ -331,6 +332,8 @@ static void begin(struct monitor *m)
     streams_fill();
     if (head->flags & PYLXC_PLAN_HOLD)
         userns_hold();
+    if (head->flags & PYLXC_PLAN_PAUSE)
+        pause_hold(&m->plan);
     int r = userns_enter_given(&m->plan);
     if (r < 0) {
         monitor_fail(m, PYLXC_STAGE_NAMESPACES, r, -1);

@@ -23,6 +23,17 @@ static bool has_gone(int r)
     return r == -ENOENT || r == -ENOTDIR || r == -ELOOP;
 }
 
+/* A time later than any may be becomes the latest one. A tree that lives is somebody else's: only the stream has it. */
+static int settle_time(const struct packing *p, const char *name, struct statx *x)
+{
+    if (!p->settles || x->stx_mtime.tv_sec < p->latest ||
+        (x->stx_mtime.tv_sec == p->latest && x->stx_mtime.tv_nsec == 0))
+        return 0;
+    x->stx_mtime.tv_sec = p->latest;
+    x->stx_mtime.tv_nsec = 0;
+    return p->live ? 0 : (int)tar_set_time(AT_FDCWD, name, p->latest, 0);
+}
+
 /* Opened before its header is written, so that the header tells of what was opened. The type is looked at once more:
  * what may have taken the file's place meanwhile would not be read, but wait for somebody, or have no end. */
 static int pack_live_file(struct packing *p, const char *name)
@@ -34,7 +45,7 @@ static int pack_live_file(struct packing *p, const char *name)
         return r;
     if ((x.stx_mode & S_IFMT) != S_IFREG)
         return -ENOENT;
-    if ((r = put_header(&p->out, TAR_FILE, p->path, "", x.stx_size, &x)) < 0)
+    if ((r = settle_time(p, name, &x)) < 0 || (r = put_header(&p->out, TAR_FILE, p->path, "", x.stx_size, &x)) < 0)
         return r;
     return put_content(&p->out, fd, x.stx_size);
 }
@@ -214,15 +225,16 @@ static int leave_out(struct packing *p, size_t path_length)
     return 0;
 }
 
-/* A time later than any may be becomes the latest one. */
-static int settle_time(const struct packing *p, const char *name, struct statx *x)
+/* Whether an entry of the tree's own directory is one of those that the caller does not want. */
+static bool is_left_out(const struct packing *p, const char *name)
 {
-    if (!p->settles || x->stx_mtime.tv_sec < p->latest ||
-        (x->stx_mtime.tv_sec == p->latest && x->stx_mtime.tv_nsec == 0))
-        return 0;
-    x->stx_mtime.tv_sec = p->latest;
-    x->stx_mtime.tv_nsec = 0;
-    return (int)tar_set_time(AT_FDCWD, name, p->latest, 0);
+    const char *other = p->left_out;
+    if (p->levels.used != sizeof(struct level))
+        return false;
+    for (unsigned i = 0; i < p->names_left_out; i++, other += strlen(other) + 1)
+        if (strcmp(other, name) == 0)
+            return true;
+    return false;
 }
 
 /* Packs what is called `name` in the current directory, as `as`. */
@@ -231,7 +243,7 @@ static int pack_entry(struct packing *p, const char *name, const char *as)
     struct statx x;
     const char *first;
     bool opaque;
-    int r = (int)tar_statx(AT_FDCWD, name, &x);
+    int r = is_left_out(p, name) ? -ENOENT : (int)tar_statx(AT_FDCWD, name, &x);
     if (r < 0)
         return r != -ENOENT ? r : p->live && p->levels.used ? 0 : -EBUSY;
     uint16_t kind = x.stx_mode & S_IFMT;
@@ -331,12 +343,15 @@ int pack_copy(int fd, int directory, const char *name, const char *as, uint64_t 
     return p ? pack(p, fd, directory, name, as, flags, subject, subject_size) : -ENOMEM;
 }
 
-int pack_tar(int fd, int directory, uint64_t flags, int64_t latest, char *subject, size_t subject_size)
+int pack_tar(int fd, int directory, uint64_t flags, const struct pack_extras *extras, char *subject,
+             size_t subject_size)
 {
     struct packing *p = memory_take(sizeof *p);
     if (!p)
         return -ENOMEM;
     p->settles = flags & PYLXC_PACK_SETTLE;
-    p->latest = latest;
+    p->latest = extras->latest;
+    p->names_left_out = extras->names_left_out;
+    p->left_out = extras->left_out;
     return pack(p, fd, directory, ".", "", flags, subject, subject_size);
 }

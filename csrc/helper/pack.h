@@ -24,6 +24,8 @@ struct packing {
     bool layer, live, named; /* named: the stream's root has a name, which all others begin with */
     bool settles;            /* what is later than `latest` (s since the epoch) gets that time, in the tree too */
     int64_t latest;
+    unsigned names_left_out; /* as in struct pack_extras */
+    const char *left_out;
     char *values, *keys; /* XATTR_MOST bytes each */
     char path[TAR_PATH_SIZE], link[TAR_PATH_SIZE];
     size_t path_length;

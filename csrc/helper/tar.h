@@ -27,11 +27,19 @@
  * and whatever the kernel answers. */
 int unpack_tar(int fd, int destination, uint64_t flags, uint64_t limit, char *subject, size_t subject_size);
 
+/* What pack_tar has to know beside its flags. */
+struct pack_extras {
+    int64_t latest;          /* for PYLXC_PACK_SETTLE, s since the epoch */
+    unsigned names_left_out; /* how many strings there are in */
+    const char *left_out;    /* names in the directory itself, one behind the other, each with a NUL at its end */
+};
+
 /* Writes the tree below `directory` to `fd` as a tar stream that depends on nothing but the tree: the same tree, or one
- * unpacked from this stream, gives the same bytes. `flags`: PYLXC_PACK_*; `latest`: for PYLXC_PACK_SETTLE. 0 or a
- * negative errno, with `subject` as above: -EBUSY  the tree changed meanwhile     -EINVAL  a name that a layer cannot
- * hold (".wh.") -ENAMETOOLONG, -E2BIG what unpack_tar would refuse. */
-int pack_tar(int fd, int directory, uint64_t flags, int64_t latest, char *subject, size_t subject_size);
+ * unpacked from this stream, gives the same bytes. `flags`: PYLXC_PACK_*. 0 or a negative errno, with `subject` as
+ * above: -EBUSY  the tree changed meanwhile     -EINVAL  a name that a layer cannot hold (".wh.") -ENAMETOOLONG, -E2BIG
+ * what unpack_tar would refuse. */
+int pack_tar(int fd, int directory, uint64_t flags, const struct pack_extras *extras, char *subject,
+             size_t subject_size);
 
 /* The same for what `name` is in `directory`, if "." the directory itself, as `as` (a directory may be "", the stream's
  * root). */

@@ -505,10 +505,7 @@ def _remove(place: str) -> bool:
 
 def freeze(id: str, *, frozen: bool) -> None:  # noqa: A002
     """Stop, or let go on, everything in a container; returns when it is so. Raises UnsupportedError without cgroups."""
-    path, values = _freezer(id)
-    if not path:
-        how = DELEGATION if hierarchies().restricted else "start() and popen() make one"
-        raise UnsupportedError("pausing this container", f"it has no cgroup; {how}")
+    path, values = freezer(id)
     _write(path, values[frozen])
     while is_frozen(id) is not frozen:
         time.sleep(0.001)
@@ -536,10 +533,15 @@ def is_frozen(id: str) -> bool:  # noqa: A002
     return says in lines
 
 
-def _freezer(id: str) -> tuple[str, tuple[str, str]]:  # noqa: A002
+def freezer(id: str) -> tuple[str, tuple[str, str]]:  # noqa: A002
+    """Return the file that stops a container, and what is written to it to let it go on and to stop it.
+
+    Raises UnsupportedError where it has no cgroup.
+    """
     found = hierarchies()
-    if found.v2:
-        path = f"{found.v2}/{PREFIX}{id}/cgroup.freeze"
-        return (path if os.path.exists(path) else "", ("0", "1"))  # noqa: PTH110
-    directory = found.directory("freezer", id)
-    return (f"{directory}/freezer.state" if os.path.isdir(directory) else "", ("THAWED", "FROZEN"))  # noqa: PTH112
+    directory = f"{found.v2}/{PREFIX}{id}" if found.v2 else found.directory("freezer", id)
+    name, values = ("cgroup.freeze", ("0", "1")) if found.v2 else ("freezer.state", ("THAWED", "FROZEN"))
+    if not directory or not os.path.exists(f"{directory}/{name}"):  # noqa: PTH110
+        how = DELEGATION if found.restricted else "start() and popen() make one"
+        raise UnsupportedError("pausing this container", f"it has no cgroup; {how}")
+    return f"{directory}/{name}", values

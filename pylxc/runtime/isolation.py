@@ -305,6 +305,14 @@ def _attributes(mount: Mount) -> int:
     return sum((flag for on, flag in chosen if on), start=Attr.NODEV)
 
 
+def covered(spec: ContainerSpec) -> tuple[str, ...]:
+    """Return the paths that something is mounted on in a container, beside what its image asks for."""
+    own: tuple[str, ...] = ("/proc", "/dev", "/sys", "/etc/hostname", "/etc/hosts")
+    own += ("/etc/resolv.conf",) if spec.network == "host" else ()
+    own += ("/run", "/tmp") if spec.init == "system" else ()  # noqa: S108  its own
+    return (*own, *(mount.target for mount in spec.filesystems()), *(device.target for device in spec.devices))
+
+
 def add_system(plan: Plan, spec: ContainerSpec) -> None:
     """Add what a full init expects to find mounted, for it may not mount anything.
 

@@ -18,7 +18,7 @@ from pylxc.runtime import plan as p
 from pylxc.runtime.waiting import Wait, drive, steps_of, waits
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Sequence
     from typing import BinaryIO
 
     from pylxc.runtime.isolation import Tree
@@ -147,10 +147,87 @@ def carry(source: p.Plan, write_end: int, target: p.Plan, read_end: int) -> Wait
             yield from steps_of(process.finish, sender)
     finally:
         yield from steps_of(process.finish, receiver)
+    _raise_first(sent, received)
+
+
+def _raise_first(sent: Exception | None, received: Exception | None) -> None:
+    """Raise what went wrong first in two that are joined by a pipe."""
     broken_off = isinstance(received, SpawnError) and received.errno == errno.EBADMSG
     failure = sent or received if broken_off else received or sent
     if failure is not None:
         raise failure
+
+
+@waits
+def copy_layer(
+    directory: str, target: str, *, scaffold: str, latest: int | None, left_out: Sequence[str]
+) -> Waiting[tuple[str, int]]:
+    """Copy a layer's tree into an empty directory, and return the copy's diff id and the size of its tar (bytes).
+
+    The tree may be in use: what vanishes meanwhile is left out. It is read once, and the copy is on disk at the end.
+    ``latest``: what was modified later (s since the epoch) gets that time in the copy. ``left_out``: names in the
+    directory itself that are passed over.
+
+    Raises:
+        SpawnError: what went wrong first; EBUSY where directories of a tree in use were moved.
+    """
+    source, reader = isolation.transfer_plan(None, directory, scaffold), isolation.transfer_plan(None, target, scaffold)
+    ours, theirs = os.pipe(), os.pipe()
+    flags = p.PACK_LAYER | p.PACK_LIVE | (0 if latest is None else p.PACK_SETTLE)
+    subject = "what the container wrote"
+    source.add(p.PACK, "/", *left_out, flags=flags, a=source.descriptor(ours[1]), b=latest or 0, subject=subject)
+    flags = p.UNPACK_LAYER | p.UNPACK_SYNC | what_a_user_may()
+    reader.add(p.UNPACK, "/", flags=flags, a=reader.descriptor(theirs[0]), b=UNPACKED_LIMIT, subject="the new layer")
+    try:
+        receiver = _spawn(reader, theirs[1], theirs[0])
+    except BaseException:
+        _close(*ours)
+        raise
+    try:
+        return (yield from _copied(source, ours, theirs[1], receiver))
+    finally:
+        yield from steps_of(process.finish, receiver)
+
+
+def _copied(source: p.Plan, ours: tuple[int, int], target: int, receiver: Child) -> Waiting[tuple[str, int]]:
+    """Carry out the plan that writes to ``ours``, and pass on what it writes to ``target``. Closes all three."""
+    try:
+        sender = _spawn(source, -1, ours[1])
+    except BaseException:
+        _close(ours[0], target)
+        raise
+    try:
+        try:
+            measured = yield from _pass_on(ours[0], target)
+        finally:
+            _close(ours[0], target)
+        sent = yield from _failure(sender)
+        received = yield from _failure(receiver)
+    finally:
+        yield from steps_of(process.finish, sender)
+    _raise_first(sent, received)
+    return measured
+
+
+def _pass_on(source: int, target: int) -> Waiting[tuple[str, int]]:
+    """Write to one pipe what comes from another; return its SHA-256 and its size."""
+    total, size = hashlib.sha256(), 0
+    buffer = bytearray(CHUNK)
+    view = memoryview(buffer)
+    os.set_blocking(target, False)
+    with suppress(BrokenPipeError):  # the helper stopped reading: its own report says why
+        while True:
+            yield Wait((source,))
+            n = os.readv(source, [buffer])
+            if not n:
+                break
+            total.update(view[:n])
+            size += n
+            rest = view[:n]
+            while rest:
+                yield Wait(write=(target,))
+                rest = rest[os.write(target, rest) :]
+    return f"sha256:{total.hexdigest()}", size
 
 
 @waits
@@ -275,6 +352,7 @@ def _killed() -> Exception:
     return StoreError("the helper", "was killed during a transfer; nothing was kept, try again")
 
 
-def _close(fd: int) -> None:
-    if fd >= 0:
-        os.close(fd)
+def _close(*fds: int) -> None:
+    for fd in fds:
+        if fd >= 0:
+            os.close(fd)

@@ -33,6 +33,7 @@ int main(int argc, char **argv)
     if (strcmp(argv[1], "unpack") == 0)
         r = unpack_tar(0, top, flags, argc > 4 ? strtoull(argv[4], NULL, 0) : 0, subject, sizeof subject);
     else if (strcmp(argv[1], "pack") == 0)
-        r = pack_tar(1, top, flags, argc > 4 ? strtoll(argv[4], NULL, 0) : 0, subject, sizeof subject);
+        r = pack_tar(1, top, flags, &(struct pack_extras){.latest = argc > 4 ? strtoll(argv[4], NULL, 0) : 0}, subject,
+                     sizeof subject);
     return r < 0 ? fail(r, subject) : 0;
 }

@@ -6,6 +6,7 @@ import os
 import shutil
 import subprocess
 import sys
+import tarfile
 from typing import TYPE_CHECKING
 
 import pytest
@@ -68,3 +69,12 @@ def cli(tmp_path: Path) -> Iterator[Cli]:
             command("rm", "-f", *identities)
             assert command.text("ps", "-aq") == ""
         shutil.rmtree(command.root)
+
+
+@pytest.fixture
+def busybox_cli(cli: Cli, busybox_root: Path) -> Cli:
+    """Return a command line whose store has the image "busybox"."""
+    with tarfile.open(cli.directory / "root.tar", mode="w") as tar:
+        tar.add(busybox_root, ".")
+    cli("import", cli.directory / "root.tar", "busybox")
+    return cli

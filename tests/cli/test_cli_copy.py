@@ -11,13 +11,9 @@ import pytest
 
 
 @pytest.fixture
-def box(cli, busybox_root):
+def box(busybox_cli):
     """Return a command line with a container "box" that runs and one, "still", that does not."""
-    with io.BytesIO() as stream:
-        with tarfile.open(fileobj=stream, mode="w") as tar:
-            tar.add(busybox_root, ".")
-        (cli.directory / "root.tar").write_bytes(stream.getvalue())
-    cli("import", cli.directory / "root.tar", "busybox")
+    cli = busybox_cli
     cli("run", "-d", "--name", "box", "busybox", "sleep", "1000")
     cli("run", "-d", "--name", "still", "busybox", "true")
     cli("wait", "still")

@@ -89,7 +89,7 @@ static int packed(int top, uint64_t flags, int64_t latest, int *ret_fd)
 {
     char subject[244];
     *ret_fd = memory(NULL, 0);
-    int r = pack_tar(*ret_fd, top, flags, latest, subject, sizeof subject);
+    int r = pack_tar(*ret_fd, top, flags, &(struct pack_extras){.latest = latest}, subject, sizeof subject);
     lseek(*ret_fd, 0, SEEK_SET);
     return r;
 }

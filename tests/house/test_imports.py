@@ -30,8 +30,8 @@ LAYERS = (
     "store",
     # the object model
     (
-        "aio attachment bootstrap container diagnosis engine eventstream execution files filters hostimage image "
-        "launching layer layerview process readiness systeminit verbs volume volumeuse"
+        "aio attachment bootstrap changes container diagnosis engine eventstream execution files filters hostimage "
+        "image launching layer layerview process readiness systeminit verbs volume volumeuse"
     ),
     "build",
     "exchange",
@@ -43,6 +43,7 @@ RANKS = {name: rank for rank, names in enumerate(LAYERS) for name in names.split
 
 # Against the direction, each inside a function: the methods of Image and Layer are the doors to what makes images.
 DOORS = {
+    ("container", "build.commit"),
     ("image", "build.build"),
     ("image", "build.imports"),
     ("image", "exchange.load"),

@@ -44,6 +44,7 @@ NAMES = [
     "AuthError",
     "BuildError",
     "BuildEvent",
+    "Change",
     "ComposeError",
     "Conflict",
     "Container",

@@ -268,3 +268,36 @@ def test_no_code_of_the_container_is_run(box, busybox_root, tmp_path):
         assert Path("/tmp/owned").exists()
     finally:
         Path("/tmp/owned").unlink(missing_ok=True)
+
+
+def contents_below_race(layer: pylxc.Layer) -> list[bytes]:
+    """Return what is in the files of a layer below /race."""
+    with layer.tar() as stream:
+        data = io.BytesIO(stream.read())
+    with tarfile.open(fileobj=data) as tar:
+        files = [entry for entry in tar if entry.isreg() and entry.name.startswith("race/")]
+        return [tar.extractfile(entry).read() for entry in files]
+
+
+@pytest.mark.parametrize("options", [{}, {"userns": "host"}], ids=["default", "userns=host"])
+@pytest.mark.parametrize("form", ["{place}", UP + "{place}"], ids=["absolute", "upwards"])
+def test_diff_and_commit_while_directories_become_links(box, racer, canary, form, options):
+    """What is only on the host is in no list and in no layer, whoever wins."""
+    seen: set[bytes] = set()
+    with box.start("sleep", "1000", **options) as container:
+        racers = begin_race(container, racer, canary, form.format(place=canary))
+        try:
+            for number in range(20):
+                for _ in range(10):
+                    paths = {change.path for change in container.diff()}
+                    assert paths & {"/race/real", "/race/link"}
+                    assert not [path for path in paths if path.startswith("/race/") and path.endswith("/new")]
+                try:
+                    image = container.commit(pause=bool(number % 2))
+                except pylxc.Conflict as error:
+                    assert "moved directories" in error.reason  # noqa: PT017  one of two outcomes
+                    continue
+                seen.update(contents_below_race(image.layers[-1]))
+        finally:
+            end_race(racers)
+    assert seen == {b"INSIDE"}

@@ -1,0 +1,191 @@
+"""diff and commit of a container with many small files and a large one, against docker's, in turns within one run.
+
+``python3 benchmarks/commit.py`` prints the medians, and docker's as a multiple: of the methods of a Python process that
+is there already, and of whole commands. Docker's daemon is started for the run, on a directory and a socket of its own,
+where Debian's docker.io is installed. Nothing is removed before the end: where files were removed, ext4 without a
+journal makes new ones ten times as slowly for some minutes, for whoever comes next. Needs root.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import shutil
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from workers import timed
+
+import pylxc
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+SMALL, SMALL_SIZE, LARGE = 2000, 10240, 100  # files, bytes, MiB
+WRITE = (
+    f"mkdir /data; i=0; while [ $i -lt {SMALL} ]; do head -c {SMALL_SIZE} /dev/urandom >/data/$i; i=$((i+1)); done;"
+    f" head -c {LARGE << 20} /dev/urandom >/data/large; sync"
+)
+TOUCH = "date +%s.%N >/data/0; head -c 64 /dev/urandom >>/data/0"  # another layer each time
+IMAGE = "pylxc-commit"
+PATIENCE = 60.0  # s for dockerd to come up
+
+
+def make_rootfs(directory: Path) -> Path:
+    """Make a root file system of a static busybox."""
+    busybox = shutil.which("busybox")
+    if busybox is None:
+        raise SystemExit("busybox is not installed; Debian's package busybox-static has it")
+    rootfs = directory / "rootfs"
+    (rootfs / "bin").mkdir(parents=True)
+    rootfs.chmod(0o755)
+    shutil.copy(busybox, rootfs / "bin/busybox")
+    for name in subprocess.run([busybox, "--list"], check=True, capture_output=True, text=True).stdout.split():
+        if name != "busybox":
+            (rootfs / "bin" / name).symlink_to("busybox")
+    return rootfs
+
+
+def called(*words: str) -> Callable[[], object]:
+    """Return a job that runs a command."""
+    return lambda: subprocess.run(words, check=True, capture_output=True)
+
+
+class Pylxc:
+    """A container of pylxc's."""
+
+    name = "pylxc"
+
+    def __init__(self, directory: Path) -> None:
+        self._engine = pylxc.Engine(directory / "store")
+        pylxc.Image.from_directory(directory / "rootfs", IMAGE, engine=self._engine)
+        self._container = pylxc.start(IMAGE, ["sleep", "100000"], engine=self._engine)
+        self._container.exec(["sh", "-c", WRITE])
+        command = [sys.executable, "-m", "pylxc", "--root", str(self._engine.root)]
+        self.jobs = {
+            "diff": called(*command, "diff", self._container.name),
+            "commit": called(*command, "commit", self._container.name, "committed"),
+            "diff()": self._container.diff,
+            "commit()": lambda: self._container.commit("committed"),
+        }
+
+    def prepare(self) -> None:
+        """Let the next commit be one of something new."""
+        self._container.exec(["sh", "-c", TOUCH])
+
+    def close(self) -> None:
+        """Remove the container."""
+        self._container.remove(force=True)
+
+
+class Docker:
+    """A container of docker's, with a daemon of its own."""
+
+    name = "docker"
+
+    def __init__(self, directory: Path) -> None:
+        place = directory / "docker"
+        place.mkdir()
+        self._host = f"unix://{place}/docker.sock"
+        words = [
+            "--data-root",
+            str(place / "data"),
+            "--exec-root",
+            str(place / "exec"),
+            "--pidfile",
+            str(place / "pid"),
+        ]
+        with (place / "log").open("wb") as log:
+            command = ["dockerd", *words, "-H", self._host, "--bridge", "none", "--iptables=false"]
+            self._daemon = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
+        try:
+            self._await(place)
+            archive = subprocess.run(["tar", "-C", directory / "rootfs", "-c", "."], check=True, capture_output=True)  # noqa: S607
+            subprocess.run([*self._client("import", "-", IMAGE)], input=archive.stdout, check=True, capture_output=True)
+            called(*self._client("run", "-d", "--network", "none", "--name", "box", IMAGE, "sleep", "100000"))()
+            called(*self._client("exec", "box", "sh", "-c", WRITE))()
+        except BaseException:
+            self.close()
+            raise
+        commit = called(*self._client("commit", "box", "committed"))
+        self.jobs = {"diff": called(*self._client("diff", "box")), "commit": commit}
+
+    def _client(self, *words: str) -> list[str]:
+        return ["docker", "-H", self._host, *words]
+
+    def _await(self, place: Path) -> None:
+        deadline = time.monotonic() + PATIENCE
+        while subprocess.run(self._client("version"), capture_output=True, check=False).returncode:
+            if time.monotonic() > deadline or self._daemon.poll() is not None:
+                raise RuntimeError("dockerd does not come up: " + (place / "log").read_text()[-500:])
+            time.sleep(0.1)
+
+    def prepare(self) -> None:
+        """Let the next commit be one of something new."""
+        called(*self._client("exec", "box", "sh", "-c", TOUCH))()
+
+    def close(self) -> None:
+        """Remove the container and stop the daemon."""
+        subprocess.run(self._client("rm", "-f", "box"), check=False, capture_output=True)
+        self._daemon.terminate()
+        self._daemon.wait()
+
+
+def peers(directory: Path) -> list[Pylxc | Docker]:
+    """Return those that are here and work; say which are not."""
+    found: list[Pylxc | Docker] = [Pylxc(directory)]
+    if shutil.which("dockerd") is None:
+        print("left out: docker (dockerd is not installed; Debian's package docker.io has it)")
+        return found
+    try:
+        found.append(Docker(directory))
+    except (RuntimeError, subprocess.CalledProcessError) as error:
+        print(f"left out: docker ({error} {getattr(error, 'stderr', b'')!r})")
+    return found
+
+
+def measure(found: list[Pylxc | Docker], rounds: int) -> dict[tuple[str, str], list[float]]:
+    """Return the milliseconds of each job of each peer; they take turns, and who comes first changes."""
+    times: dict[tuple[str, str], list[float]] = {}
+    for number in range(rounds):
+        turn = found[number % len(found) :] + found[: number % len(found)]
+        for job in ("diff", "commit", "diff()", "commit()"):
+            for peer in turn:
+                if job in peer.jobs:
+                    peer.prepare()
+                    os.sync()
+                    times.setdefault((job, peer.name), []).append(timed(peer.jobs[job]))
+    return times
+
+
+def main() -> None:
+    """Measure and print."""
+    options = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    options.add_argument("--rounds", type=int, default=7)
+    rounds = options.parse_args().rounds
+    if os.geteuid() != 0:
+        raise SystemExit("this needs root")
+    with tempfile.TemporaryDirectory(prefix="pylxc-commit-") as name:
+        directory = Path(name)
+        make_rootfs(directory)
+        found = peers(directory)
+        try:
+            times = measure(found, rounds)
+        finally:
+            for peer in found:
+                peer.close()
+    print(f"a container with {SMALL} files of {SMALL_SIZE} bytes and one of {LARGE} MiB, {rounds} rounds")
+    for (job, peer), ms in sorted(times.items()):
+        rival = times.get((job.removesuffix("()"), "docker"))
+        ratio = f"docker's is {statistics.median(rival) / statistics.median(ms):5.1f} x" if rival else ""
+        spread = f"min {min(ms):9.1f}   max {max(ms):9.1f}"
+        print(f"{job:10} {peer:8} median {statistics.median(ms):9.1f} ms   {spread} ms   {ratio}")
+
+
+if __name__ == "__main__":
+    main()
