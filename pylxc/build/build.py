@@ -14,7 +14,7 @@ from pylxc.build.plan import plan
 from pylxc.errors import ImageNotFound, SpecError
 from pylxc.image import Image, check_tag
 from pylxc.imageconfig import ImageConfig, ImageDocument
-from pylxc.spec import this_platform
+from pylxc.platforms import this_platform
 
 if TYPE_CHECKING:
     import os

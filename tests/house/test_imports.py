@@ -19,8 +19,8 @@ LAYERS = (
     "errors",
     # values
     (
-        "capabilities health identity imageconfig mounts names normalise options reference result seccomp sourcedate "
-        "spec status stats streams units"
+        "capabilities digests documents health identity imageconfig mounts names normalise options platforms reference "
+        "result seccomp sourcedate spec status stats streams units untrusted"
     ),
     # the kernel
     "runtime linux",
@@ -46,6 +46,8 @@ DOORS = {
     ("image", "build.build"),
     ("image", "build.imports"),
     ("image", "exchange.load"),
+    ("image", "exchange.pull"),
+    ("image", "exchange.push"),
     ("image", "exchange.save"),
     ("layer", "exchange.plain"),
 }
