@@ -150,6 +150,7 @@ class Image:
         secrets: Mapping[str, str] | None = None,
         no_cache: bool = False,
         network: str = "host",
+        pull: bool = False,
         on_event: Callable[[BuildEvent], object] | None = None,
         engine: Engine | None = None,
     ) -> Image:
@@ -164,6 +165,7 @@ class Image:
             secrets: not in this version.
             no_cache: carry out every step anew.
             network: of RUN steps, "host" or "none".
+            pull: ask the registry for the image after FROM even where it is here.
             on_event: called with a :class:`~pylxc.BuildEvent` for everything that happens.
             engine: the store to use.
 
@@ -171,7 +173,8 @@ class Image:
             BuildError: a step failed; it names the step, and for a RUN its exit code and the end of its output. Nothing
                 is tagged or added then; layers of the steps before it stay as cache.
             DockerfileError: the Dockerfile is missing or malformed; line and column.
-            ImageNotFound: the image after FROM is not there.
+            ImageNotFound: the image after FROM is not there, and cannot be pulled.
+            AuthError, RegistryError: its registry wants another login, or, with ``pull``, cannot be asked.
 
         Example:
             >>> pylxc.Image.build("examples/redis", tag="redis:seed")               # doctest: +SKIP
@@ -191,6 +194,7 @@ class Image:
             target=target,
             no_cache=no_cache,
             network=network,
+            pull=pull,
             on_event=on_event,
         )
 

@@ -14,6 +14,7 @@ from pylxc.build.plan import plan
 from pylxc.errors import ImageNotFound, SpecError
 from pylxc.image import Image, check_tag
 from pylxc.imageconfig import ImageConfig, ImageDocument
+from pylxc.obtaining import obtain
 from pylxc.platforms import this_platform
 
 if TYPE_CHECKING:
@@ -38,6 +39,7 @@ def build(  # noqa: PLR0913  the operands of one operation
     no_cache: bool,
     network: str,
     on_event: Callable[[BuildEvent], object] | None,
+    pull: bool = False,
 ) -> Image:
     """See :meth:`pylxc.Image.build`."""
     for tag in tags:
@@ -50,7 +52,7 @@ def build(  # noqa: PLR0913  the operands of one operation
         raise SpecError("target", target, f"there is no such stage; the only one is {planned.stage or '0'!r}")
     options = Options(no_cache=no_cache, network=network, on_event=on_event)
     with engine.store.leases.take() as lease:
-        base = _base(engine, planned.base, lease)
+        base = _base(engine, planned.base, lease, pull=pull)
         executor = Executor(engine, lease, base, planned, opened, options)
         result = executor.run(base.config if base else ImageConfig())
         document = ImageDocument(
@@ -66,12 +68,12 @@ def build(  # noqa: PLR0913  the operands of one operation
     return Image.of(engine, engine.store.images.get(row.id))
 
 
-def _base(engine: Engine, name: str, lease: Lease) -> Image | None:
+def _base(engine: Engine, name: str, lease: Lease, *, pull: bool) -> Image | None:
     """Return the image after FROM, whose layers the lease keeps from now on; None for "scratch"."""
     if name == "scratch":
         return None
     try:
-        base = engine.image(name)
+        base = obtain(engine, name, "always" if pull else "missing")
         lease.protect(layer.digest for layer in base.layers)
         engine.store.images.get(base.id)  # whoever removed it before the lease held it removed its layers, too
     except ImageNotFound as error:

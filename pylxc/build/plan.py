@@ -24,6 +24,7 @@ from pylxc.build import instructions as ast
 from pylxc.build.expand import ExpansionError, expand, expand_words
 from pylxc.errors import UnsupportedError
 from pylxc.imageconfig import DEFAULT_PATH
+from pylxc.platforms import this_platform
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -245,17 +246,8 @@ def plan(dockerfile: Dockerfile, args: Mapping[str, str] | None = None) -> Plan:
 
 def _platform_args() -> dict[str, str]:
     """Give the predefined platform arguments of the global scope; a stage has to declare those it uses."""
-    import platform  # noqa: PLC0415  costly, and only for builds
-
-    machine = platform.machine()
-    architecture, variant = {
-        "x86_64": ("amd64", ""),
-        "aarch64": ("arm64", ""),
-        "armv7l": ("arm", "v7"),
-        "armv6l": ("arm", "v6"),
-        "i686": ("386", ""),
-    }.get(machine, (machine, ""))
-    name = "/".join(filter(None, ("linux", architecture, variant)))
+    name = this_platform()
+    _, architecture, variant = (*name.split("/"), "")[:3]
     values = {"PLATFORM": name, "OS": "linux", "ARCH": architecture, "VARIANT": variant}
     return {side + key: value for side in ("TARGET", "BUILD") for key, value in values.items()}
 

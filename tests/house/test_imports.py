@@ -31,7 +31,7 @@ LAYERS = (
     # the object model
     (
         "aio attachment bootstrap container diagnosis engine eventstream execution files filters hostimage image "
-        "launching layer layerview process readiness systeminit verbs volume volumeuse"
+        "launching layer layerview obtaining process readiness systeminit verbs volume volumeuse"
     ),
     "build",
     "exchange",
@@ -50,6 +50,7 @@ DOORS = {
     ("image", "exchange.push"),
     ("image", "exchange.save"),
     ("layer", "exchange.plain"),
+    ("obtaining", "exchange.pull"),
 }
 
 # What only one layer may use, and who that is.
