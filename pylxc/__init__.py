@@ -46,6 +46,8 @@ if TYPE_CHECKING:
     from pylxc.layer import Layer, LayerEntry
     from pylxc.mounts import Mount
     from pylxc.process import Process
+    from pylxc.registry.access import login, logout
+    from pylxc.registry.progress import Progress
     from pylxc.result import Result
     from pylxc.runtime.logs import LogLine
     from pylxc.runtime.processes import ProcessInfo
@@ -95,6 +97,7 @@ __all__ = [  # noqa: RUF022  in plain order, as sorted() has it
     "Pressure",
     "Process",
     "ProcessInfo",
+    "Progress",
     "PylxcError",
     "RegistryError",
     "Result",
@@ -113,6 +116,8 @@ __all__ = [  # noqa: RUF022  in plain order, as sorted() has it
     "doctor",
     "events",
     "linux",
+    "login",
+    "logout",
     "popen",
     "run",
     "start",
@@ -131,6 +136,8 @@ _HOMES = {
     "layer": ("Layer", "LayerEntry"),
     "mounts": ("Mount",),
     "process": ("Process",),
+    "registry.access": ("login", "logout"),
+    "registry.progress": ("Progress",),
     "result": ("Result",),
     "runtime.logs": ("LogLine",),
     "runtime.processes": ("ProcessInfo",),

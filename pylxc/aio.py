@@ -1,4 +1,4 @@
-"""The verbs and the objects of pylxc on an event loop (asyncio): no thread is made, and nothing is written twice.
+"""The verbs and the objects of pylxc on an event loop (asyncio): nothing is written twice, and only a pull has threads.
 
 Each function here is the steps of the one of the same name in :mod:`pylxc` (:mod:`pylxc.runtime.waiting`), run by the
 loop's readers, writers and timers in place of poll(2): it takes the same arguments and raises the same errors.
@@ -6,7 +6,8 @@ loop's readers, writers and timers in place of poll(2): it takes the same argume
 
 What waits for a process, a stream, a file or time leaves the loop free. What the disk or the kernel does at once is
 done at once: a few small files and rows of SQLite, the system calls of a start; together about 2 ms for each start, and
-less than one for the others. Reading an image, pulling and building have no form here: use ``asyncio.to_thread``.
+less than one for the others. An image that has to be pulled first is pulled by a thread. Reading an image, pulling it
+for its own sake and building have no form here: use ``asyncio.to_thread``.
 
 Invariant: a task that is cancelled while it waits here (as by ``asyncio.timeout``, ``asyncio.wait_for``, task groups)
 ends what it had begun, waits for that, and leaves nothing: no process, descriptor, reader, directory or row.
@@ -35,7 +36,7 @@ import pylxc.container
 import pylxc.process
 from pylxc import eventstream, verbs
 from pylxc.runtime import process as runtime
-from pylxc.runtime.waiting import Wait, deadline_of, drive, has_ended, readable, steps_of, stream_of, writable
+from pylxc.runtime.waiting import Wait, Work, deadline_of, drive, has_ended, readable, steps_of, stream_of, writable
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Generator, Iterator
@@ -78,6 +79,9 @@ if TYPE_CHECKING:
 
 async def _ready(wait: Wait) -> Collection[int]:
     """Wait as :meth:`Wait.poll` does."""
+    if isinstance(wait, Work):
+        await _made(wait)
+        return ()
     loop = asyncio.get_running_loop()
     future, ready = loop.create_future(), set[int]()
 
@@ -102,6 +106,22 @@ async def _ready(wait: Wait) -> Collection[int]:
         if timer is not None:
             timer.cancel()
     return ready
+
+
+async def _made(work: Work) -> None:
+    """Let a thread make a call; a task that is cancelled meanwhile stops it, and waits until it has ended."""
+    call = asyncio.get_running_loop().run_in_executor(None, work.call)
+    cancelled: asyncio.CancelledError | None = None
+    while not call.done():
+        try:
+            await asyncio.wait((call,))
+        except asyncio.CancelledError as error:  # noqa: PERF203  as often as it is cancelled
+            cancelled = cancelled or error
+            work.stop()
+    if cancelled is not None:
+        call.exception()  # what it ended with is of no interest any more
+        raise cancelled
+    call.result()
 
 
 async def _run(steps: Waiting[T], *, leaving: bool = False) -> T:

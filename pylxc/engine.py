@@ -20,6 +20,7 @@ from pylxc.identity import is_locked, own_identity
 from pylxc.runtime import cgroup, native, record, transfer
 from pylxc.runtime.isolation import Tree
 from pylxc.runtime.process import wait_readable
+from pylxc.runtime.waiting import steps_of, waits
 from pylxc.seccomp import programs
 from pylxc.spec import ContainerSpec
 from pylxc.store.containers import ContainerRow
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
 
     from pylxc.image import Image
     from pylxc.launching import Launching
+    from pylxc.runtime.waiting import Waiting
     from pylxc.store import LayerRow, Lease, Store
 
 HOST = "host"  # the word that means the embedded image wherever a reference may stand
@@ -213,6 +215,7 @@ class Engine:
 
     # -- containers -------------------------------------------------------------------------------------------------
 
+    @waits
     def create_container(
         self,
         image: str | Image,
@@ -220,11 +223,13 @@ class Engine:
         options: Mapping[str, Any],
         *,
         listed: bool = True,
-    ) -> Container:
+    ) -> Waiting[Container]:
         """Make a container; see :func:`pylxc.create`. Unless ``listed``, its start adds it to the store."""
-        found = self.image(image)
-        reference = image if isinstance(image, str) else (*found.refs, found.id)[0]
+        from pylxc.obtaining import obtain  # noqa: PLC0415  it imports this module
+
+        reference = image if isinstance(image, str) else (*image.refs, image.id)[0]
         spec = ContainerSpec.from_options(reference, command, options)
+        found = yield from steps_of(obtain, self, image, spec.pull, spec.platform)
         if not spec.argv(found.config.entrypoint, found.config.cmd):
             raise SpecError("command", command, f"image {reference} names no command; give one")
         if spec.healthcheck is not None:

@@ -88,7 +88,7 @@ def find_or_make(engine: Engine, mark: str) -> Image:
     except ImageNotFound:
         pass  # the first use of this store
     from pylxc.imageconfig import History, ImageConfig, ImageDocument  # noqa: PLC0415
-    from pylxc.spec import this_platform  # noqa: PLC0415
+    from pylxc.platforms import this_platform  # noqa: PLC0415
 
     words = "this machine's operating system"
     with engine.store.leases.take() as lease:

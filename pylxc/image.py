@@ -12,8 +12,8 @@ from attrs import field, frozen
 from pylxc.errors import SpecError, UnsupportedError
 from pylxc.imageconfig import ImageConfig, ImageDocument
 from pylxc.layer import Layer
+from pylxc.platforms import this_platform
 from pylxc.reference import Reference
-from pylxc.spec import this_platform
 
 if TYPE_CHECKING:
     import os
@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     from pylxc.build.events import BuildEvent
     from pylxc.engine import Engine
     from pylxc.imageconfig import History
+    from pylxc.registry.progress import Progress
+    from pylxc.registry.settings import Settings
     from pylxc.store import ImageRow, TagMove
 
 
@@ -148,6 +150,7 @@ class Image:
         secrets: Mapping[str, str] | None = None,
         no_cache: bool = False,
         network: str = "host",
+        pull: bool = False,
         on_event: Callable[[BuildEvent], object] | None = None,
         engine: Engine | None = None,
     ) -> Image:
@@ -162,6 +165,7 @@ class Image:
             secrets: not in this version.
             no_cache: carry out every step anew.
             network: of RUN steps, "host" or "none".
+            pull: ask the registry for the image after FROM even where it is here.
             on_event: called with a :class:`~pylxc.BuildEvent` for everything that happens.
             engine: the store to use.
 
@@ -169,7 +173,8 @@ class Image:
             BuildError: a step failed; it names the step, and for a RUN its exit code and the end of its output. Nothing
                 is tagged or added then; layers of the steps before it stay as cache.
             DockerfileError: the Dockerfile is missing or malformed; line and column.
-            ImageNotFound: the image after FROM is not there.
+            ImageNotFound: the image after FROM is not there, and cannot be pulled.
+            AuthError, RegistryError: its registry wants another login, or, with ``pull``, cannot be asked.
 
         Example:
             >>> pylxc.Image.build("examples/redis", tag="redis:seed")               # doctest: +SKIP
@@ -189,6 +194,7 @@ class Image:
             target=target,
             no_cache=no_cache,
             network=network,
+            pull=pull,
             on_event=on_event,
         )
 
@@ -270,6 +276,77 @@ class Image:
         return load(_engine(engine), source, platform or "")
 
     @classmethod
+    def pull(
+        cls,
+        ref: str,
+        *,
+        platform: str | None = None,
+        on_progress: Callable[[Progress], object] | None = None,
+        settings: Settings | None = None,
+        engine: Engine | None = None,
+    ) -> Image:
+        """Pull an image from its registry; what is here already is not fetched again.
+
+        Args:
+            ref: ``"debian:bookworm"``, ``"registry.example/app:1"``, or one with a digest, ``"app@sha256:…"``: that
+                moves no tag, and the image is found again by the same reference.
+            platform: such as ``"linux/arm64"``; which of the images of one name to take (default: this machine's).
+            on_progress: called with a :class:`~pylxc.Progress` for everything that happens, one at a time, by whichever
+                thread works; what it raises ends the pull.
+            settings: how to talk to registries (:class:`pylxc.registry.settings.Settings`; default: what the files of
+                docker and podman say).
+            engine: the store to use.
+
+        What comes is verified, unpacked as it comes, and kept byte for byte: the image has the digest that it has
+        there. Nothing of an image is kept when it cannot be had as a whole, and the same call again may succeed.
+
+        Raises:
+            ImageNotFound: the registry does not have it.
+            AuthError: the registry wants another login, or none may have it; see :func:`pylxc.login`.
+            RegistryError: the registry cannot be reached, or fails.
+            IntegrityError: something is not what its digest says, or no image.
+            UnsupportedError: there is none for the platform, or it is in a format of before 2017.
+
+        Example:
+            >>> pylxc.Image.pull("debian:bookworm").platform                        # doctest: +SKIP
+            'linux/amd64'
+
+        """
+        from pylxc.exchange.pull import pull  # noqa: PLC0415  only for registries
+
+        return pull(_engine(engine), ref, platform=platform or "", on_progress=on_progress, settings=settings)
+
+    @classmethod
+    def pull_all(
+        cls,
+        ref: str,
+        *,
+        platform: str | None = None,
+        on_progress: Callable[[Progress], object] | None = None,
+        settings: Settings | None = None,
+        engine: Engine | None = None,
+    ) -> Sequence[Image]:
+        """Pull the images of all tags of a name without a tag, in the registry's order; see :meth:`pull`."""
+        from pylxc.exchange.pull import pull_all  # noqa: PLC0415  only for registries
+
+        return pull_all(_engine(engine), ref, platform=platform or "", on_progress=on_progress, settings=settings)
+
+    @staticmethod
+    def search_tags(ref: str, *, settings: Settings | None = None) -> Sequence[str]:
+        """Return the tags that a name has in its registry, in the registry's order; a tag in ``ref`` is passed over.
+
+        Raises ImageNotFound when the registry does not have the name; AuthError, RegistryError.
+
+        Example:
+            >>> pylxc.Image.search_tags("debian")                                   # doctest: +SKIP
+            ['bookworm', 'bullseye']
+
+        """
+        from pylxc.exchange.pull import search_tags  # noqa: PLC0415  only for registries
+
+        return search_tags(ref, settings)
+
+    @classmethod
     def bootstrap(  # noqa: PLR0913  the public contract
         cls,
         distribution: str,
@@ -305,6 +382,32 @@ class Image:
     def untag(self, ref: str) -> None:
         """Take a reference away; the image stays. Raises ImageNotFound when nothing bears it."""
         self._engine.store.images.untag(ref)
+
+    def push(
+        self,
+        ref: str | None = None,
+        *,
+        on_progress: Callable[[Progress], object] | None = None,
+        settings: Settings | None = None,
+    ) -> str:
+        """Push the image into a registry, and return the digest that its manifest has there, and here from now on.
+
+        ``ref`` says where, such as ``"registry.example/app:1"``; by default it is the image's only tag, or the only one
+        that names another registry than docker.io. What the registry has is not sent, or taken from another of its
+        repositories; layers that were made here are compressed with gzip, what came from elsewhere goes as it came.
+        Layers that may not be distributed stay. ``on_progress`` and ``settings`` are those of :meth:`pull`.
+
+        Raises SpecError when it is not clear where to; AuthError, RegistryError; IntegrityError when an archive of a
+        layer is damaged and cannot be made again; UnsupportedError for images that lie on the machine's own files.
+
+        Example:
+            >>> image.push("localhost:5000/app:1")                                  # doctest: +SKIP
+            'sha256:…'
+
+        """
+        from pylxc.exchange.push import push  # noqa: PLC0415  only for registries
+
+        return push(self._engine, self, ref, on_progress=on_progress, settings=settings)
 
     def save(
         self,

@@ -237,10 +237,10 @@ class ImageDocument:
     @classmethod
     def from_bytes(cls, data: bytes) -> ImageDocument:
         """Return what a configuration says. Raises IntegrityError where it is none."""
-        import json  # noqa: PLC0415
+        from pylxc.untrusted import parse_json  # noqa: PLC0415  as above
 
         try:
-            values = json.loads(data.decode("utf-8", "surrogateescape"))
+            values = parse_json(data, "surrogateescape")
             parts = (values.get("os") or "linux", values.get("architecture") or "unknown", values.get("variant"))
             known = ("architecture", "config", "created", "history", "os", "rootfs", "variant")
             return cls(
@@ -251,7 +251,7 @@ class ImageDocument:
                 history=tuple(History.from_oci(entry) for entry in values.get("history") or ()),
                 extra={name: value for name, value in values.items() if name not in known},
             )
-        except (ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError) as error:
+        except (ValueError, KeyError, TypeError, AttributeError, OverflowError) as error:
             raise IntegrityError("image configuration", "the JSON of OCI image-spec, config.md", repr(error)) from error
 
 

@@ -6,7 +6,6 @@ that this version does not carry out, and survives ``to_json``/``from_json`` unc
 
 from __future__ import annotations
 
-import os
 from operator import attrgetter
 from typing import TYPE_CHECKING, Any
 
@@ -24,7 +23,7 @@ if TYPE_CHECKING:
     from pylxc.imageconfig import Healthcheck
     from pylxc.options import Options
 
-__all__ = ["RLIMITS", "ContainerSpec", "Device", "Mount", "Port", "sysctl_path", "this_platform"]
+__all__ = ["RLIMITS", "ContainerSpec", "Device", "Mount", "Port", "sysctl_path"]
 
 DEFAULT_SHM_SIZE = 64 << 20
 DEFAULT_STOP_TIMEOUT = 10.0
@@ -32,27 +31,10 @@ SYSTEM = "system"  # the value of init for containers that boot an operating sys
 SYSTEM_INIT = "/sbin/init"
 SHELLS = frozenset(("sh", "bash", "dash", "ash", "zsh"))
 
-_MACHINES = {
-    "x86_64": "amd64",
-    "aarch64": "arm64",
-    "armv7l": "arm/v7",
-    "i686": "386",
-    "ppc64le": "ppc64le",
-    "s390x": "s390x",
-    "riscv64": "riscv64",
-    "loongarch64": "loong64",
-}
-
 
 def _is_shell(command: Sequence[str]) -> bool:
     """Say whether a command is empty or starts a shell for somebody at a terminal, as that of base images does."""
     return not command or (len(command) == 1 and command[0].rpartition("/")[2] in SHELLS)
-
-
-def this_platform() -> str:
-    """Return the platform whose programs this machine runs, for example ``"linux/amd64"``."""
-    machine = os.uname().machine
-    return f"linux/{_MACHINES.get(machine, machine)}"
 
 
 # Option -> (the values that are carried out beside the default, what to do instead). The work that carries an option
@@ -62,8 +44,6 @@ _NOT_YET: dict[str, tuple[tuple[object, ...], str]] = {
     "ports": ((), 'use Container.connect(port), or network="host"'),
     "aliases": ((), "leave it out: there are no networks to be known on"),
     "dns": ((), 'give extra_hosts, or network="host", which has the host\'s'),
-    "pull": (("never",), 'make the image with Image.build, Image.bootstrap or Image.from_tar, and give "missing"'),
-    "platform": ((this_platform(),), f"images of {this_platform()} run here"),
 }
 
 

@@ -74,7 +74,7 @@ def run(  # noqa: PLR0913  the public contract
         'hello\n'
 
     """
-    container = _make(engine, image, command, {**options, "remove": True}, listed=False)
+    container = yield from _make(engine, image, command, {**options, "remove": True}, listed=False)
     try:
         stdin, tty = PIPE if input is not None else DEVNULL, container.spec.tty
         streams = open_streams(stdin, _captured(stdout), _captured(stderr), tty=tty, seen_through=True)
@@ -103,7 +103,7 @@ def start(
         ...     container.wait_ready(port=6379)
 
     """
-    container = _make(engine, image, command, options)
+    container = yield from _make(engine, image, command, options)
     try:
         yield from steps_of(container.start)
     except BaseException:
@@ -112,9 +112,10 @@ def start(
     return container
 
 
+@waits
 def create(
     image: str | Image, command: Command = None, *, engine: Engine | None = None, **options: Unpack[Options]
-) -> Container:
+) -> Waiting[Container]:
     """Make a container without starting it. Arguments and errors are those of :func:`run`.
 
     Example:
@@ -122,7 +123,7 @@ def create(
         >>> container.start()
 
     """
-    return _make(engine, image, command, options)
+    return (yield from _make(engine, image, command, options))
 
 
 @waits
@@ -154,7 +155,7 @@ def popen(  # type: ignore[misc]  # noqa: PLR0913  the public contract; its stdi
         ...     shell.communicate(b"tty; exit\n")
 
     """
-    container = _make(engine, image, command, {"remove": True, **options}, listed=False)
+    container = yield from _make(engine, image, command, {"remove": True, **options}, listed=False)
     if container.spec.restarts:
         raise SpecError("restart", container.spec.restart, "its streams are the caller's, once; use start")
     try:
@@ -173,8 +174,8 @@ def _captured(option: StreamOption) -> StreamOption:
 
 def _make(
     engine: Engine | None, image: str | Image, command: Command, options: Mapping[str, Any], *, listed: bool = True
-) -> Container:
+) -> Waiting[Container]:
     from pylxc.engine import Engine as EngineClass  # noqa: PLC0415  `import pylxc` stays cheap
 
     chosen = engine if engine is not None else EngineClass.default()
-    return chosen.create_container(image, command, options, listed=listed)
+    return steps_of(chosen.create_container, image, command, options, listed=listed)

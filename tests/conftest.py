@@ -93,6 +93,15 @@ def engine(tmp_path: Path) -> Iterator[pylxc.Engine]:
     assert_nothing_left(made, before)
 
 
+@pytest.fixture
+def no_registry(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No registry can be reached, wherever the test runs: the way to all of them leads to a port that nobody is at."""
+    for name in ("http_proxy", "https_proxy", "HTTP_PROXY", "HTTPS_PROXY"):
+        monkeypatch.setenv(name, "http://127.0.0.1:9")
+    for name in ("no_proxy", "NO_PROXY"):
+        monkeypatch.delenv(name, raising=False)
+
+
 @pytest.fixture(scope="session")
 def shared_engine(tmp_path_factory: pytest.TempPathFactory) -> pylxc.Engine:
     """A store for what is expensive to make; tests remove their own containers from it."""

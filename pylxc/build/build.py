@@ -19,7 +19,8 @@ from pylxc.build.plan import plan
 from pylxc.errors import ImageNotFound, SpecError
 from pylxc.image import Image, check_tag
 from pylxc.imageconfig import ImageConfig, ImageDocument
-from pylxc.spec import this_platform
+from pylxc.obtaining import obtain
+from pylxc.platforms import this_platform
 
 if TYPE_CHECKING:
     import os
@@ -44,6 +45,7 @@ def build(  # noqa: PLR0913  the operands of one operation
     no_cache: bool,
     network: str,
     on_event: Callable[[BuildEvent], object] | None,
+    pull: bool = False,
 ) -> Image:
     """See :meth:`pylxc.Image.build`."""
     for tag in tags:
@@ -58,7 +60,7 @@ def build(  # noqa: PLR0913  the operands of one operation
         raise SpecError("target", target, f"there is no such stage; the only one is {planned.stage or '0'!r}")
     options = Options(no_cache=no_cache, network=network, on_event=on_event)
     with engine.store.leases.take() as lease:
-        base = _base(engine, planned.base, lease)
+        base = _base(engine, planned.base, lease, pull=pull)
         config = base.config if base else ImageConfig()
         platform = base.platform if base else this_platform()
         around = Surroundings(args=args, ignore=opened.ignore, base=lambda _name: (config, platform))
@@ -87,12 +89,12 @@ def _check_networks(dockerfile: Dockerfile, network: str) -> None:
             raise SpecError("network", network, remedy)
 
 
-def _base(engine: Engine, name: str, lease: Lease) -> Image | None:
+def _base(engine: Engine, name: str, lease: Lease, *, pull: bool) -> Image | None:
     """Return the image after FROM, whose layers the lease keeps from now on; None for "scratch"."""
     if name == "scratch":
         return None
     try:
-        base = engine.image(name)
+        base = obtain(engine, name, "always" if pull else "missing")
         lease.protect(layer.digest for layer in base.layers)
         engine.store.images.get(base.id)  # whoever removed it before the lease held it removed its layers, too
     except ImageNotFound as error:

@@ -15,8 +15,8 @@ from pylxc.build.archives import open_archive
 from pylxc.errors import SpawnError, StoreError
 from pylxc.image import Image, check_tag
 from pylxc.imageconfig import History, ImageConfig, ImageDocument
+from pylxc.platforms import this_platform
 from pylxc.runtime import plan, transfer
-from pylxc.spec import this_platform
 from pylxc.store.layout import explain
 
 if TYPE_CHECKING:

@@ -12,20 +12,21 @@ from typing import TYPE_CHECKING, Any
 
 import attrs
 
+from pylxc import documents, platforms
 from pylxc.build.archives import form_of
-from pylxc.errors import IntegrityError, SpecError, StoreError, UnsupportedError
-from pylxc.exchange import documents, platforms
+from pylxc.digests import digest_of
+from pylxc.errors import IntegrityError, SpecError, StoreError
 from pylxc.exchange.incoming import Checked, check
 from pylxc.exchange.sources import BLOBS, missing, small
 from pylxc.imageconfig import ImageDocument
+from pylxc.platforms import Wanted
 from pylxc.reference import Reference
-from pylxc.spec import this_platform
-from pylxc.store.images import digest_of, manifest_over
+from pylxc.store.images import manifest_over
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Iterable, Iterator
 
-    from pylxc.exchange.documents import Descriptor, Manifest
+    from pylxc.documents import Descriptor, Manifest
     from pylxc.exchange.sources import Source
 
 INDEX = "index.json"
@@ -54,7 +55,7 @@ def find(source: Source, platform: str = "") -> list[Found]:
 
     Raises StoreError when it is no archive of images; IntegrityError; UnsupportedError when none is for the platform.
     """
-    wanted = _Wanted(platform)
+    wanted = Wanted(platform)
     found = []
     if source.has(INDEX):
         found = _Layout(source, wanted).images()
@@ -83,29 +84,13 @@ def _merged(found: Iterable[Found]) -> list[Found]:
     return list(merged.values())
 
 
-class _Wanted:
-    """The platforms that would do, the best first; ``is_asked``: the user named one."""
-
-    def __init__(self, platform: str) -> None:
-        self.is_asked = bool(platform)
-        self.ranks = platforms.runnable(platforms.given(platform) if platform else this_platform())
-
-    def rank(self, platform: str) -> int | None:
-        """Return how well a platform does, the lower the better; None for not at all."""
-        return self.ranks.index(platform) if platform in self.ranks else None
-
-    def refusal(self, name: str, offered: Sequence[str]) -> UnsupportedError:
-        there = ", ".join(sorted({one or "unknown" for one in offered})) or "none"
-        return UnsupportedError(f"{name}: no image for {self.ranks[0]}", f"give a platform that is there: {there}")
-
-
 # -- OCI image layouts -------------------------------------------------------------------------------------------------
 
 
 class _Layout:
     """An OCI image layout."""
 
-    def __init__(self, source: Source, wanted: _Wanted) -> None:
+    def __init__(self, source: Source, wanted: Wanted) -> None:
         self._source = source
         self._wanted = wanted
         self._visits = 0
@@ -114,11 +99,11 @@ class _Layout:
     def images(self) -> list[Found]:
         subject = f"{self._source.name}: {INDEX}"
         data = small(self._source, INDEX, documents.DOCUMENT_LIMIT)
-        index = documents.read(data, "", subject)
+        index = _storable(documents.read(data, "", subject), subject)
         if not isinstance(index, documents.Index):
             raise IntegrityError(subject, "an index", "a manifest")
         groups: dict[str, list[Descriptor]] = {}
-        for entry in filter(_is_image, index.manifests):
+        for entry in filter(documents.is_image, index.manifests):
             groups.setdefault(_group(entry), []).append(entry)
         return [self._image(entries) for entries in groups.values()]
 
@@ -145,7 +130,7 @@ class _Layout:
             return
         if not depth:
             raise StoreError(self._source.name, f"has indexes in indexes, more than {DEPTH_LIMIT} deep")
-        for inner in filter(_is_image, document.manifests):
+        for inner in filter(documents.is_image, document.manifests):
             if inner.media_type in documents.MANIFESTS or self._source.has(_file(inner.digest)):
                 yield from self._leaves(inner, depth - 1)
 
@@ -180,14 +165,16 @@ class _Layout:
         if len(data) != entry.size:
             raise IntegrityError(subject, f"{entry.size} bytes", str(len(data)))
         known = entry.media_type in documents.MANIFESTS | documents.INDEXES
-        return documents.read(data, entry.media_type if known else "", subject)
+        return _storable(documents.read(data, entry.media_type if known else "", subject), subject)
 
 
-def _is_image(entry: Descriptor) -> bool:
-    """Say whether an entry may be an image: attestations and other artifacts are passed over."""
-    if documents.ATTESTATION in entry.annotations or platforms.is_unknown(entry.platform):
-        return False
-    return not entry.media_type or "manifest" in entry.media_type or "image.index" in entry.media_type
+def _storable(document: Manifest | documents.Index, subject: str) -> Manifest | documents.Index:
+    """Return a document that names nothing by a digest which the store does not know."""
+    if isinstance(document, documents.Index):
+        documents.check_storable(document.manifests, subject)
+    else:
+        documents.check_storable((document.config, *document.layers), subject)
+    return document
 
 
 def _group(entry: Descriptor) -> str:
@@ -246,7 +233,7 @@ def _tags_of_docker(source: Source) -> dict[str, tuple[str, ...]]:
     return tags
 
 
-def _of_docker(source: Source, wanted: _Wanted) -> list[Found]:
+def _of_docker(source: Source, wanted: Wanted) -> list[Found]:
     found = [_image_of_docker(source, *entry) for entry in _entries_of_docker(source)]
     if not wanted.is_asked:
         return found

@@ -13,15 +13,15 @@ import os
 import queue
 import threading
 from contextlib import contextmanager
-from typing import IO, TYPE_CHECKING, BinaryIO
+from typing import IO, TYPE_CHECKING, BinaryIO, Protocol
 
 from attrs import frozen
 
 from pylxc.build import times
 from pylxc.build.archives import CHUNK, decompressed, form_of
 from pylxc.build.imports import unpacking_error
+from pylxc.documents import LAYERS, Descriptor, Manifest
 from pylxc.errors import IntegrityError, SpawnError, StoreError, UnsupportedError
-from pylxc.exchange.documents import LAYERS, Descriptor, Manifest
 from pylxc.image import Image
 from pylxc.imageconfig import ImageDocument
 from pylxc.runtime import plan, transfer
@@ -38,6 +38,13 @@ if TYPE_CHECKING:
 
 AHEAD = 4  # chunks that are decompressed before they are wanted
 LAYER_LIMIT = transfer.UNPACKED_LIMIT  # bytes of one layer's tar
+
+
+class Readable(Protocol):
+    """What gives the archive of a layer."""
+
+    def read(self, size: int, /) -> bytes | None:
+        """Return at most so many bytes, none at the end."""
 
 
 @frozen
@@ -75,7 +82,6 @@ class Incoming:
     def __init__(self, engine: Engine, lease: Lease) -> None:
         self._engine = engine
         self._lease = lease
-        self._lock = threading.Lock()
 
     def has(self, descriptor: Descriptor, diff_id: str) -> bool:
         """Say whether a layer is here, with this archive; it stays while the lease lasts. It need not come then."""
@@ -98,7 +104,7 @@ class Incoming:
             return False
         return True
 
-    def layer(self, descriptor: Descriptor, diff_id: str, stream: IO[bytes], words: str = "", spool: str = "") -> None:
+    def layer(self, descriptor: Descriptor, diff_id: str, stream: Readable, words: str = "", spool: str = "") -> None:
         """Take a layer in. ``stream`` gives its archive, ``words`` say what made it.
 
         ``spool``: the stream is a file of this name, in this lease's staging, which becomes the store's.
@@ -106,8 +112,7 @@ class Incoming:
         Raises IntegrityError when it is not what the descriptor or the diff id names; StoreError when it is no layer.
         """
         subject = f"layer {descriptor.digest[:19]}"
-        with self._lock:
-            staged = self._lease.stage()
+        staged = self._lease.stage()
         with explained(staged):
             received = _Received(stream, descriptor, "" if spool else f"{staged}/blob")
             try:
@@ -157,16 +162,27 @@ class Incoming:
             raise unpacking_error(error) from error
         times.settle_alone(tree, begin)
 
-    def finish(self, checked: Checked, refs: Sequence[str], *, made: bool = False) -> Image:
-        """Add an image whose layers are here, and let tags name it. ``made``: its manifest was written here."""
-        content = ImageContent(checked.config, checked.manifest.data, checked.manifest.media_type, made=made)
+    def finish(
+        self,
+        checked: Checked,
+        refs: Sequence[str],
+        *,
+        made: bool = False,
+        indexes: tuple[tuple[bytes, str], ...] = (),
+    ) -> Image:
+        """Add an image whose layers are here, and let tags name it. ``made``: its manifest was written here.
+
+        ``indexes``: the bytes and media types of those that it was chosen from, which their digests find again.
+        """
+        manifest = checked.manifest
+        content = ImageContent(checked.config, manifest.data, manifest.media_type, made=made, indexes=indexes)
         return Image.of(self._engine, self._engine.store.images.keep(content, refs, self._lease))
 
 
 class _Received(io.RawIOBase):
     """The archive of a layer as it comes: counted, hashed, and written to a file where one is wanted."""
 
-    def __init__(self, stream: IO[bytes], descriptor: Descriptor, path: str) -> None:
+    def __init__(self, stream: Readable, descriptor: Descriptor, path: str) -> None:
         super().__init__()
         self._stream = stream
         self._descriptor = descriptor

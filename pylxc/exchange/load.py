@@ -16,9 +16,9 @@ if TYPE_CHECKING:
     import os
     from collections.abc import Iterable
 
+    from pylxc.documents import Descriptor
     from pylxc.engine import Engine
     from pylxc.exchange.catalog import Found
-    from pylxc.exchange.documents import Descriptor
     from pylxc.exchange.sources import Source
     from pylxc.image import Image
 

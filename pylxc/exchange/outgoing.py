@@ -10,10 +10,11 @@ import hashlib
 import os
 from typing import TYPE_CHECKING, BinaryIO, cast
 
+from pylxc import documents
 from pylxc.build.archives import CHUNK
+from pylxc.documents import LAYERS, Descriptor, Manifest
 from pylxc.errors import IntegrityError, SpawnError, StoreError, UnsupportedError
-from pylxc.exchange import documents, plain
-from pylxc.exchange.documents import LAYERS, Descriptor, Manifest
+from pylxc.exchange import plain
 from pylxc.exchange.incoming import check
 from pylxc.store import BlobRow, ImageContent
 from pylxc.store.images import manifest_over
@@ -21,7 +22,7 @@ from pylxc.store.layout import explained
 
 if TYPE_CHECKING:
     import zlib
-    from collections.abc import Collection
+    from collections.abc import Collection, Sequence
 
     _Compressor = zlib._Compress  # noqa: SLF001  its only name
 
@@ -40,12 +41,21 @@ class Outgoing:
     def __init__(self, engine: Engine, lease: Lease) -> None:
         self._engine = engine
         self._lease = lease
+        self._packed: set[str] = set()  # archives that were written just now
 
     def documents(self, image: Image, forms: Collection[str] = ANY_FORM) -> Checked:
         """Return an image's manifest and configuration; its layers stay while the lease lasts.
 
         ``forms``: how the archives of layers may be compressed, "" for not at all. Where the manifest has others, one
         that has not is made. Raises UnsupportedError for what lies on the machine's own files.
+        """
+        checked = self.original(image)
+        return assembled(checked, [self.archive(layer, diff_id, forms) for layer, diff_id, _ in checked.layers])
+
+    def original(self, image: Image) -> Checked:
+        """Return an image's manifest and configuration as they are here; its layers stay while the lease lasts.
+
+        Raises UnsupportedError for what lies on the machine's own files.
         """
         store = self._engine.store
         self._lease.protect(layer.digest for layer in image.layers)
@@ -54,25 +64,29 @@ class Outgoing:
             raise UnsupportedError(f"image {image.id[:19]} somewhere else", remedy)
         content = store.images.content(image.id)
         subject = f"image {image.id[:19]}"
-        checked = check(_manifest(content, subject), content.config, subject)
-        if all(_form(store.blobs.get(layer.digest), layer) in forms for layer in checked.manifest.layers):
-            return checked
-        wanted = "gzip" if "gzip" in forms and "" not in forms else ""
-        layers = [self._in_form(layer, diff_id, forms, wanted) for layer, diff_id, _ in checked.layers]
-        made = manifest_over(content.config, [(layer.digest, layer.size, layer.media_type) for layer in layers])
-        return check(_manifest(ImageContent(content.config, made), subject), content.config, subject)
+        return check(_manifest(content, subject), content.config, subject)
 
-    def _in_form(self, layer: Descriptor, diff_id: str, forms: Collection[str], wanted: str) -> Descriptor:
-        """Return the archive of a layer in one of these forms; it is made where there is none."""
+    def archive(self, layer: Descriptor, diff_id: str, forms: Collection[str]) -> Descriptor:
+        """Return the archive of a layer in one of these forms; it is made where there is none. Threads may ask at once.
+
+        It is ``layer`` itself where that is in such a form.
+        """
+        kept = self._kept(layer, diff_id, forms)
+        if kept is not None:
+            return kept
+        row = self._pack(diff_id, "" if "" in forms else "gzip", "")
+        return Descriptor(row.media_type, row.digest, row.size)
+
+    def is_kept(self, layer: Descriptor, diff_id: str, forms: Collection[str]) -> bool:
+        """Say whether the archive that :meth:`archive` returns need not be made first."""
+        return self._kept(layer, diff_id, forms) is not None
+
+    def _kept(self, layer: Descriptor, diff_id: str, forms: Collection[str]) -> Descriptor | None:
         blobs = self._engine.store.blobs
-        form = _form(blobs.get(layer.digest), layer)
-        if form in forms:
-            return Descriptor(layer.digest, layer.size, LAYERS[form])
-        kept = [row for row in blobs.of_layer(diff_id) if _form(row, layer) in forms]
-        if kept:
-            return Descriptor(kept[0].digest, kept[0].size, kept[0].media_type)
-        row = self._pack(diff_id, wanted, "")
-        return Descriptor(row.digest, row.size, row.media_type)
+        if _form(blobs.get(layer.digest), layer) in forms:
+            return layer
+        rows = [row for row in blobs.of_layer(diff_id) if _form(row, layer) in forms]
+        return Descriptor(rows[0].media_type, rows[0].digest, rows[0].size) if rows else None
 
     def path(self, layer: Descriptor, diff_id: str) -> str:
         """Return the file of a layer's archive, after a look at the whole of it.
@@ -80,6 +94,8 @@ class Outgoing:
         One that is not there, or is damaged, is made again. Raises IntegrityError where it cannot be.
         """
         path = self._engine.store.blobs.path(layer.digest)
+        if layer.digest in self._packed and os.path.exists(path):  # noqa: PTH110
+            return path
         found = digest_of_file(path)
         if found != layer.digest:
             row = self._engine.store.blobs.get(layer.digest)
@@ -104,8 +120,21 @@ class Outgoing:
             if found == diff_id and expected in ("", digest):
                 row = BlobRow(digest, diff_id, LAYERS[form], size, made=True)
                 self._engine.store.blobs.keep(staged, row)
+                self._packed.add(digest)
                 return row
         raise plain.gone(expected or diff_id, found)
+
+
+def assembled(checked: Checked, layers: Sequence[Descriptor]) -> Checked:
+    """Return an image's documents with these archives of its layers: as they are, if these are those that it has."""
+    if tuple(layers) == checked.manifest.layers:
+        return checked
+    # One manifest is of one family of media types: what was Docker's becomes OCI's.
+    kinds = [LAYERS[layer.form] if layer.is_distributable else layer.media_type for layer in layers]
+    listed = [(layer.digest, layer.size, kind) for layer, kind in zip(layers, kinds, strict=True)]
+    subject = f"image {checked.manifest.config.digest[:19]}"
+    made = ImageContent(checked.config, manifest_over(checked.config, listed))
+    return check(_manifest(made, subject), checked.config, subject)
 
 
 def digest_of_file(path: str) -> str:

@@ -18,9 +18,9 @@ from attrs import evolve, frozen
 from pylxc.build import tarwriter
 from pylxc.build.archives import CHUNK
 from pylxc.build.selection import Entry
+from pylxc.documents import OCI_INDEX
 from pylxc.errors import SpecError, StoreError
 from pylxc.exchange.catalog import DOCKER, IMAGE_NAME, INDEX, REF_NAME
-from pylxc.exchange.documents import OCI_INDEX
 from pylxc.exchange.outgoing import ANY_FORM, Outgoing
 from pylxc.exchange.sources import BLOBS
 from pylxc.reference import Reference

@@ -9,34 +9,26 @@ from __future__ import annotations
 import io
 import json
 from contextlib import suppress
-from typing import TYPE_CHECKING, Any, BinaryIO, TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 from attrs import evolve
 
+from pylxc import documents
+from pylxc.digests import Hasher, digest_of, is_digest
+from pylxc.documents import OCI_INDEX, Descriptor, Index, Manifest
 from pylxc.errors import AuthError, IntegrityError, RegistryError, SpecError
-from pylxc.registry.content import (
-    ACCEPTED,
-    OCI_INDEX,
-    Descriptor,
-    Hasher,
-    Manifest,
-    digest_of,
-    is_digest,
-    read_manifest,
-)
 from pylxc.registry.credentialhelper import Credentials
 from pylxc.registry.download import BlobReader, Download
 from pylxc.registry.listings import TAG, Listings
 from pylxc.registry.progress import Progress, Reporter
 from pylxc.registry.settings import Settings
 from pylxc.registry.sites import known_host, place_of
-from pylxc.registry.stopping import Crew
-from pylxc.registry.transport import Question, Transport
-from pylxc.registry.untrusted import parse_json
-from pylxc.registry.upload import Uploads
+from pylxc.registry.stopping import share
+from pylxc.registry.transport import ACCEPTED, Question, Transport
+from pylxc.registry.upload import Content, Uploads
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Sequence
 
     from typing_extensions import Self
 
@@ -66,9 +58,9 @@ class Client:
     def __init__(
         self, settings: Settings | None = None, *, on_progress: Callable[[Progress], object] | None = None
     ) -> None:
-        self._settings = settings or Settings.load()
-        self._transport = Transport(self._settings)
-        self._reporter = Reporter(on_progress)
+        self.settings = settings or Settings.load()
+        self.reporter = Reporter(on_progress)
+        self._transport = Transport(self.settings)
 
     def __enter__(self) -> Self:
         return self
@@ -82,7 +74,7 @@ class Client:
 
     def repository(self, reference: Reference) -> Repository:
         """Return the repository that a reference is in; asks nothing yet."""
-        return Repository(self._transport, self._reporter, reference)
+        return Repository(self._transport, self.reporter, reference)
 
     def login(self, host: str, username: str, password: str) -> None:
         """Check a name and a password with a registry, and keep them as docker does (config.json, or its helper).
@@ -92,13 +84,13 @@ class Client:
         if not username or ":" in username:
             raise SpecError("username", username, "give a name that is not empty and has no colon")
         name = known_host(host)
-        transport = Transport(self._settings, {name: Credentials(username, password)}, is_login=True)
+        transport = Transport(self.settings, {name: Credentials(username, password)}, is_login=True)
         try:
             site = transport.site(name)
             transport.ask(
                 Question(what=f"logging in to {name}", site=site, method="GET", url=site.url("")), (_OK,)
             ).close()
-            self._settings.config.save(name, transport.tokens.identity(site))
+            self.settings.config.save(name, transport.tokens.identity(site))
         except AuthError as error:
             if error.status:
                 reason = f"{name} refuses this name and password"
@@ -109,7 +101,7 @@ class Client:
 
     def logout(self, host: str) -> bool:
         """Forget the credentials for a registry; say whether there were any in the file. Raises AuthError."""
-        return self._settings.config.erase(known_host(host))
+        return self.settings.config.erase(known_host(host))
 
 
 class Repository:
@@ -143,7 +135,7 @@ class Repository:
         kind = answer.header("Content-Type").partition(";")[0].strip().lower()
         return Descriptor(kind, digest if is_digest(digest) else wanted, length)
 
-    def manifest(self, name: str | Descriptor | None = None) -> Manifest:
+    def manifest(self, name: str | Descriptor | None = None) -> Manifest | Index:
         """Return a manifest, checked: by a tag, a digest, a descriptor (whose size must be right, too).
 
         Raises RegistryError (``status`` 404 where there is none), IntegrityError, UnsupportedError (schema 1).
@@ -175,22 +167,19 @@ class Repository:
         ``receive(descriptor, reader)`` is called in threads of this call, and reads the blob to its end. The first
         failure, or an interrupt of the caller, ends the others, and is raised when no thread is left.
         """
-        results: dict[int, T] = {}
-        waiting = iter(list(enumerate(blobs)))
-        with Crew() as crew:
 
-            def work() -> None:
-                while not crew.stop.is_set():
-                    with crew.changed:
-                        number, descriptor = next(waiting, (-1, None))
-                    if descriptor is None:
-                        return
-                    with self.blob(descriptor, stop=crew.stop) as reader:
-                        results[number] = receive(descriptor, reader)
+        def fetch(descriptor: Descriptor, stop: Stop) -> T:
+            with self.blob(descriptor, stop=stop) as reader:
+                return receive(descriptor, reader)
 
-            crew.start(work, min(len(blobs), self._transport.settings.downloads))
-            crew.wait()
-        return [results[number] for number in range(len(blobs))]
+        return share(blobs, fetch, self._transport.settings.downloads)
+
+    def small_blob(self, descriptor: Descriptor, limit: int) -> bytes:
+        """Return a blob that has no business to be large, verified; nothing is told of it. Raises IntegrityError."""
+        if descriptor.size > limit:
+            raise IntegrityError(self._named(descriptor.digest), f"{limit} bytes at most", f"{descriptor.size} bytes")
+        quiet = Download(self._transport, self._sites(), self.name, descriptor, Reporter(None))
+        return b"".join(quiet.chunks())
 
     def tags(self) -> Iterator[str]:
         """Yield the repository's tags. Raises RegistryError."""
@@ -210,14 +199,24 @@ class Repository:
         """Say whether the repository has a blob."""
         return self._uploads().has(descriptor)
 
-    def push_blob(self, descriptor: Descriptor, source: BinaryIO | bytes, *, mount_from: Iterable[str] = ()) -> str:
-        """Send a blob; ``source`` is bytes or a binary file that can be sought.
+    def push_blob(
+        self,
+        descriptor: Descriptor,
+        source: Content | bytes,
+        *,
+        mount_from: Iterable[str] = (),
+        stop: Stop | None = None,
+        is_told: bool = True,
+    ) -> str:
+        """Send a blob; ``source`` is bytes or a binary file that can be sought: touched only where it has to be sent.
 
-        ``mount_from`` are repositories of the same registry that may have it. Returns "present", "mounted" or
-        "uploaded". Raises RegistryError, AuthError, IntegrityError (the source has another length).
+        ``mount_from`` are repositories of the same registry that may have it; ``is_told``: progress is. Returns
+        "present", "mounted" or "uploaded". Raises RegistryError, AuthError, IntegrityError (the source has another
+        length).
         """
         file = io.BytesIO(source) if isinstance(source, bytes) else source
-        return self._uploads().push(descriptor, file, mount_from)
+        reporter = self._reporter if is_told else Reporter(None)
+        return Uploads(self._transport, self._site(), self.name, reporter, stop).push(descriptor, file, mount_from)
 
     def push_stream(self, chunks: Iterable[bytes], media_type: str) -> Descriptor:
         """Send a blob whose digest is not known before its end; return what it was."""
@@ -229,16 +228,16 @@ class Repository:
         What it names must be there. Where it has a ``subject`` and the registry keeps no referrers, the index that
         stands for them is brought up to date. Raises RegistryError, IntegrityError.
         """
-        descriptor = read_manifest(data, media_type, digest_of(data)).descriptor
+        document = documents.read(data, media_type, self._named(digest_of(data)))
+        descriptor = document.descriptor
         answer = self._put(data, media_type, name or self.reference.tag or descriptor.digest)
         said = answer.header("Docker-Content-Digest")
         if said and said != descriptor.digest:
             raise IntegrityError(
                 self._named(descriptor.digest), descriptor.digest, said if is_digest(said) else "another"
             )
-        document = parse_json(data)
-        if document.get("subject") and not answer.header("OCI-Subject"):
-            self._refer(Descriptor.parse(document["subject"]), _as_referrer(descriptor, document))
+        if document.subject is not None and not answer.header("OCI-Subject"):
+            self._refer(document.subject, _as_referrer(document))
         return descriptor
 
     def delete(self, name: str) -> None:
@@ -298,7 +297,7 @@ class Repository:
         limit = self._transport.settings.manifest_limit
         return use(*self._transport.fetch(self._question(method, wanted, site), (_OK,), limit))
 
-    def _checked(self, data: bytes, wanted: str, answer: Answer) -> Manifest:
+    def _checked(self, data: bytes, wanted: str, answer: Answer) -> Manifest | Index:
         """Return the manifest in these bytes, if they have the digest that was asked for, and the one that was said."""
         said = answer.header("Docker-Content-Digest")
         for digest in (wanted, said):
@@ -307,7 +306,7 @@ class Repository:
                 hasher.update(data)
                 hasher.check(self._named(wanted))
         digest = wanted if is_digest(wanted) else digest_of(data)
-        return read_manifest(data, answer.header("Content-Type"), digest)
+        return documents.read(data, answer.header("Content-Type"), self._named(digest), digest)
 
     def _put(self, data: bytes, media_type: str, wanted: str) -> Answer:
         question = evolve(
@@ -329,7 +328,7 @@ class Repository:
             if error.status == _NOT_FOUND:
                 return []
             raise
-        return [Descriptor.parse(each) for each in index.document.get("manifests") or []]
+        return list(index.manifests) if isinstance(index, Index) else []
 
     def _refer(self, subject: Descriptor, referrer: Descriptor) -> None:
         known = self._fallback(subject.digest)
@@ -346,7 +345,9 @@ def _referrers_tag(digest: str) -> str:
     return f"{algorithm[:32]}-{encoded[:64]}"
 
 
-def _as_referrer(descriptor: Descriptor, document: Mapping[str, Any]) -> Descriptor:
+def _as_referrer(document: Manifest | Index) -> Descriptor:
     """Return a manifest's descriptor as lists of referrers have it."""
-    kind = document.get("artifactType") or document.get("config", {}).get("mediaType", "")
-    return Descriptor.parse({**descriptor.to_json(), "artifactType": kind, "annotations": document.get("annotations")})
+    said = document.document
+    kind = said.get("artifactType") or (document.config.media_type if isinstance(document, Manifest) else "")
+    about = {**document.descriptor.to_json(), "artifactType": kind, "annotations": said.get("annotations")}
+    return Descriptor.parse(about, document.descriptor.digest)

@@ -15,7 +15,7 @@ from attrs import field, frozen
 
 from pylxc.errors import AuthError
 from pylxc.registry.problems import clean
-from pylxc.registry.untrusted import parse_json
+from pylxc.untrusted import parse_json
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 _NONE = "credentials not found"

@@ -22,7 +22,7 @@ from pylxc.errors import AuthError
 from pylxc.reference import DEFAULT_HOST
 from pylxc.registry.credentialhelper import CredentialHelper, Credentials
 from pylxc.registry.sites import HUB_KEY, known_host
-from pylxc.registry.untrusted import parse_json
+from pylxc.untrusted import parse_json
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping

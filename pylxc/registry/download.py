@@ -11,22 +11,24 @@ import re
 from contextlib import closing
 from typing import TYPE_CHECKING
 
+from pylxc.digests import Hasher
 from pylxc.errors import IntegrityError, RegistryError
-from pylxc.registry.content import Hasher
 from pylxc.registry.problems import Broken
 from pylxc.registry.ranges import Pieces, reserve, write_at
+from pylxc.registry.sites import followed
 from pylxc.registry.transport import Attempts, Question
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Iterator, Sequence
 
+    from pylxc.documents import Descriptor
     from pylxc.registry.connections import Answer
-    from pylxc.registry.content import Descriptor
     from pylxc.registry.progress import Reporter
     from pylxc.registry.sites import Site
     from pylxc.registry.stopping import Stop
     from pylxc.registry.transport import Transport
 
+MOST_URLS = 4
 _OK, _PARTIAL = 200, 206
 _CONTENT_RANGE = re.compile(r"bytes ([0-9]{1,19})-([0-9]{1,19})/(?:([0-9]{1,19})|\*)")
 
@@ -171,14 +173,15 @@ class Download:
         headers = {}
         if (position, end) != (0, self._descriptor.size):
             headers["Range"] = f"bytes={position}-{end - 1}"
-        for site in self._sites:
-            is_last = site is self._sites[-1]
+        places = self._places()
+        for number, (site, url) in enumerate(places):
+            is_last = number == len(places) - 1
             try:
                 question = Question(
                     what=self._what,
                     site=site,
                     method="GET",
-                    url=site.url(f"{self._repository}/blobs/{self._descriptor.digest}"),
+                    url=url,
                     scopes=frozenset({f"repository:{self._repository}:pull"}),
                     headers=headers,
                 )
@@ -190,6 +193,19 @@ class Download:
             else:
                 return answer
         raise AssertionError("there is always the registry itself")
+
+    def _places(self) -> list[tuple[Site, str]]:
+        """Return where it may be had: the mirrors, the registry, and where a manifest says that it is, if it may be.
+
+        Only what must not be distributed is looked for elsewhere: a manifest is not to send us about. Its addresses are
+        followed as a redirect of the registry's would be. Raises RegistryError where one may not be.
+        """
+        path, home = f"{self._repository}/blobs/{self._descriptor.digest}", self._sites[-1]
+        found = [(site, site.url(path)) for site in self._sites]
+        if not self._descriptor.is_distributable:
+            may_be_plain = self._transport.settings.may_be_plain
+            found += [(home, followed(home.url(path), url, may_be_plain)) for url in self._descriptor.urls[:MOST_URLS]]
+        return found
 
     def _check_length(self, answer: Answer, position: int, end: int) -> None:
         """Refuse what is not the size that it must have, before any of it is read."""

@@ -9,11 +9,11 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Any
 
+from pylxc.documents import OCI_INDEX, Descriptor
 from pylxc.errors import RegistryError
-from pylxc.registry.content import ACCEPTED, OCI_INDEX, Descriptor
 from pylxc.registry.sites import followed, origin
-from pylxc.registry.transport import Question
-from pylxc.registry.untrusted import parse_json
+from pylxc.registry.transport import ACCEPTED, Question
+from pylxc.untrusted import parse_json
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator
@@ -55,7 +55,7 @@ class Listings:
                 return None
             if document.get("mediaType", OCI_INDEX) != OCI_INDEX:
                 raise self._strange("something else than an index of referrers")
-            found += [Descriptor.parse(each) for each in document.get("manifests") or []]
+            found += [Descriptor.parse(each, f"referrers of {digest[:19]}") for each in document.get("manifests") or []]
         return found
 
     def _pages(self, url: str, what: str, expected: Collection[int]) -> Iterator[tuple[Answer, dict[str, Any]]]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 
 from pylxc.errors import AuthError, RegistryError
-from pylxc.registry.untrusted import parse_json
+from pylxc.untrusted import parse_json
 
 _LONGEST = 300
 _CODE = re.compile(r"[A-Z][A-Z0-9_]{0,63}")

@@ -13,11 +13,19 @@ if TYPE_CHECKING:
 
 @frozen
 class Progress:
-    """One thing that happened to a blob or a manifest.
+    """One thing that happened to a layer or a manifest, on its way in or out.
 
-    ``what``: "downloading" and "uploading" (``done`` of ``total`` bytes so far), "downloaded" (verified), "uploaded",
-    "present" (the registry had it already), "mounted" (the registry took it from another repository), "retrying" (the
-    connection broke; it goes on at ``done``).
+    ``digest`` names it, ``done`` of ``total`` bytes are through. ``what`` of a pull: "resolved" (the manifest that is
+    pulled), then for each layer "present" (it is here already), or "downloading" (again and again), "downloaded"
+    (verified) and "unpacked" (it is in the store). Of a push: "packing" (``digest`` is the layer's diff id; its archive
+    is made), "uploading" (again and again) and "uploaded", or "present" (the registry had it already), or "mounted"
+    (the registry took it from another repository), and "pushed" (the manifest). Of both: "retrying" (the connection
+    broke; it goes on at ``done``).
+
+    Example:
+        >>> Progress("downloading", "sha256:" + "0" * 64, 512, 1024).done
+        512
+
     """
 
     what: str

@@ -18,7 +18,7 @@ from pylxc.errors import RegistryError
 from pylxc.reference import DEFAULT_HOST
 from pylxc.registry.dockerconfig import DockerConfig, default_path
 from pylxc.registry.sites import HUB, address_of, is_loopback
-from pylxc.registry.untrusted import parse_json
+from pylxc.untrusted import parse_json
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

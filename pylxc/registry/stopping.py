@@ -10,12 +10,15 @@ import socket
 import threading
 import weakref
 from contextlib import suppress
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar, cast
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
     from typing_extensions import Self
+
+T = TypeVar("T")
+R = TypeVar("R")
 
 
 class Stopped(Exception):  # noqa: N818  not a failure: somebody wanted it
@@ -142,3 +145,26 @@ class Crew:
         for thread in self._threads:
             if thread.ident is not None:
                 thread.join()
+
+
+def share(items: Iterable[T], work: Callable[[T, Stop], R], most: int, outer: Stop | None = None) -> list[R]:
+    """Do some work on each item, in so many threads at most; return what came of each, in their order.
+
+    The first failure, or an interrupt of the caller, ends the others, and is raised when no thread is left.
+    """
+    given = list(items)
+    results: dict[int, R] = {}
+    waiting = iter(enumerate(given))
+    with Crew(outer) as crew:
+
+        def run() -> None:
+            while not crew.stop.is_set():
+                with crew.changed:
+                    number, item = next(waiting, (-1, None))
+                if number < 0:
+                    return
+                results[number] = work(cast("T", item), crew.stop)
+
+        crew.start(run, min(len(given), most))
+        crew.wait()
+    return [results[number] for number in range(len(given))]

@@ -20,7 +20,7 @@ from attrs import define, field, frozen
 from pylxc.errors import AuthError, RegistryError
 from pylxc.registry.problems import told
 from pylxc.registry.sites import followed, shown
-from pylxc.registry.untrusted import parse_json
+from pylxc.untrusted import parse_json
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping

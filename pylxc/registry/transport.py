@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 
 from attrs import field, frozen
 
+from pylxc.documents import INDEXES, MANIFESTS
 from pylxc.errors import RegistryError
 from pylxc.registry.connections import Connections
 from pylxc.registry.problems import Broken, refusal
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
     from pylxc.registry.stopping import Stop
     from pylxc.registry.tokens import TokenRequest
 
+ACCEPTED = ", ".join(sorted(MANIFESTS | INDEXES))  # what a manifest may be
 _REDIRECTS = frozenset({301, 302, 303, 307, 308})
 TRANSIENT = frozenset({408, 429, 500, 502, 503, 504})
 _BAD_REQUEST, _UNAUTHORIZED = 400, 401

@@ -9,13 +9,13 @@ from __future__ import annotations
 
 import hashlib
 import re
-from typing import TYPE_CHECKING, BinaryIO
+from typing import TYPE_CHECKING, Protocol
 from urllib.parse import quote
 
 from attrs import define, evolve, field
 
+from pylxc.documents import Descriptor
 from pylxc.errors import IntegrityError, RegistryError
-from pylxc.registry.content import Descriptor
 from pylxc.registry.sites import followed
 from pylxc.registry.transport import TRANSIENT, Attempts, Question
 
@@ -33,6 +33,16 @@ _RANGE = re.compile(r"(?:bytes=)?0-([0-9]{1,19})")
 _LEAST = re.compile(r"[0-9]{1,9}")
 _OK, _CREATED, _ACCEPTED, _NO_CONTENT, _NOT_FOUND, _BAD_RANGE = 200, 201, 202, 204, 404, 416
 _BINARY = {"Content-Type": "application/octet-stream"}
+
+
+class Content(Protocol):
+    """What is sent: bytes that can be read from any place, several times."""
+
+    def seek(self, offset: int, /) -> object:
+        """Go to a place."""
+
+    def read(self, size: int, /) -> bytes:
+        """Return at most so many bytes, none at the end."""
 
 
 @define
@@ -64,7 +74,7 @@ class Uploads:
         answer.close()
         return answer.status == _OK
 
-    def push(self, descriptor: Descriptor, source: BinaryIO, mount_from: Iterable[str] = ()) -> str:
+    def push(self, descriptor: Descriptor, source: Content, mount_from: Iterable[str] = ()) -> str:
         """Send a blob, unless it is there or another repository of the registry has it.
 
         ``source`` can be read and sought; its position does not matter. Returns "present", "mounted" or "uploaded".
@@ -75,7 +85,10 @@ class Uploads:
             return "present"
         session: _Session | None = None
         for repository in mount_from:
-            session = self._begin(descriptor.digest, repository)
+            try:
+                session = self._begin(descriptor.digest, repository)
+            except RegistryError:
+                continue  # it may not be read by this login, for instance: it was worth a try only
             if session is None:
                 self._reporter.tell("mounted", descriptor.digest, size, size)
                 return "mounted"
@@ -138,7 +151,7 @@ class Uploads:
             raise RegistryError(f"{self._site.name}/{self._repository}: the registry does not say where to send it")
         return followed(answer.url, location, self._transport.settings.may_be_plain)
 
-    def _send(self, descriptor: Descriptor, source: BinaryIO, session: _Session | None) -> None:
+    def _send(self, descriptor: Descriptor, source: Content, session: _Session | None) -> None:
         """Send a blob; starts again where the registry has lost what it had."""
         attempts = Attempts(self._transport.settings, self._stop)
         while True:
@@ -156,7 +169,7 @@ class Uploads:
             else:
                 return
 
-    def _send_all(self, session: _Session, descriptor: Descriptor, source: BinaryIO) -> None:
+    def _send_all(self, session: _Session, descriptor: Descriptor, source: Content) -> None:
         size, chunk = descriptor.size, max(self._transport.settings.chunk, session.least)
         if size <= chunk:
             self._finish(session, descriptor, self._reading(source, 0, size, descriptor))
@@ -167,9 +180,7 @@ class Uploads:
             self._send_chunk(session, last, body)
         self._finish(session, descriptor)
 
-    def _reading(
-        self, source: BinaryIO, first: int, last: int, descriptor: Descriptor
-    ) -> Callable[[], Iterable[bytes]]:
+    def _reading(self, source: Content, first: int, last: int, descriptor: Descriptor) -> Callable[[], Iterable[bytes]]:
         """Return what gives the bytes [first, last) of a source anew for each try."""
 
         def read() -> Iterator[bytes]:

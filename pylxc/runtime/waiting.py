@@ -73,6 +73,26 @@ class Wait:
         return [fd for fd, _ in poll.poll(None if left is None else left * 1000)]
 
 
+class Work(Wait):
+    """A wait for a call that takes its time and says of no descriptor when it is done: a pull, for instance.
+
+    Who may block makes the ``call`` in place; a loop has a thread make it, and calls ``stop`` (in another thread) where
+    the task is cancelled, so that the call ends soon. Nothing is sent to the generator; what the call raises is thrown.
+    """
+
+    __slots__ = ("call", "stop")
+
+    def __init__(self, call: Callable[[], object], stop: Callable[[], object]) -> None:
+        super().__init__()
+        self.call = call
+        self.stop = stop
+
+    def poll(self) -> Collection[int]:
+        """Make the call."""
+        self.call()
+        return ()
+
+
 Waiting: TypeAlias = Generator[Wait, Collection[int], T]
 Stream: TypeAlias = Generator[Wait | T, Any, None]  # is sent what is ready after a Wait, None after an item
 

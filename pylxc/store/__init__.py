@@ -2,7 +2,7 @@
 
 SQLite for the index, directories for content. ``database`` hides SQLite, ``layout`` the directories; ``leases``,
 ``layers``, ``blobs``, ``images``, ``containers``, ``volumes`` and ``cache`` are the tables with what belongs to them on
-disk, ``eventlog`` is what is told of containers.
+disk, ``claims`` says who makes what several want, ``eventlog`` is what is told of containers.
 Invariant: what the index names is there, whole and on disk; what it does not name is rubbish that the next process
 removes.
 """
@@ -16,6 +16,7 @@ from pylxc.errors import StoreError
 from pylxc.identity import boot_id
 from pylxc.store.blobs import BlobRow, Blobs
 from pylxc.store.cache import BuildCache
+from pylxc.store.claims import Claims
 from pylxc.store.containers import ContainerRow, Containers
 from pylxc.store.database import Database
 from pylxc.store.eventlog import EventLog
@@ -54,6 +55,7 @@ class Store:
         self.blobs = Blobs(database, self.layout)
         self.layers = Layers(database, self.layout, self.blobs)
         self.leases = Leases(database, self.layout, self.layers)
+        self.claims = Claims(self.layout)
         self.images = Images(database, self.layout, self.layers, self.blobs, self.leases)
         self.volumes = Volumes(database, self.layout)
         self.containers = Containers(database, self.layout, self.volumes)

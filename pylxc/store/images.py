@@ -7,7 +7,6 @@ An image is what its configuration says; it may have come by several manifests, 
 
 from __future__ import annotations
 
-import hashlib
 import json
 import time
 from contextlib import contextmanager, suppress
@@ -15,6 +14,8 @@ from typing import TYPE_CHECKING, Any
 
 from attrs import evolve, frozen
 
+from pylxc.digests import digest_of
+from pylxc.documents import LAYERS, OCI_CONFIG, OCI_INDEX, OCI_MANIFEST
 from pylxc.errors import Conflict, ImageNotFound, IntegrityError, SpecError, StoreError
 from pylxc.imageconfig import ImageDocument
 from pylxc.reference import Reference, is_full_id
@@ -30,9 +31,6 @@ if TYPE_CHECKING:
     from pylxc.store.layout import Layout
     from pylxc.store.leases import Lease, Leases
 
-MANIFEST = "application/vnd.oci.image.manifest.v1+json"
-CONFIG = "application/vnd.oci.image.config.v1+json"
-LAYER = "application/vnd.oci.image.layer.v1.tar"
 SHORTEST_ID = 2
 
 
@@ -49,12 +47,16 @@ class ImageRow:
 
 @frozen
 class ImageContent:
-    """The bytes of an image as they came, or (``made``) as they were written here. ``media_type`` is the manifest's."""
+    """The bytes of an image as they came, or (``made``) as they were written here. ``media_type`` is the manifest's.
+
+    ``indexes``: the bytes and media types of the indexes that it was chosen from.
+    """
 
     config: bytes
     manifest: bytes
-    media_type: str = MANIFEST
+    media_type: str = OCI_MANIFEST
     made: bool = False
+    indexes: tuple[tuple[bytes, str], ...] = ()
 
 
 @frozen
@@ -170,7 +172,7 @@ class Images:
         siblings = [name for name in names if name.rpartition(":")[0] in wanted]
         near = siblings or difflib.get_close_matches(text, names, 1)
         hint = f"did you mean {near[0]!r}? " if near else ""
-        return f"{hint}it is not in this store; make it with Image.build, Image.bootstrap or Image.from_tar"
+        return f"{hint}it is not in this store; pull it, or make it with Image.build, Image.bootstrap or Image.from_tar"
 
     # -- writing ----------------------------------------------------------------------------------------------------
 
@@ -179,7 +181,7 @@ class Images:
         config = document.to_bytes()
         lease.protect(document.diff_ids)
         rows = [self._layers.get(digest) for digest in document.diff_ids]
-        manifest = manifest_over(config, [(row.digest, row.size, LAYER) for row in rows])
+        manifest = manifest_over(config, [(row.digest, row.size, LAYERS[""]) for row in rows])
         return self.keep(ImageContent(config, manifest, made=True), () if ref is None else (ref,), lease)
 
     def keep(self, content: ImageContent, refs: Sequence[str], lease: Lease) -> ImageRow:
@@ -202,21 +204,51 @@ class Images:
                     rows = [(id, position, layer) for position, layer in enumerate(document.diff_ids)]
                     connection.executemany("INSERT INTO image_layers VALUES (?, ?, ?)", rows)
                 if found is None or not content.made or found[0] == digest:
-                    self._keep_manifest(connection, id, digest, content)
+                    self._keep_document(connection, id, content.manifest, content.media_type)
+                    changed = (digest, len(content.manifest), id)
+                    connection.execute("UPDATE images SET manifest = ?, manifest_size = ? WHERE id = ?", changed)
+                for index, kind in content.indexes:
+                    self._keep_document(connection, id, index, kind)
                 for reference in references:
                     _move(connection, reference, id)
         except BaseException:
-            self._blobs.clear([id, digest])
+            self._blobs.clear([id, digest, *(digest_of(index) for index, _ in content.indexes)])
             raise
         return self.get(id)
 
-    def _keep_manifest(self, connection: sqlite3.Connection, id: str, digest: str, content: ImageContent) -> None:  # noqa: A002
-        size = len(content.manifest)
-        self._layout.write_file(self._layout.blob(digest), content.manifest)
-        connection.execute(
-            "INSERT OR IGNORE INTO manifests VALUES (?, ?, ?, ?)", (digest, id, content.media_type, size)
-        )
-        connection.execute("UPDATE images SET manifest = ?, manifest_size = ? WHERE id = ?", (digest, size, id))
+    def _keep_document(self, connection: sqlite3.Connection, id: str, data: bytes, kind: str) -> None:  # noqa: A002
+        """Keep a manifest, or an index: its digest names the image from now on."""
+        digest = digest_of(data)
+        self._layout.write_file(self._layout.blob(digest), data)
+        connection.execute("INSERT OR REPLACE INTO manifests VALUES (?, ?, ?, ?)", (digest, id, kind, len(data)))
+
+    def document(self, digest: str) -> tuple[bytes, str] | None:
+        """Return a manifest or an index that is kept, and its media type; None where it is not, or is damaged."""
+        found = self._database.row("SELECT media_type FROM manifests WHERE digest = ?", (digest,))
+        data = self._stored(digest) if found is not None else b""
+        return (data, str(found[0])) if found is not None and digest_of(data) == digest else None
+
+    def has_tag(self, ref: str) -> bool:
+        """Say whether a tag, in full, names an image."""
+        return self._database.row("SELECT 1 FROM tags WHERE ref = ?", (ref,)) is not None
+
+    def config(self, id: str) -> bytes | None:  # noqa: A002
+        """Return the configuration of an image, None where there is none of this id."""
+        found = self._database.row("SELECT config FROM images WHERE id = ?", (id,))
+        return None if found is None else bytes(found[0])
+
+    def refs_over(self, layer: str) -> Sequence[str]:
+        """Return the tags, in full, of the images that have a layer."""
+        query = "SELECT DISTINCT ref FROM tags JOIN image_layers USING (image) WHERE layer = ? ORDER BY ref"
+        return [ref for (ref,) in self._database.rows(query, (layer,))]
+
+    def _stored(self, digest: str) -> bytes:
+        """Return the bytes of a document, b"" where they are gone."""
+        try:
+            with open(self._layout.blob(digest), "rb") as file:  # noqa: PTH123
+                return file.read()
+        except FileNotFoundError:
+            return b""
 
     def content(self, id: str) -> ImageContent:  # noqa: A002
         """Return the bytes of an image. Raises IntegrityError when its manifest is damaged; ImageNotFound."""
@@ -225,11 +257,7 @@ class Images:
         if found is None:
             raise ImageNotFound(id, "it was removed")
         config, digest, media_type = found
-        try:
-            with open(self._layout.blob(digest), "rb") as file:  # noqa: PTH123
-                manifest = file.read()
-        except FileNotFoundError:
-            manifest = b""
+        manifest = self._stored(digest)
         if digest_of(manifest) != digest:
             subject = f"the manifest of image {id[:19]} (load, pull or build it again)"
             raise IntegrityError(subject, digest, digest_of(manifest) if manifest else "nothing")
@@ -312,7 +340,7 @@ class Images:
             }
             for ref, digest, size, media_type in connection.execute(query)
         ]
-        index = {"manifests": entries, "mediaType": "application/vnd.oci.image.index.v1+json", "schemaVersion": 2}
+        index = {"manifests": entries, "mediaType": OCI_INDEX, "schemaVersion": 2}
         self._layout.write_file(f"{self._layout.root}/oci/index.json", _json(index))
 
 
@@ -344,17 +372,12 @@ def manifest_over(config: bytes, layers: Sequence[tuple[str, int, str]]) -> byte
     """Return a manifest of a configuration over layers: (digest, size, media type) of each, the lowest first."""
     return _json(
         {
-            "config": {"digest": digest_of(config), "mediaType": CONFIG, "size": len(config)},
+            "config": {"digest": digest_of(config), "mediaType": OCI_CONFIG, "size": len(config)},
             "layers": [{"digest": digest, "mediaType": kind, "size": size} for digest, size, kind in layers],
-            "mediaType": MANIFEST,
+            "mediaType": OCI_MANIFEST,
             "schemaVersion": 2,
         }
     )
-
-
-def digest_of(data: bytes) -> str:
-    """Return the digest that names these bytes."""
-    return f"sha256:{hashlib.sha256(data).hexdigest()}"
 
 
 def _json(value: Any) -> bytes:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
+import itertools
 import os
 import sqlite3
 from typing import TYPE_CHECKING
@@ -32,12 +33,11 @@ class Lease:
         self.id = id
         self.directory = directory
         self._database = database
-        self._staged = 0
+        self._numbers = itertools.count(1)
 
     def stage(self) -> str:
-        """Return a new, empty directory for something to be made in."""
-        self._staged += 1
-        path = f"{self.directory}/{self._staged}"
+        """Return a new, empty directory for something to be made in. Threads may ask at once."""
+        path = f"{self.directory}/{next(self._numbers)}"
         with explained(path):
             os.mkdir(path, 0o700)  # noqa: PTH102
         return path

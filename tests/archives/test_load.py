@@ -31,7 +31,7 @@ from pictures import (
 )
 
 import pylxc
-from pylxc.exchange import platforms
+from pylxc import platforms
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -230,7 +230,7 @@ def multi(*given: str, nested: bool = False, media_type: str = V2_LIST) -> tuple
 @pytest.mark.parametrize("nested", [False, True])
 def test_the_machines_own_platform_is_chosen(load, nested, monkeypatch):
     made, ids = multi("linux/arm64", "linux/s390x", "windows/amd64", "linux/amd64", nested=nested)
-    monkeypatch.setattr("pylxc.exchange.catalog.this_platform", lambda: "linux/amd64")
+    monkeypatch.setattr("pylxc.platforms.this_platform", lambda: "linux/amd64")
     (image,) = load(packed(made))
     assert (image.id, image.platform, image.refs) == (ids["linux/amd64"], "linux/amd64", ("app:1",))
 

@@ -132,11 +132,13 @@ def test_no_context(build, tmp_path):
         pylxc.Image.build(tmp_path / "file", engine=build.engine)
 
 
+@pytest.mark.usefixtures("no_registry")
 def test_no_base_image(failing):
     error = failing(pylxc.ImageNotFound, "FROM busybix:latest\nRUN true")
     assert error.name == "busybix:latest"
     assert "FROM names it" in str(error)
     assert "did you mean 'busybox" in str(error)
+    assert "pulling it failed: docker.io/library/busybix:latest" in str(error)
     assert failing(pylxc.ImageNotFound, "ARG T\nFROM busybox:$T", args={"T": "9"}).name == "busybox:9"
 
 

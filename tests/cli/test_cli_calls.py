@@ -73,7 +73,7 @@ def test_a_wrong_call_is_one_line_and_a_status(cli, words, status):
     ("words", "named"),
     [
         (["-it", "host", "true"], "the input device is not a TTY"),
-        (["--pull", "always", "host", "true"], "pull"),
+        (["--pull", "sometimes", "host", "true"], "pull"),
         (["-p", "80:80", "host", "true"], "ports"),
         (["--dns", "192.0.2.1", "host", "true"], "dns"),
         (["--restart", "sometimes", "host", "true"], "restart"),
@@ -96,7 +96,7 @@ def test_options_that_cannot_be_are_named(cli, words, named):
 
 def test_debug_shows_where_an_error_comes_from(cli):
     done = subprocess.run(
-        cli.argv("--debug", "run", "--pull", "always", "host", "true"),
+        cli.argv("--debug", "run", "--dns", "192.0.2.1", "host", "true"),
         capture_output=True,
         env=cli.environment,
         check=False,

@@ -19,8 +19,8 @@ LAYERS = (
     "errors",
     # values
     (
-        "capabilities health identity imageconfig mounts names normalise options reference result seccomp sourcedate "
-        "spec status stats streams units"
+        "capabilities digests documents health identity imageconfig mounts names normalise options platforms reference "
+        "result seccomp sourcedate spec status stats streams units untrusted"
     ),
     # the kernel
     "runtime linux",
@@ -31,7 +31,7 @@ LAYERS = (
     # the object model
     (
         "aio attachment bootstrap changes container diagnosis engine eventstream execution files filters hostimage "
-        "image launching layer layerview process readiness systeminit verbs volume volumeuse"
+        "image launching layer layerview obtaining process readiness systeminit verbs volume volumeuse"
     ),
     "build",
     "exchange",
@@ -47,8 +47,11 @@ DOORS = {
     ("image", "build.build"),
     ("image", "build.imports"),
     ("image", "exchange.load"),
+    ("image", "exchange.pull"),
+    ("image", "exchange.push"),
     ("image", "exchange.save"),
     ("layer", "exchange.plain"),
+    ("obtaining", "exchange.pull"),
 }
 
 # What only one layer may use, and who that is.

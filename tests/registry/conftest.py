@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import threading
 from typing import TYPE_CHECKING
 
 import pytest
 from attrs import evolve
+from daemon import PATIENCE, docker_registry
 from fake import Fake, running
 
 from pylxc.reference import Reference
@@ -79,6 +81,36 @@ def bare_environment(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.delenv(name, raising=False)
         monkeypatch.delenv(name.upper(), raising=False)
     monkeypatch.delenv("DOCKER_CONFIG", raising=False)
+
+
+@pytest.fixture(scope="module")
+def plain(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    with docker_registry(tmp_path_factory.mktemp("plain")) as host:
+        yield host
+
+
+@pytest.fixture
+def skopeo(tmp_path):
+    """Return a function that runs skopeo, with a policy of the test's own."""
+    policy = tmp_path / "policy.json"
+    policy.write_text(json.dumps({"default": [{"type": "insecureAcceptAnything"}]}))
+
+    def run(*words: object) -> str:
+        command = ["skopeo", "--policy", str(policy), "--tmpdir", str(tmp_path), *map(str, words)]
+        environment = {"PATH": "/usr/bin:/bin", "HOME": str(tmp_path), "XDG_RUNTIME_DIR": str(tmp_path)}
+        done = subprocess.run(
+            command,
+            check=False,
+            capture_output=True,
+            text=True,
+            stdin=subprocess.DEVNULL,
+            timeout=PATIENCE,
+            env=environment,
+        )
+        assert done.returncode == 0, done.stderr
+        return done.stdout
+
+    return run
 
 
 @pytest.fixture(scope="session")

@@ -25,6 +25,10 @@ def digest_of(data: bytes) -> str:
     return f"sha256:{hashlib.sha256(data).hexdigest()}"
 
 
+CONFIG = {"mediaType": "application/vnd.oci.image.config.v1+json", "digest": digest_of(b"{}"), "size": 2}
+IMAGE = {"schemaVersion": 2, "config": CONFIG, "layers": []}
+
+
 class Seen(NamedTuple):
     """A request that came in."""
 

@@ -10,16 +10,15 @@ import traceback
 from urllib.parse import parse_qs, urlsplit
 
 import pytest
-from fake import digest_of
+from fake import IMAGE, digest_of
 
+from pylxc.documents import Descriptor
 from pylxc.errors import AuthError, IntegrityError, RegistryError
 from pylxc.reference import Reference
 from pylxc.registry.client import Client
-from pylxc.registry.content import Descriptor
 from pylxc.registry.credentialhelper import Credentials
 from pylxc.registry.tokens import Challenge, read_challenges
 
-MANIFEST = {"schemaVersion": 2, "config": {}, "layers": []}
 MANIFESTS = "GET /v2/app/manifests/.*"
 TOKENS = r"(GET|POST) /token.*"
 PASSWORD = "hunter2-hunter2"  # noqa: S105  of nobody
@@ -66,7 +65,7 @@ def test_basic(fake, repository, settings):
         return False
 
     fake.guard = guard
-    fake.add_manifest("1", MANIFEST)
+    fake.add_manifest("1", IMAGE)
     log_in(settings, fake.host)
     client = repository()
     client.manifest()
@@ -77,7 +76,7 @@ def test_basic(fake, repository, settings):
 @pytest.mark.parametrize("has_login", [True, False])
 def test_bearer(fake, repository, settings, has_login):
     TokenServer(fake)
-    fake.add_manifest("1", MANIFEST)
+    fake.add_manifest("1", IMAGE)
     if has_login:
         log_in(settings, fake.host)
     client = repository()
@@ -94,7 +93,7 @@ def test_bearer(fake, repository, settings, has_login):
 
 def test_each_scope_has_its_own_token(fake, repository):
     TokenServer(fake, scope="")
-    fake.add_manifest("1", MANIFEST)
+    fake.add_manifest("1", IMAGE)
     client = repository()
     client.manifest()
     client.push_blob(Descriptor("text/plain", digest_of(b"x"), 1), b"x")
@@ -115,7 +114,7 @@ def test_one_token_serves_all_threads(fake, repository):
 
 def test_a_rotated_token_is_renewed_once(fake, repository):
     server = TokenServer(fake)
-    fake.add_manifest("1", MANIFEST)
+    fake.add_manifest("1", IMAGE)
     client = repository()
     client.manifest()
     server.good.clear()
@@ -162,7 +161,7 @@ def test_a_token_ends_in_the_middle_of_a_blob(fake, repository):
 def test_tokens_are_not_used_beyond_their_time(fake, repository, monkeypatch):
     server = TokenServer(fake)
     server.more = {"expires_in": 100, "issued_at": "1999-01-01T00:00:00Z"}
-    fake.add_manifest("1", MANIFEST)
+    fake.add_manifest("1", IMAGE)
     client = repository()
     client.manifest()
     import time
@@ -179,7 +178,7 @@ def test_tokens_are_not_used_beyond_their_time(fake, repository, monkeypatch):
 def test_identity_tokens_are_sent_by_post(fake, repository, settings):
     server = TokenServer(fake)
     server.more = {"access_token": "other", "refresh_token": "refreshed"}
-    fake.add_manifest("1", MANIFEST)
+    fake.add_manifest("1", IMAGE)
     log_in(settings, fake.host, auth=base64.b64encode(b"anna:").decode(), identitytoken="refresh me")
     client = repository()
     client.manifest()
@@ -200,7 +199,7 @@ def test_identity_tokens_are_sent_by_post(fake, repository, settings):
 def test_passwords_go_by_post_where_get_is_not_served(fake, repository, settings):
     server = TokenServer(fake)
     fake.script.insert(0, ("GET /token.*", lambda handler: handler.answer(405), True))
-    fake.add_manifest("1", MANIFEST)
+    fake.add_manifest("1", IMAGE)
     log_in(settings, fake.host)
     repository().manifest()
     (asked,) = fake.requests("POST /token")
@@ -255,7 +254,7 @@ def test_refused_credentials_say_where_to_log_in(fake, repository, settings):
 
 def test_a_token_server_that_is_busy_is_asked_again(fake, repository):
     TokenServer(fake)
-    fake.add_manifest("1", MANIFEST)
+    fake.add_manifest("1", IMAGE)
     fake.script.insert(0, (TOKENS, lambda handler: handler.fail(503), False))
     repository().manifest()
     assert len(fake.requests(TOKENS)) == 2
@@ -403,7 +402,7 @@ def test_an_absurd_challenge_takes_no_time(fake, repository):
 
 def test_threads_share_a_client_while_tokens_rotate(fake, settings):
     server = TokenServer(fake)
-    fake.add_manifest("1", MANIFEST)
+    fake.add_manifest("1", IMAGE)
     failures = []
     with Client(settings) as client:
         place = client.repository(Reference.parse(f"{fake.host}/app:1"))

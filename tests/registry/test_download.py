@@ -14,8 +14,8 @@ import pytest
 from boxes import await_true
 from fake import digest_of
 
+from pylxc.documents import Descriptor
 from pylxc.errors import IntegrityError, RegistryError, SpecError
-from pylxc.registry.content import Descriptor
 
 DATA = random.Random(5).randbytes(300_000)
 BIG = random.Random(6).randbytes(1 << 20)

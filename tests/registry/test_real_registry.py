@@ -5,96 +5,23 @@ from __future__ import annotations
 import hashlib
 import json
 import random
-import re
-import subprocess
-import time
-from contextlib import contextmanager
-from typing import TYPE_CHECKING
 
 import pytest
 from attrs import evolve
+from daemon import docker_registry
 from fake import OCI_MANIFEST, digest_of
 
+from pylxc.documents import Descriptor
 from pylxc.errors import AuthError, RegistryError
 from pylxc.reference import Reference
 from pylxc.registry.client import Client
-from pylxc.registry.content import Descriptor
 from pylxc.registry.settings import HostSettings
 
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-    from pathlib import Path
-
-PATIENCE = 60
 CONFIG = "application/vnd.oci.image.config.v1+json"
 LAYER = "application/vnd.oci.image.layer.v1.tar"
 LAYERS = [random.Random(number).randbytes(size) for number, size in enumerate((100, 3_000_000, 700_000))]
 # The password "sesame" of "anna", as htpasswd -B writes it.
 USERS = "anna:$2y$05$tdvX9Vsvla2GmOAkH7Ole.C1xZPXIvFNc.lzjGUwuGCK/LlqWB/y2\n"
-
-
-@contextmanager
-def docker_registry(place: Path, **http: object) -> Iterator[str]:
-    """Run docker-registry on a port of loopback for the length of a block; gives ``host:port``."""
-    auth = http.pop("auth", None)
-    document = {
-        "version": 0.1,
-        "log": {"level": "info", "formatter": "json"},
-        "storage": {"filesystem": {"rootdirectory": str(place / "data")}, "delete": {"enabled": True}},
-        "http": {"addr": "127.0.0.1:0", "secret": "of this test", **http},
-        **({"auth": auth} if auth else {}),
-    }
-    (place / "config.yml").write_text(json.dumps(document))  # JSON is YAML
-    command = ["docker-registry", "serve", str(place / "config.yml")]
-    with (
-        open(place / "log", "wb") as log,
-        subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT) as process,
-    ):
-        try:
-            yield f"127.0.0.1:{port_of(process, place / 'log')}"
-        finally:
-            process.terminate()
-
-
-def port_of(process: subprocess.Popen[bytes], log: Path) -> str:
-    """Wait until it says which port the kernel gave it."""
-    deadline = time.monotonic() + PATIENCE
-    while process.poll() is None and time.monotonic() < deadline:
-        match = re.search(r"listening on 127\.0\.0\.1:([0-9]+)", log.read_text())
-        if match:
-            return match[1]
-        time.sleep(0.02)
-    raise AssertionError(f"docker-registry did not start: {log.read_text()}")
-
-
-@pytest.fixture(scope="module")
-def plain(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    with docker_registry(tmp_path_factory.mktemp("plain")) as host:
-        yield host
-
-
-@pytest.fixture
-def skopeo(tmp_path):
-    """Return a function that runs skopeo, with a policy of the test's own."""
-    policy = tmp_path / "policy.json"
-    policy.write_text(json.dumps({"default": [{"type": "insecureAcceptAnything"}]}))
-
-    def run(*words: object) -> str:
-        command = ["skopeo", "--policy", str(policy), "--tmpdir", str(tmp_path), *map(str, words)]
-        environment = {"PATH": "/usr/bin:/bin", "HOME": str(tmp_path), "XDG_RUNTIME_DIR": str(tmp_path)}
-        done = subprocess.run(
-            command,
-            check=False,
-            capture_output=True,
-            text=True,
-            stdin=subprocess.DEVNULL,
-            timeout=PATIENCE,
-            env=environment,
-        )
-        assert done.returncode == 0, done.stderr
-        return done.stdout
-
-    return run
 
 
 def described(data: bytes, kind: str) -> Descriptor:
@@ -124,9 +51,8 @@ def push(client: Client, text: str) -> str:
 
 def pull(client: Client, text: str) -> list[bytes]:
     place = client.repository(Reference.parse(text))
-    manifest = place.manifest().document
-    wanted = [Descriptor.parse(each) for each in (manifest["config"], *manifest["layers"])]
-    return place.download(wanted, lambda _, reader: reader.read())
+    manifest = place.manifest()
+    return place.download([manifest.config, *manifest.layers], lambda _, reader: reader.read())
 
 
 @pytest.mark.parametrize("chunk", [64 << 20, 1 << 20], ids=["in one piece", "in chunks"])

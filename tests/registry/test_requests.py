@@ -9,16 +9,15 @@ import time
 
 import pytest
 from attrs import evolve
-from fake import Fake, digest_of, running
+from fake import IMAGE, Fake, digest_of, running
 
+from pylxc.documents import Descriptor
 from pylxc.errors import RegistryError
 from pylxc.reference import Reference
 from pylxc.registry import transport
 from pylxc.registry.client import Client
-from pylxc.registry.content import Descriptor
 from pylxc.registry.settings import HostSettings
 
-MANIFEST = {"schemaVersion": 2, "config": {}, "layers": []}
 MANIFESTS = "GET /v2/app/manifests/.*"
 
 
@@ -32,7 +31,7 @@ def pauses(monkeypatch) -> list[float]:
 
 @pytest.mark.parametrize("status", [408, 429, 500, 502, 503, 504])
 def test_what_passes_is_asked_again(fake, repository, pauses, status):
-    fake.add_manifest("1", MANIFEST)
+    fake.add_manifest("1", IMAGE)
     fake.once(MANIFESTS, lambda handler: handler.fail(status))
     fake.once(MANIFESTS, lambda handler: handler.hang_up())
     repository(backoff=1.0, longest_wait=100).manifest()
@@ -61,7 +60,7 @@ def test_a_missing_manifest_is_named(fake, repository):
     [("7", 7.0), ("100000", 60.0), ("9" * 4000, 60.0), ("-5", None), ("soon", None), ("", None)],
 )
 def test_retry_after_is_obeyed_up_to_a_limit(fake, repository, pauses, asked, waited):
-    fake.add_manifest("1", MANIFEST)
+    fake.add_manifest("1", IMAGE)
     fake.once(MANIFESTS, lambda handler: handler.fail(429, Retry_After=asked))
     repository(backoff=0.5, longest_wait=60).manifest()
     assert len(pauses) == 1
@@ -70,7 +69,7 @@ def test_retry_after_is_obeyed_up_to_a_limit(fake, repository, pauses, asked, wa
 
 @pytest.mark.parametrize(("ahead", "bounds"), [(30, (10, 30)), (-3600, (0, 0)), (10**6, (60, 60))])
 def test_retry_after_may_be_a_date(fake, repository, pauses, ahead, bounds):
-    fake.add_manifest("1", MANIFEST)
+    fake.add_manifest("1", IMAGE)
     date = email.utils.formatdate(time.time() + ahead, usegmt=True)
     fake.once(MANIFESTS, lambda handler: handler.fail(503, Retry_After=date))
     repository(longest_wait=60).manifest()
@@ -139,7 +138,7 @@ def test_redirects_end(fake, repository):
 def test_uploads_are_not_redirected(fake, elsewhere, repository):
     fake.always("PUT .*", lambda handler: handler.answer(307, Location=f"{elsewhere.url}/there"))
     with pytest.raises(RegistryError) as caught:
-        repository().push_manifest(json.dumps(MANIFEST).encode(), "application/vnd.oci.image.manifest.v1+json")
+        repository().push_manifest(json.dumps(IMAGE).encode(), "application/vnd.oci.image.manifest.v1+json")
     assert (caught.value.status, elsewhere.seen) == (307, [])
 
 
@@ -149,7 +148,7 @@ def test_uploads_are_not_redirected(fake, elsewhere, repository):
 @pytest.fixture
 def secure(certificate):
     with running(Fake(certificate)) as made:
-        made.add_manifest("1", MANIFEST)
+        made.add_manifest("1", IMAGE)
         yield made
 
 
@@ -183,7 +182,7 @@ def test_an_insecure_host_may_be_anybody(secure, settings):
 
 
 def test_a_host_with_an_authority_is_never_asked_in_plain(fake, settings, certificate):
-    fake.add_manifest("1", MANIFEST)
+    fake.add_manifest("1", IMAGE)
     said = HostSettings(ca=certificate.parent / "cert.pem", insecure=True)
     with pytest.raises(RegistryError, match=r"127\.0\.0\.1"):
         fetch(evolve(settings, hosts={fake.host: said}, connect_timeout=1.0), fake)
@@ -211,7 +210,7 @@ def test_a_client_s_certificate_is_shown(certificate, settings):
         client_key=certificate.parent / "key.pem",
     )
     with running(Fake(certificate, clients=certificate.parent / "cert.pem")) as fake:
-        fake.add_manifest("1", MANIFEST)
+        fake.add_manifest("1", IMAGE)
         fetch(evolve(settings, hosts={fake.host: pair}), fake)
         with pytest.raises(RegistryError, match=r"TLS failed|ended in the middle|reset"):
             fetch(evolve(settings, hosts={fake.host: HostSettings(ca=pair.ca)}), fake)
@@ -222,7 +221,7 @@ def test_a_client_s_certificate_is_shown(certificate, settings):
 
 def test_a_proxy_of_the_settings_is_used(fake, elsewhere, settings):
     elsewhere.always("GET http://127.0.0.1.*", lambda handler: handler.answer(
-        200, json.dumps(MANIFEST).encode(), Content_Type="application/vnd.oci.image.manifest.v1+json"))  # fmt: skip
+        200, json.dumps(IMAGE).encode(), Content_Type="application/vnd.oci.image.manifest.v1+json"))  # fmt: skip
     proxy = elsewhere.url.replace("://", "://anna:s%2Fcret@")
     said = evolve(settings, hosts={fake.host: HostSettings(proxy=proxy)})
     fetch(said, fake)
@@ -248,7 +247,7 @@ def test_a_proxy_that_refuses_is_named(secure, elsewhere, settings, certificate)
 
 
 def test_loopback_goes_through_no_proxy(fake, elsewhere, settings, monkeypatch):
-    fake.add_manifest("1", MANIFEST)
+    fake.add_manifest("1", IMAGE)
     monkeypatch.setenv("http_proxy", elsewhere.url)
     monkeypatch.setenv("https_proxy", elsewhere.url)
     fetch(settings, fake)
@@ -258,7 +257,7 @@ def test_loopback_goes_through_no_proxy(fake, elsewhere, settings, monkeypatch):
 @pytest.mark.parametrize("place", ["environment", "docker's configuration"])
 def test_a_proxy_that_is_everybody_s(elsewhere, settings, monkeypatch, place):
     elsewhere.always("GET http://registry.example/.*", lambda handler: handler.answer(
-        200, json.dumps(MANIFEST).encode(), Content_Type="application/vnd.oci.image.manifest.v1+json"))  # fmt: skip
+        200, json.dumps(IMAGE).encode(), Content_Type="application/vnd.oci.image.manifest.v1+json"))  # fmt: skip
     if place == "environment":
         monkeypatch.setenv("http_proxy", elsewhere.url)
     else:
@@ -285,7 +284,7 @@ def with_mirror(settings, fake, mirror):
 
 def test_mirrors_are_asked_first(fake, elsewhere, settings):
     data = b"blob" * 1000
-    elsewhere.add_manifest("1", MANIFEST)
+    elsewhere.add_manifest("1", IMAGE)
     elsewhere.add(data)
     with Client(with_mirror(settings, fake, elsewhere)) as client:
         place = client.repository(Reference.parse(f"{fake.host}/app:1"))
@@ -298,7 +297,7 @@ def test_mirrors_are_asked_first(fake, elsewhere, settings):
 @pytest.mark.parametrize("way", ["lacks it", "lies", "is down"])
 def test_a_mirror_that_fails_costs_nothing(fake, elsewhere, settings, way):
     data = b"blob" * 1000
-    digest = fake.add_manifest("1", MANIFEST)
+    digest = fake.add_manifest("1", IMAGE)
     fake.add(data)
     if way == "lies":
         elsewhere.always(".*manifests.*", lambda handler: handler.answer(200, b"{}", Docker_Content_Digest=digest))

@@ -11,14 +11,14 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from pylxc.documents import Descriptor
 from pylxc.errors import AuthError, RegistryError, SpecError
 from pylxc.reference import Reference
-from pylxc.registry.content import Descriptor
 from pylxc.registry.credentialhelper import CredentialHelper, Credentials
 from pylxc.registry.dockerconfig import DockerConfig
 from pylxc.registry.settings import HostSettings, Settings
 from pylxc.registry.sites import followed, host_and_port, is_loopback, known_host, place_of, site_of
-from pylxc.registry.untrusted import parse_json
+from pylxc.untrusted import parse_json
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -358,5 +358,5 @@ def test_json_of_strangers():
 
 def test_descriptors_are_values():
     one = Descriptor("text/plain", "sha256:" + "0" * 64, 1, annotations={"a": "b"})
-    assert Descriptor.parse(one.to_json()) == one
-    assert len({one, Descriptor.parse(one.to_json())}) == 1
+    assert Descriptor.parse(one.to_json(), "it") == one
+    assert len({one, Descriptor.parse(one.to_json(), "it")}) == 1

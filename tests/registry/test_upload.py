@@ -8,8 +8,8 @@ import random
 import pytest
 from fake import digest_of
 
+from pylxc.documents import Descriptor
 from pylxc.errors import IntegrityError, RegistryError
-from pylxc.registry.content import Descriptor
 
 DATA = random.Random(7).randbytes(300_000)
 LAYER = Descriptor("application/vnd.oci.image.layer.v1.tar", digest_of(DATA), len(DATA))

@@ -39,6 +39,8 @@ PARTS = {
         "tests/build/test_build_layers.py",
         "tests/build/test_image_import.py",
         "tests/archives",
+        "tests/registry/test_pull.py",
+        "tests/registry/test_push.py",
         # It is in a user namespace for whoever runs it, and takes its time.
         "--ignore=tests/runtime/test_sanitized_library.py",
     ),

@@ -142,8 +142,9 @@ def test_a_directory_in_place_of_a_device(box, tmp_path):
     assert str(tmp_path) in str(caught.value)
 
 
+@pytest.mark.usefixtures("no_registry")
 def test_a_missing_image(box):
-    with pytest.raises(pylxc.ImageNotFound):
+    with pytest.raises(pylxc.ImageNotFound, match=r"no-such-image:here.*pulling it failed"):
         box.run("true", image="no-such-image:here")
 
 

@@ -14,7 +14,7 @@ from pylxc.imageconfig import Healthcheck
 from pylxc.mounts import Mount
 from pylxc.normalise import NORMAL, Device, Port, read_env_file, signal_name, signal_number, sysctl_path
 from pylxc.options import Options
-from pylxc.spec import _DEFAULTS, _NOT_YET, ContainerSpec, this_platform
+from pylxc.spec import _DEFAULTS, _NOT_YET, ContainerSpec
 
 
 def spec(**options):
@@ -79,8 +79,8 @@ CARRIED_OUT = {
     "healthcheck": ({"test": "true", "interval": "5s"}, Healthcheck(test=("CMD-SHELL", "true"), interval=5.0)),
     "detach": (True, True),
     "remove": (True, True),
-    "pull": ("never", "never"),
-    "platform": (this_platform(), this_platform()),
+    "pull": ("always", "always"),
+    "platform": ("linux/arm64", "linux/arm64"),
     "log": ({"max_size": "10m"}, {"max_size": 10 << 20, "max_files": 1}),
 }
 
@@ -90,8 +90,6 @@ LATER = {
     "ports": {6379: 0},
     "aliases": ["db"],
     "dns": ["192.0.2.53"],
-    "pull": "always",
-    "platform": "linux/none",
 }
 
 

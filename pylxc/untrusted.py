@@ -14,8 +14,10 @@ DEEPEST = 100
 _TOKEN = re.compile(rb'"(?:[^"\\]|\\.)*(?:"|\Z)|[\[{]|[\]}]', re.DOTALL)
 
 
-def parse_json(data: bytes) -> Any:
+def parse_json(data: bytes, errors: str = "") -> Any:
     """Return what these bytes mean. Raises ValueError where they are not JSON, or are nested too deep.
+
+    ``errors``: what to do with bytes that are no UTF-8, as :meth:`bytes.decode` has it (default: refuse them).
 
     >>> parse_json(b'{"a": [1]}')
     {'a': [1]}
@@ -27,5 +29,5 @@ def parse_json(data: bytes) -> Any:
             depth += first in b"[{"
             depth -= first in b"]}"
             if depth > DEEPEST:
-                raise ValueError(f"nested more than {DEEPEST} deep")
-    return json.loads(data)
+                raise ValueError(f"nested too deeply: more than {DEEPEST}")
+    return json.loads(data.decode("utf-8", errors) if errors else data)

@@ -7,10 +7,14 @@ Source: containerd's platforms package, normalisation and default matching.
 
 from __future__ import annotations
 
+import os
 import re
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from pylxc.errors import SpecError
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+from pylxc.errors import SpecError, UnsupportedError
 
 _MOST_PARTS = 3
 _WORD = re.compile(r"[A-Za-z0-9_.-]{1,64}")
@@ -23,6 +27,8 @@ _ALIASES = {
     "armhf": "arm/v7",
     "armel": "arm/v6",
 }
+# What uname(2) calls them.
+_MACHINES = {"armv6l": "arm/v6", "armv7l": "arm/v7", "armv8l": "arm/v8", "loongarch64": "loong64"}
 _USUAL = {"amd64": ("", "v1"), "arm64": ("", "v8", "8"), "386": ("",)}
 _NOTHING = "unknown"
 
@@ -45,6 +51,12 @@ def normal(platform: str) -> str:
     elif variant in _USUAL.get(architecture, ()):
         variant = ""
     return "/".join(part for part in (system, architecture, variant) if part)
+
+
+def this_platform() -> str:
+    """Return the platform whose programs this machine runs, for example ``"linux/amd64"``."""
+    machine = os.uname().machine
+    return normal(f"linux/{_MACHINES.get(machine, machine)}")
 
 
 def given(text: str) -> str:
@@ -93,3 +105,20 @@ def _down(architecture: str, variant: str) -> list[str]:
         return [f"/{variant}" if variant else ""] + ([""] if variant and architecture in _USUAL else [])
     found = [f"/v{one}" for one in range(int(number), lowest - 1, -1)]
     return found + ([""] if architecture in _USUAL else [])
+
+
+class Wanted:
+    """The platforms that would do, the best first; ``is_asked``: the user named one ("" = this machine's)."""
+
+    def __init__(self, platform: str = "") -> None:
+        self.is_asked = bool(platform)
+        self.ranks = runnable(given(platform) if platform else this_platform())
+
+    def rank(self, platform: str) -> int | None:
+        """Return how well a platform does, the lower the better; None for not at all."""
+        return self.ranks.index(platform) if platform in self.ranks else None
+
+    def refusal(self, name: str, offered: Sequence[str]) -> UnsupportedError:
+        """Return the error for a name that has images for these platforms only."""
+        there = ", ".join(sorted({one or "unknown" for one in offered})) or "none"
+        return UnsupportedError(f"{name}: no image for {self.ranks[0]}", f"give a platform that is there: {there}")
