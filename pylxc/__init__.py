@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from pylxc import aio, linux
     from pylxc.attachment import Attachment, Output
     from pylxc.build.events import BuildEvent
+    from pylxc.care.reports import CheckReport, DiskUsage, Problem, Pruned, RepairReport, Usage
     from pylxc.container import Container
     from pylxc.diagnosis import Diagnosis, Finding, doctor
     from pylxc.engine import Engine
@@ -62,6 +63,7 @@ __all__ = [  # noqa: RUF022  in plain order, as sorted() has it
     "AuthError",
     "BuildError",
     "BuildEvent",
+    "CheckReport",
     "ComposeError",
     "Conflict",
     "Container",
@@ -69,6 +71,7 @@ __all__ = [  # noqa: RUF022  in plain order, as sorted() has it
     "ContainerSpec",
     "Device",
     "Diagnosis",
+    "DiskUsage",
     "DockerfileError",
     "Engine",
     "Event",
@@ -91,10 +94,13 @@ __all__ = [  # noqa: RUF022  in plain order, as sorted() has it
     "Output",
     "Port",
     "Pressure",
+    "Problem",
     "Process",
     "ProcessInfo",
+    "Pruned",
     "PylxcError",
     "RegistryError",
+    "RepairReport",
     "Result",
     "SpawnError",
     "SpecError",
@@ -104,6 +110,7 @@ __all__ = [  # noqa: RUF022  in plain order, as sorted() has it
     "TimeoutExpired",
     "Traffic",
     "UnsupportedError",
+    "Usage",
     "Volume",
     "VolumeNotFound",
     "aio",
@@ -119,6 +126,7 @@ __all__ = [  # noqa: RUF022  in plain order, as sorted() has it
 _HOMES = {
     "attachment": ("Attachment", "Output"),
     "build.events": ("BuildEvent",),
+    "care.reports": ("CheckReport", "DiskUsage", "Problem", "Pruned", "RepairReport", "Usage"),
     "container": ("Container",),
     "diagnosis": ("Diagnosis", "Finding", "doctor"),
     "engine": ("Engine",),
