@@ -38,6 +38,8 @@ PARTS = {
         "tests/build/test_build_layers.py",
         "tests/build/test_image_import.py",
         "tests/archives",
+        "tests/care",
+        "tests/cli/test_cli_care.py",
         # It is in a user namespace for whoever runs it, and takes its time.
         "--ignore=tests/runtime/test_sanitized_library.py",
     ),
