@@ -140,18 +140,19 @@ class Layers:
         with explained(target):
             sync_filesystem(os.path.dirname(tree))  # noqa: PTH120  the tree itself may be closed to its maker
             self._refuse_users(lease, digest, ())
-            with self._database.writing(durable=True) as connection:
+            with self._database.writing(durable=True, freeing=True) as connection:
                 # Nobody starts on what is marked. Who had begun before it was has mounted the old tree by now, and is
                 # seen to run; or is about to mount the new one.
                 moved = os.path.lexists(target)
                 if moved:
                     rename_as_owner(target, old)
-                rename_as_owner(tree, target)
-                sync_directory(os.path.dirname(target))  # noqa: PTH120
                 try:
+                    rename_as_owner(tree, target)
+                    sync_directory(os.path.dirname(target))  # noqa: PTH120
                     self._refuse_users(lease, digest, set(self._containers_of(digest)) - set(before))
-                except StoreError:
-                    rename_as_owner(target, tree)
+                except BaseException:
+                    if os.path.lexists(target):
+                        rename_as_owner(target, tree)
                     if moved:
                         rename_as_owner(old, target)
                     raise

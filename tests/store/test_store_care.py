@@ -14,10 +14,11 @@ from pathlib import Path
 
 import pytest
 from foreign import image_archive
-from stores import calls_of, killed_at
+from stores import add_image, calls_of, container, killed_at
 from test_store_faults import FULL, disk, run_on_disk
 
 import pylxc
+from pylxc.store import layers
 
 __all__ = ["disk"]
 
@@ -88,6 +89,29 @@ def test_a_repair_that_is_killed_is_finished_by_the_next(points, spoil, damaged,
     assert last > 100
     for number in range(last) if not points else [last * point // points for point in range(points)]:
         kill_and_finish(number, template, root, ids, spoil)
+
+
+def test_a_tree_comes_back_when_a_container_was_made_while_it_was_replaced(store, monkeypatch):
+    image = add_image(store, "app", "content")
+    (layer,) = image.layers
+    store.layers.mark(layer.digest, "for this test")
+    before = os.stat(store.layers.path(layer.digest)).st_ino
+
+    def made_meanwhile(_path: str) -> None:
+        store.containers.add(container(image.id, "late"))
+
+    monkeypatch.setattr(layers, "sync_filesystem", made_meanwhile)
+    with store.leases.take() as lease:
+        staged = Path(lease.stage(), "tree")
+        staged.mkdir()
+        with pytest.raises(pylxc.StoreError, match="in use by container"):
+            store.layers.replace(lease, str(staged), layer.digest)
+        assert os.stat(store.layers.path(layer.digest)).st_ino == before
+        monkeypatch.undo()
+        store.containers.remove(container(image.id, "late").id)
+        store.layers.replace(lease, str(staged), layer.digest)
+        assert os.stat(store.layers.path(layer.digest)).st_ino != before
+    assert store.layers.damaged() == {}
 
 
 def test_two_repairs_at_once(damaged, tmp_path):
