@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from pylxc import aio, linux
     from pylxc.attachment import Attachment, Output
     from pylxc.build.events import BuildEvent
+    from pylxc.care.reports import CheckReport, DiskUsage, Problem, Pruned, RepairReport, Usage
     from pylxc.changes import Change
     from pylxc.container import Container
     from pylxc.diagnosis import Diagnosis, Finding, doctor
@@ -66,6 +67,7 @@ __all__ = [  # noqa: RUF022  in plain order, as sorted() has it
     "BuildError",
     "BuildEvent",
     "Change",
+    "CheckReport",
     "ComposeError",
     "Conflict",
     "Container",
@@ -73,6 +75,7 @@ __all__ = [  # noqa: RUF022  in plain order, as sorted() has it
     "ContainerSpec",
     "Device",
     "Diagnosis",
+    "DiskUsage",
     "DockerfileError",
     "Engine",
     "Event",
@@ -95,11 +98,14 @@ __all__ = [  # noqa: RUF022  in plain order, as sorted() has it
     "Output",
     "Port",
     "Pressure",
+    "Problem",
     "Process",
     "ProcessInfo",
     "Progress",
+    "Pruned",
     "PylxcError",
     "RegistryError",
+    "RepairReport",
     "Result",
     "SpawnError",
     "SpecError",
@@ -109,6 +115,7 @@ __all__ = [  # noqa: RUF022  in plain order, as sorted() has it
     "TimeoutExpired",
     "Traffic",
     "UnsupportedError",
+    "Usage",
     "Volume",
     "VolumeNotFound",
     "aio",
@@ -127,6 +134,7 @@ _HOMES = {
     "attachment": ("Attachment", "Output"),
     "build.events": ("BuildEvent",),
     "changes": ("Change",),
+    "care.reports": ("CheckReport", "DiskUsage", "Problem", "Pruned", "RepairReport", "Usage"),
     "container": ("Container",),
     "diagnosis": ("Diagnosis", "Finding", "doctor"),
     "engine": ("Engine",),

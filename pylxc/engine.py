@@ -30,6 +30,7 @@ from pylxc.volumeuse import make_volumes, volumes_for
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
+    from pylxc.care.reports import CheckReport, DiskUsage, Pruned, RepairReport
     from pylxc.image import Image
     from pylxc.launching import Launching
     from pylxc.runtime.waiting import Waiting
@@ -108,6 +109,101 @@ class Engine:
         self._remove_orphans(store)
         return store
 
+    # -- its care ---------------------------------------------------------------------------------------------------
+
+    def check(self, *, deep: bool = True) -> CheckReport:
+        """Look at the whole store for what is wrong with it; nothing is changed.
+
+        The index is checked, and that each row has its files and each file its row; with ``deep`` every layer's tree is
+        compared with its tar, and every blob with its digest: that reads all of it. What the image "host" passes
+        through of this machine is the machine's, and not looked at.
+
+        Raises StoreError when the store cannot be opened for another reason than a damaged index.
+
+        Example:
+            >>> pylxc.Engine().check().ok                                           # doctest: +SKIP
+            True
+
+        """
+        from pylxc.care.check import check  # noqa: PLC0415  only here
+
+        return check(self, deep=deep)
+
+    def repair(self) -> RepairReport:
+        """Mend what :meth:`check` finds, as far as what is left allows.
+
+        A damaged tree is unpacked again from its archive, a damaged archive packed again from its tree when it is
+        wanted. A layer that has neither is marked: nothing starts on it until a load, a pull or a build brings it
+        again. What containers run on stays as it is, and is among what is ``left``. An index that cannot be read is
+        made anew, and the damaged one moved aside: no other process should use the store meanwhile.
+
+        Raises StoreError when the store cannot be written.
+
+        Example:
+            >>> for problem in pylxc.Engine().repair().left:                        # doctest: +SKIP
+            ...     print(problem)
+
+        """
+        from pylxc.care.repair import repair  # noqa: PLC0415  only here
+
+        return repair(self)
+
+    def disk_usage(self) -> DiskUsage:
+        """Return what room the store takes up, in bytes on disk; it walks through all directories.
+
+        Example:
+            >>> pylxc.Engine().disk_usage().images.reclaimable                      # doctest: +SKIP
+            73400320
+
+        """
+        from pylxc.care.usage import disk_usage  # noqa: PLC0415  only here
+
+        return disk_usage(self)
+
+    def prune(  # noqa: PLR0913  docker's flags
+        self,
+        *,
+        containers: bool = True,
+        images: bool = True,
+        all: bool = False,  # noqa: A002  docker's name
+        volumes: bool = False,
+        cache: bool = True,
+        until: float | str | None = None,
+        labels: Sequence[str] = (),
+        without_labels: Sequence[str] = (),
+    ) -> Pruned:
+        """Remove what is not in use, as ``docker system prune`` does. Works on a full disk.
+
+        Args:
+            containers: those that do not run, unless they belong to another process that lives.
+            images: those without a name; with ``all`` every one that no container was made from.
+            all: see images; and of the build cache also what images have.
+            volumes: the anonymous ones that no container has.
+            cache: what only the build cache wants; with ``labels`` or ``without_labels`` it is left alone.
+            until: only what was made longer ago than this (s, or "24h").
+            labels: only what has each of these: "key" or "key=value".
+            without_labels: only what has none of these.
+
+        Raises SpecError for an ``until`` or a label that cannot be; StoreError.
+
+        Example:
+            >>> pylxc.Engine().prune(all=True, until="240h").reclaimed              # doctest: +SKIP
+            73400320
+
+        """
+        from pylxc.care.prune import Wanted, prune  # noqa: PLC0415  only here
+
+        wanted = Wanted.of(until, labels, without_labels)
+        return prune(self, wanted, containers=containers, images=images, every=all, volumes=volumes, cache=cache)
+
+    def reopen(self) -> None:
+        """Open the store anew with the next use: its index is another one now."""
+        with self._lock:
+            if self._store is not None:
+                self._store.close()
+            self._store = None
+            self._host = None
+
     def _make_scaffold(self) -> None:
         """Make the mount points of starts, and the layer of stubs that lies below every image.
 
@@ -176,6 +272,12 @@ class Engine:
             self._host = host
             self._host_until = now + HOST_FRESH
             return host[1]
+
+    def renew_host_image(self) -> Image:
+        """Return the embedded image after another look at it: where its layer is marked as damaged, it is made anew."""
+        with self._lock:
+            self._host = None
+            return self.host_image()
 
     def layer_directory(self, digest: str) -> str:
         """Return the directory of a layer's tree."""

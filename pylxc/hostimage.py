@@ -83,7 +83,9 @@ def find_or_make(engine: Engine, mark: str) -> Image:
 
     try:
         row = engine.store.images.find("host")
-        if row.document.config.labels.get(LABEL) == mark and row.layers[0].passthrough == passthrough():
+        is_damaged = row.layers[0].digest in engine.store.layers.damaged()
+        is_this = row.document.config.labels.get(LABEL) == mark and row.layers[0].passthrough == passthrough()
+        if is_this and not is_damaged:
             return Image.of(engine, row)
     except ImageNotFound:
         pass  # the first use of this store

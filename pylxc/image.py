@@ -451,6 +451,24 @@ class Image:
         """Return the steps that made the image, the first one first."""
         return self._document.history
 
+    def verify(self) -> None:
+        """Compare all that the image consists of with its digests: documents, archives, and every file of its layers.
+
+        A layer's tree is packed, or compared with what its archive unpacks to: content, names, owners, modes, times and
+        attributes. Of the image "host" the part of its own is verified; the directories of this machine that it passes
+        through have no digest, and are the machine's package manager's to verify.
+
+        Raises IntegrityError naming the first thing that is not what its digest says (``subject``, ``expected``,
+        ``actual``) and what to do; StoreError when a tree has nothing left to be compared with; ImageNotFound.
+
+        Example:
+            >>> pylxc.Image.get("app:1").verify()                                   # doctest: +SKIP
+
+        """
+        from pylxc.care.inspection import verify  # noqa: PLC0415  only here
+
+        verify(self._engine, self.id)
+
     def remove(self) -> None:
         """Remove the image, its tags, and the layers that no other image needs.
 

@@ -221,6 +221,7 @@ class Launching:
             payload = self._payload(None, {}, None, None, tty=self.spec.tty)
             # One that keeps a log may be started again: what is volatile can be mounted once only.
             ephemeral = self.spec.remove and not log
+            self._engine.store.layers.require_whole([layer.digest for layer in self.image.layers])
             tree = self._tree(once=ephemeral)
             delegate = isolation.root_on_host(ids) if self.spec.init == SYSTEM else None
             volumes = self._volumes()

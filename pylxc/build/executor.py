@@ -141,6 +141,7 @@ class Executor:
 
     def _make(self, step: Step, selection: Selection | None, words: str) -> str:
         staged = self._lease.stage()
+        self._engine.store.layers.require_whole(self._layers)
         tree = self._engine.tree_of(self._layers, f"{staged}/tree", f"{staged}/work")
         with self._writing():
             begin = 0 if isinstance(step, RunStep) else times.beginning(staged)

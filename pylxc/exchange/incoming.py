@@ -95,8 +95,9 @@ class Incoming:
         return status.st_size == descriptor.size == row.size
 
     def _hold(self, diff_id: str) -> bool:
-        """Keep a layer that is here while the lease lasts; says whether it is here."""
-        if not self._engine.store.layers.exists(diff_id):
+        """Keep a layer that is here while the lease lasts; says whether it is here, and not known to be damaged."""
+        layers = self._engine.store.layers
+        if not layers.exists(diff_id) or diff_id in layers.damaged():
             return False
         try:
             self._lease.protect([diff_id])
@@ -116,7 +117,9 @@ class Incoming:
         with explained(staged):
             received = _Received(stream, descriptor, "" if spool else f"{staged}/blob")
             try:
-                form = self._unpack(received, staged, diff_id, words, subject)
+                form, content, tree = self._unpack(received, staged, diff_id, subject, again=False)
+                if tree:
+                    self._engine.store.layers.commit(self._lease, tree, diff_id, content.size, words)
             except StoreError:
                 received.finish(subject)  # bytes that are not what they should be explain any other failure
                 raise
@@ -125,8 +128,25 @@ class Incoming:
         row = BlobRow(descriptor.digest, diff_id, LAYERS[form], descriptor.size, made=False)
         self._engine.store.blobs.keep(spool or f"{staged}/blob", row)
 
-    def _unpack(self, received: _Received, staged: str, diff_id: str, words: str, subject: str) -> str:
-        """Unpack what is received, or only look at it where the layer's tree is here; return how it is compressed."""
+    def beside(self, row: BlobRow) -> tuple[str, int]:
+        """Unpack a layer's archive that is here beside its tree; return where, and the size of its tar (bytes).
+
+        Raises IntegrityError, StoreError when the archive is damaged, or cannot be unpacked.
+        """
+        subject = f"layer {row.digest[:19]}"
+        staged, path = self._lease.stage(), self._engine.store.blobs.path(row.digest)
+        with explained(path), open(path, "rb", buffering=0) as stream:  # noqa: PTH123
+            received = _Received(stream, Descriptor(row.media_type, row.digest, row.size), "")
+            _, content, tree = self._unpack(received, staged, row.layer, subject, again=True)
+        return tree, content.size
+
+    def _unpack(
+        self, received: _Received, staged: str, diff_id: str, subject: str, *, again: bool
+    ) -> tuple[str, _Content, str]:
+        """Unpack what is received, or only look at it where the layer's tree is here and not wanted ``again``.
+
+        Returns how it is compressed, what was counted, and the tree, "" for none.
+        """
         below = io.BufferedReader(received, CHUNK)
         form = form_of(below.peek(8))
         if form not in LAYERS:
@@ -134,16 +154,14 @@ class Incoming:
         with decompressed(below, subject) as archive, _read_ahead(archive) as chunks:
             content = _Content(chunks, subject)
             tree = ""
-            if not self._hold(diff_id):
+            if again or not self._hold(diff_id):
                 tree = f"{staged}/tree"
                 self._fill(content, staged, tree, subject)
             content.drain()
         received.finish(subject)
         if content.digest != diff_id:
             raise IntegrityError(f"{subject}, unpacked", diff_id, content.digest)
-        if tree:
-            self._engine.store.layers.commit(self._lease, tree, diff_id, content.size, words)
-        return form
+        return form, content, tree
 
     def _fill(self, content: _Content, staged: str, tree: str, subject: str) -> None:
         begin = times.beginning(staged)

@@ -2,15 +2,16 @@
 
 SQLite for the index, directories for content. ``database`` hides SQLite, ``layout`` the directories; ``leases``,
 ``layers``, ``blobs``, ``images``, ``containers``, ``volumes`` and ``cache`` are the tables with what belongs to them on
-disk, ``claims`` says who makes what several want, ``eventlog`` is what is told of containers.
+disk, ``claims`` says who makes what several want, ``eventlog`` is what is told of containers; ``upkeep`` is what a
+check asks, ``salvage`` makes the index anew.
 Invariant: what the index names is there, whole and on disk; what it does not name is rubbish that the next process
 removes.
 """
 
 from __future__ import annotations
 
+import os
 from contextlib import suppress
-from typing import TYPE_CHECKING
 
 from pylxc.errors import StoreError
 from pylxc.identity import boot_id
@@ -18,16 +19,14 @@ from pylxc.store.blobs import BlobRow, Blobs
 from pylxc.store.cache import BuildCache
 from pylxc.store.claims import Claims
 from pylxc.store.containers import ContainerRow, Containers
-from pylxc.store.database import Database
+from pylxc.store.database import REMEDY, DamagedIndexError, Database
 from pylxc.store.eventlog import EventLog
 from pylxc.store.images import ImageContent, ImageRow, Images, TagMove
 from pylxc.store.layers import LayerRow, Layers
 from pylxc.store.layout import Layout
 from pylxc.store.leases import Lease, Leases
+from pylxc.store.upkeep import Upkeep
 from pylxc.store.volumes import VolumeRow, Volumes, VolumeUse
-
-if TYPE_CHECKING:
-    import os
 
 __all__ = [
     "BlobRow",
@@ -50,7 +49,8 @@ class Store:
         """Open the store at a path; make it where there is none. Raises StoreError."""
         self.layout = Layout(str(root))
         self.layout.make()
-        database = Database(self.layout.database, self.layout.make_room, self.layout.keep_reserve)
+        self._refuse_lost_index()
+        database = self._database = Database(self.layout.database, self.layout.make_room, self.layout.keep_reserve)
         self.layout.make_once(self.layout.database, database.make)
         self.blobs = Blobs(database, self.layout)
         self.layers = Layers(database, self.layout, self.blobs)
@@ -60,8 +60,20 @@ class Store:
         self.volumes = Volumes(database, self.layout)
         self.containers = Containers(database, self.layout, self.volumes)
         self.cache = BuildCache(database)
+        self.upkeep = Upkeep(database, self.layout)
         self.events = EventLog(self.layout.root)
         self._tidy()
+
+    def _refuse_lost_index(self) -> None:
+        """Keep an index that is lost from being taken for that of a new store, whose directories hold rubbish only."""
+        path = self.layout.database
+        # In this order: who makes a new store makes the index first.
+        if not os.path.exists(path) and self.layout.has_content() and not os.path.exists(path):  # noqa: PTH110
+            raise DamagedIndexError(path, f"is not there, and the store is not empty; {REMEDY}")
+
+    def close(self) -> None:
+        """Close this process's connection to the index; the next use makes another one."""
+        self._database.close()
 
     def _tidy(self) -> None:
         """Remove what processes that were killed left. Everything is looked at only when one was, or after a boot."""

@@ -31,9 +31,11 @@ class BuildCache:
         with self._database.writing(durable=False) as connection:
             connection.execute("INSERT OR REPLACE INTO cache VALUES (?, ?)", (key, digest))
 
-    def clear(self) -> list[str]:
-        """Forget every entry; return the layers that were named."""
+    def forget(self, before: float | None = None, *, every: bool = False) -> int:
+        """Forget the entries whose layers no image has (``every``: all) and were made ``before``; return how many."""
+        query = (
+            "DELETE FROM cache WHERE (?1 OR layer NOT IN (SELECT layer FROM image_layers))"
+            " AND (?2 IS NULL OR layer IN (SELECT digest FROM layers WHERE created < ?2))"
+        )
         with self._database.writing(durable=False, freeing=True) as connection:
-            found = connection.execute("SELECT DISTINCT layer FROM cache").fetchall()
-            connection.execute("DELETE FROM cache")
-        return [row[0] for row in found]
+            return connection.execute(query, (every, before)).rowcount

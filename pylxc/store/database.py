@@ -19,8 +19,9 @@ from pylxc.errors import StoreError
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
-VERSION = 3
+VERSION = 4
 BUSY_MS = 60_000
+REMEDY = "`pylxc store repair` makes it anew from what lies beside it"
 
 SCHEMA = """
 CREATE TABLE layers (
@@ -85,6 +86,11 @@ CREATE TABLE IF NOT EXISTS blobs (
 ) WITHOUT ROWID;
 CREATE INDEX IF NOT EXISTS blobs_by_layer ON blobs (layer);
 """,
+    4: """
+CREATE TABLE IF NOT EXISTS damaged (
+    layer TEXT PRIMARY KEY REFERENCES layers ON DELETE CASCADE, reason TEXT NOT NULL
+) WITHOUT ROWID;
+""",
 }
 SCHEMA += "".join(UPGRADES.values())
 
@@ -112,6 +118,10 @@ def _immortalise() -> None:
 
 
 os.register_at_fork(after_in_child=_after_fork)
+
+
+class DamagedIndexError(StoreError):
+    """The index is not readable as what it was: it is to be made anew from what lies beside it."""
 
 
 class Database:
@@ -189,6 +199,13 @@ class Database:
         self._connection = None
         self._lock = threading.RLock()
 
+    def close(self) -> None:
+        """Close the connection; the next use makes another one."""
+        with self._lock:
+            connection, self._connection = self._connection, None
+            if connection is not None:
+                connection.close()
+
     def _connect(self) -> sqlite3.Connection:
         self._make_room()  # shared memory is needed even for reading
         connection = _open(self.path)
@@ -209,6 +226,8 @@ class Database:
         if version > VERSION:
             raise StoreError(self.path, f"was written by a newer pylxc (schema {version}); upgrade this one")
         if version < 1:
+            if not os.path.getsize(self.path):  # noqa: PTH202
+                raise DamagedIndexError(self.path, f"is damaged (it is empty); {REMEDY}")
             raise StoreError(self.path, "is no index of pylxc; move it away, or choose another store with PYLXC_ROOT")
 
     def make(self, temporary: str) -> None:
@@ -232,7 +251,8 @@ class Database:
         except sqlite3.DatabaseError as error:
             if isinstance(error, sqlite3.IntegrityError):
                 raise
-            raise StoreError(self.path, _reason(str(error))) from error
+            kind = DamagedIndexError if _is_damage(str(error)) else StoreError
+            raise kind(self.path, _reason(str(error))) from error
 
 
 def _upgrade(connection: sqlite3.Connection, version: int) -> None:
@@ -257,6 +277,10 @@ def _reason(message: str) -> str:
         return f"the disk is full or failing ({message}); free some space, or look into the kernel's log"
     if "locked" in message:
         return f"another process holds it for over {BUSY_MS // 1000} s ({message}); try again"
-    if "not a database" in message or "malformed" in message:
-        return f"is damaged ({message}); move it away and pull or build the images again"
+    if _is_damage(message):
+        return f"is damaged ({message}); {REMEDY}"
     return message
+
+
+def _is_damage(message: str) -> bool:
+    return "not a database" in message or "malformed" in message

@@ -250,6 +250,13 @@ class Images:
         except FileNotFoundError:
             return b""
 
+    def content_of(self, id: str) -> bytes:  # noqa: A002
+        """Return the bytes of an image's configuration, as the index has them. Raises ImageNotFound."""
+        found = self._database.row("SELECT config FROM images WHERE id = ?", (id,))
+        if found is None:
+            raise ImageNotFound(id, "it was removed")
+        return bytes(found[0])
+
     def content(self, id: str) -> ImageContent:  # noqa: A002
         """Return the bytes of an image. Raises IntegrityError when its manifest is damaged; ImageNotFound."""
         query = "SELECT config, manifest, media_type FROM images JOIN manifests ON digest = manifest WHERE id = ?"

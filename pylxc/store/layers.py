@@ -1,6 +1,7 @@
 """Layers: trees on disk, named by the digest of their tar, each directly usable as a lower directory of overlayfs.
 
 Invariant: a layer with a row has a complete tree that is on disk. A tree without a row is rubbish, whoever made it.
+What a check found damaged is marked: nothing starts on it until a repair, or the same layer coming anew, replaces it.
 """
 
 from __future__ import annotations
@@ -12,6 +13,8 @@ from typing import TYPE_CHECKING, Any
 from attrs import frozen
 
 from pylxc.errors import StoreError
+from pylxc.identity import is_locked
+from pylxc.runtime import record
 from pylxc.store.blobs import names_of
 from pylxc.store.layout import explained, rename_as_owner, sync_directory, sync_filesystem
 
@@ -23,6 +26,8 @@ if TYPE_CHECKING:
     from pylxc.store.database import Database
     from pylxc.store.layout import Layout
     from pylxc.store.leases import Lease
+
+HEAL = "`pylxc store repair` says more; a load, a pull or a build of its image mends it"
 
 
 @frozen
@@ -72,8 +77,10 @@ class Layers:
     ) -> LayerRow:
         """Make a staged tree a layer, by rename; it is kept while the lease lasts.
 
-        Where the layer is there already, the staged tree is left for the lease to discard. Several processes may commit
-        one layer at once.
+        Where the layer is there already, the staged tree is left for the lease to discard, unless the one that is there
+        is known to be damaged: then this one takes its place. Several processes may commit one layer at once.
+
+        Raises StoreError when a layer is to be replaced that somebody uses at the moment.
         """
         row = LayerRow(digest, size, created_by, time.time(), passthrough)
         buried: list[str] = []
@@ -92,7 +99,81 @@ class Layers:
             raise
         finally:
             self._layout.empty(buried)
-        return row if found is None else to_row(found)
+        if found is None:
+            return row
+        if digest in self.damaged():
+            self.replace(lease, tree, digest)
+        return to_row(found)
+
+    # -- damage -----------------------------------------------------------------------------------------------------
+
+    def damaged(self) -> dict[str, str]:
+        """Return the layers whose trees are known to be damaged, and how."""
+        return dict(self._database.rows("SELECT layer, reason FROM damaged"))
+
+    def mark(self, digest: str, reason: str) -> None:
+        """Remember that a layer's tree is damaged: nothing starts on it, no build uses it, until it is replaced."""
+        with self._database.writing(durable=True, freeing=True) as connection:
+            query = "INSERT OR REPLACE INTO damaged SELECT digest, ? FROM layers WHERE digest = ?"
+            connection.execute(query, (reason, digest))
+            connection.execute("DELETE FROM cache WHERE layer = ?", (digest,))
+
+    def unmark(self, digest: str) -> None:
+        """Forget that a layer's tree was damaged."""
+        with self._database.writing(durable=True, freeing=True) as connection:
+            connection.execute("DELETE FROM damaged WHERE layer = ?", (digest,))
+
+    def require_whole(self, digests: Iterable[str]) -> None:
+        """Raise StoreError when one of these layers is known to be damaged."""
+        damaged = self.damaged()
+        for digest in damaged and digests:
+            if digest in damaged:
+                raise StoreError(self.path(digest), f"the layer is damaged ({damaged[digest]}); {HEAL}")
+
+    def replace(self, lease: Lease, tree: str, digest: str) -> None:
+        """Put a staged tree in the place of one that is marked as damaged. The old one goes with the lease.
+
+        Raises StoreError, naming them, when containers run on the old one: their files must not go from under them.
+        """
+        target, old = self._layout.layer(digest), f"{lease.stage()}/old"
+        before = self._containers_of(digest)
+        with explained(target):
+            sync_filesystem(os.path.dirname(tree))  # noqa: PTH120  the tree itself may be closed to its maker
+            self._refuse_users(lease, digest, ())
+            with self._database.writing(durable=True, freeing=True) as connection:
+                # Nobody starts on what is marked. Who had begun before it was has mounted the old tree by now, and is
+                # seen to run; or is about to mount the new one.
+                moved = os.path.lexists(target)
+                if moved:
+                    rename_as_owner(target, old)
+                try:
+                    rename_as_owner(tree, target)
+                    sync_directory(os.path.dirname(target))  # noqa: PTH120
+                    self._refuse_users(lease, digest, set(self._containers_of(digest)) - set(before))
+                except BaseException:
+                    if os.path.lexists(target):
+                        rename_as_owner(target, tree)
+                    if moved:
+                        rename_as_owner(old, target)
+                    raise
+                connection.execute("DELETE FROM damaged WHERE layer = ?", (digest,))
+
+    def _refuse_users(self, lease: Lease, digest: str, others: Iterable[str]) -> None:
+        """Raise StoreError when containers run on a layer, or somebody else's work relies on it."""
+        running = [id for id in self._containers_of(digest) if _runs(self._layout.container(id))]  # noqa: A001  docker's
+        users = [f"container {id[:12]}" for id in sorted({*running, *others})]  # noqa: A001
+        query = "SELECT 1 FROM leased WHERE layer = ? AND lease != ?"
+        if self._database.row(query, (digest, lease.id)) is not None:
+            users.append("a build or a transfer")
+        if users:
+            reason = f"the layer is damaged, and in use by {', '.join(users)}; repair it when that has ended"
+            raise StoreError(self._layout.layer(digest), reason)
+
+    def _containers_of(self, digest: str) -> list[str]:
+        query = "SELECT id FROM containers WHERE image IN (SELECT image FROM image_layers WHERE layer = ?)"
+        return [row[0] for row in self._database.rows(query, (digest,))]
+
+    # -- removing ---------------------------------------------------------------------------------------------------
 
     def _place(self, tree: str, digest: str) -> list[str]:
         """Give a tree its name. What lies there without a row is of a removal that did not come to its end."""
@@ -144,6 +225,11 @@ class Layers:
             strays = [name for name in os.listdir(directory) if name not in known]  # noqa: PTH208
             buried = self._layout.bury(f"{directory}/{name}" for name in strays)
         self._layout.empty(buried)
+
+
+def _runs(directory: str) -> bool:
+    """Say whether a container's monitor lives, or a process that it left."""
+    return is_locked(directory) or record.read(directory).state == "running"
 
 
 SELECT = "SELECT digest, size, created_by, created, passthrough FROM layers"

@@ -59,6 +59,13 @@ class Layout:
         if kind in NETWORK_FILESYSTEMS:
             raise StoreError(self.root, f"lies on {kind}, whose locks cannot be relied upon; choose a local disk")
 
+    def has_content(self) -> bool:
+        """Say whether there is anything in the store that an index would name."""
+        return any(
+            os.listdir(f"{self.root}/{name}")  # noqa: PTH208
+            for name in ("layers", "containers", "volumes", "oci/blobs/sha256")
+        )
+
     def layer(self, digest: str) -> str:
         """Return the directory of a layer's tree."""
         return f"{self.root}/layers/{_hexadecimal(digest)}"

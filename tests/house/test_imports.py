@@ -35,6 +35,7 @@ LAYERS = (
     ),
     "build",
     "exchange",
+    "care",
     # the public face, and the command line on top of it
     "pylxc",
     "cli __main__",
@@ -44,8 +45,13 @@ RANKS = {name: rank for rank, names in enumerate(LAYERS) for name in names.split
 # Against the direction, each inside a function: the methods of Image and Layer are the doors to what makes images.
 DOORS = {
     ("container", "build.commit"),
+    ("engine", "care.check"),
+    ("engine", "care.prune"),
+    ("engine", "care.repair"),
+    ("engine", "care.usage"),
     ("image", "build.build"),
     ("image", "build.imports"),
+    ("image", "care.inspection"),
     ("image", "exchange.load"),
     ("image", "exchange.pull"),
     ("image", "exchange.push"),

@@ -41,6 +41,8 @@ PARTS = {
         "tests/archives",
         "tests/registry/test_pull.py",
         "tests/registry/test_push.py",
+        "tests/care",
+        "tests/cli/test_cli_care.py",
         # It is in a user namespace for whoever runs it, and takes its time.
         "--ignore=tests/runtime/test_sanitized_library.py",
     ),

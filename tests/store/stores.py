@@ -113,6 +113,27 @@ def killed_at(number: int, work: Callable[[], object]) -> bool:
     return status != 0
 
 
+def calls_of(work: Callable[[], object]) -> int:
+    """Run a function in a fork; return how many calls of CALLS it makes."""
+    reading, writing = os.pipe()
+    made = 0
+
+    def count(_frame: object, event: str, function: Any) -> None:
+        nonlocal made
+        made += event == "c_call" and function.__name__ in CALLS
+
+    def counted() -> None:
+        sys.setprofile(count)
+        work()
+        sys.setprofile(None)
+        os.write(writing, str(made).encode())
+
+    assert run_in_child(counted) == 0
+    os.close(writing)
+    with open(reading) as pipe:
+        return int(pipe.read())
+
+
 def index_of(store: Store) -> Database:
     return store.leases._database
 

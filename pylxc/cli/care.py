@@ -1,0 +1,222 @@
+"""``prune`` and ``store``: the verbs about what a store takes up, and whether it is whole.
+
+Invariant: nothing is removed before the user was asked, unless with ``--force`` or where nobody can be asked; ``store
+check`` and ``store repair`` end with 1 where something is wrong.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from datetime import datetime, timezone
+from typing import TYPE_CHECKING, Any
+
+import attrs
+import click
+
+from pylxc.cli.app import printable
+from pylxc.cli.tables import format_for_people, format_option, print_rows
+from pylxc.errors import PylxcError
+from pylxc.units import format_size
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    import pylxc
+    from pylxc.cli.app import Settings
+
+_FILTERS = ("until", "label", "label!")
+
+
+# -- prune -------------------------------------------------------------------------------------------------------------
+
+
+def _age(text: str) -> float | str:
+    """Return what --filter until says, a duration or a moment (RFC 3339, or seconds since 1970), as an age."""
+    try:
+        moment = datetime.fromisoformat(text.replace("Z", "+00:00"))
+    except ValueError:
+        return time.time() - float(text) if text.replace(".", "", 1).isdigit() else text
+    if moment.tzinfo is None:
+        moment = moment.replace(tzinfo=timezone.utc)
+    return max(0.0, time.time() - moment.timestamp())
+
+
+def _options(filters: Sequence[str]) -> dict[str, Any]:
+    """Return filters as options of :meth:`pylxc.Engine.prune`. Raises click.UsageError."""
+    options: dict[str, Any] = {"labels": [], "without_labels": []}
+    for text in filters:
+        name, equals, value = text.partition("=")
+        if name == "label!":
+            options["without_labels"].append(value)
+        elif name == "label":
+            options["labels"].append(value)
+        elif name == "until" and "until" not in options:
+            options["until"] = _age(value)
+        else:
+            equals = ""
+        if not equals or not value:
+            words = f"give name=value, the name one of {', '.join(_FILTERS)}, until once at most"
+            raise click.UsageError(f"filter {text!r}: {words}")
+    return options
+
+
+def _warning(*, everything: bool, volumes: bool, filters: Sequence[str]) -> str:
+    """Return what will be removed, in docker's words."""
+    lines = ["WARNING! This will remove:", "  - all stopped containers"]
+    if volumes:
+        lines.append("  - all anonymous volumes not used by at least one container")
+    lines.append(f"  - all {'images without at least one container' if everything else 'dangling images'}")
+    lines.append(f"  - {'all' if everything else 'unused'} build cache")
+    if filters:
+        lines += ["", "  Items to be pruned will be filtered with:", *(f"  - {printable(text)}" for text in filters)]
+    return "\n".join([*lines, "", "Are you sure you want to continue?"])
+
+
+def _lines(gone: pylxc.Pruned) -> Iterable[str]:
+    for title, names in (("Containers", gone.containers), ("Volumes", gone.volumes)):
+        if names:
+            yield "\n".join([f"Deleted {title}:", *names, ""])
+    if gone.images:
+        words = [f"untagged: {ref}" for ref in gone.untagged] + [f"deleted: {id}" for id in gone.images]  # noqa: A001
+        yield "\n".join(["Deleted Images:", *words, ""])
+    if gone.cached:
+        yield f"Deleted build cache objects: {gone.cached}\n"
+    yield f"Total reclaimed space: {format_size(gone.reclaimed)}"
+
+
+@click.command()
+@click.option("-a", "--all", "everything", is_flag=True, help="Remove all images that no container was made from.")
+@click.option("-f", "--force", is_flag=True, help="Do not ask.")
+@click.option("--volumes", is_flag=True, help="Remove anonymous volumes that no container has, too.")
+@click.option("--filter", "filters", multiple=True, help="Only what until=24h, label=name or label!=name lets through.")
+@format_for_people("text", "Text")
+@click.pass_obj
+def prune(  # noqa: PLR0913  one for each flag
+    settings: Settings,
+    /,
+    *,
+    everything: bool,
+    force: bool,
+    volumes: bool,
+    filters: tuple[str, ...],
+    output: str,
+) -> None:
+    """Remove what is not in use: stopped containers, images without a name, the build cache."""
+    options = _options(filters)
+    if not force:
+        if not sys.stdin.isatty():
+            raise click.UsageError("nobody can be asked here; give --force")
+        click.confirm(_warning(everything=everything, volumes=volumes, filters=filters), abort=True, err=True)
+    gone = settings.engine().prune(all=everything, volumes=volumes, **options)
+    if output == "json":
+        click.echo(json.dumps(attrs.asdict(gone)))
+    else:
+        click.echo("\n".join(_lines(gone)))
+
+
+# -- store -------------------------------------------------------------------------------------------------------------
+
+
+@click.group()
+def store() -> None:
+    """Check and repair the store, and say what it takes up."""
+
+
+def _tell(title: str, problems: Sequence[pylxc.Problem]) -> None:
+    if problems:
+        click.echo("\n".join([title, *(f"  {printable(str(problem))}" for problem in problems)]))
+
+
+@store.command()
+@click.option("--quick", is_flag=True, help="Do not read the content of layers and blobs.")
+@format_for_people("text", "Text")
+@click.argument("images", metavar="[IMAGE...]", nargs=-1)
+@click.pass_obj
+def check(settings: Settings, /, *, quick: bool, output: str, images: tuple[str, ...]) -> int:
+    """Look at the whole store, or at IMAGEs only, for what is wrong; exit with 1 where something is."""
+    if images:
+        return _verify(settings, images, output)
+    report = settings.engine().check(deep=not quick)
+    if output == "json":
+        click.echo(json.dumps({"ok": report.ok, **attrs.asdict(report)}))
+    else:
+        _tell("Problems:", report.problems)
+        words = "nothing is wrong" if report.ok else f"{len(report.problems)} wrong"
+        click.echo(f"{report.layers} layers, {report.blobs} blobs: {words}")
+    return int(not report.ok)
+
+
+def _verify(settings: Settings, names: Sequence[str], output: str) -> int:
+    import pylxc  # noqa: PLC0415  heavy modules are imported where they are used
+
+    engine, status = settings.engine(), 0
+    for name in names:
+        problem = ""
+        try:
+            pylxc.Image.get(name, engine=engine).verify()
+        except PylxcError as error:
+            problem, status = printable(str(error)), 1
+        if output == "json":
+            click.echo(json.dumps({"image": name, "ok": not problem, "problem": problem}))
+        elif problem:
+            click.echo(f"pylxc: {printable(name)}: {problem}", err=True)
+        else:
+            click.echo(f"{printable(name)}: whole")
+    return status
+
+
+@store.command()
+@format_for_people("text", "Text")
+@click.pass_obj
+def repair(settings: Settings, /, *, output: str) -> int:
+    """Mend what a check finds, as far as it can be; exit with 1 where something is left."""
+    report = settings.engine().repair()
+    if output == "json":
+        click.echo(json.dumps({"ok": report.ok, **attrs.asdict(report)}))
+    else:
+        _tell("Repaired:", report.repaired)
+        _tell("Left:", report.left)
+        for path in report.saved:
+            click.echo(f"moved aside: {path}")
+        click.echo(f"{len(report.repaired)} repaired, {len(report.left)} left")
+    return int(not report.ok)
+
+
+_HEADERS = {
+    "Type": "TYPE",
+    "TotalCount": "TOTAL",
+    "Active": "ACTIVE",
+    "Size": "SIZE",
+    "Reclaimable": "RECLAIMABLE",
+}
+
+
+def _row(name: str, usage: pylxc.Usage) -> dict[str, str]:
+    share = f" ({usage.reclaimable * 100 // usage.size}%)" if usage.size else ""
+    return {
+        "Type": name,
+        "TotalCount": str(usage.count),
+        "Active": str(usage.active),
+        "Size": format_size(usage.size),
+        "Reclaimable": format_size(usage.reclaimable) + share,
+    }
+
+
+@store.command()
+@format_option
+@click.pass_obj
+def df(settings: Settings, /, *, output: str) -> None:
+    """Show what images, containers, volumes and the build cache take up on disk."""
+    usage = settings.engine().disk_usage()
+    kinds = {
+        "Images": usage.images,
+        "Containers": usage.containers,
+        "Local Volumes": usage.volumes,
+        "Build Cache": usage.build_cache,
+    }
+    print_rows([_row(name, one) for name, one in kinds.items()], _HEADERS, output)
+
+
+VERBS = {"prune": prune, "store": store}

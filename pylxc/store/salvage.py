@@ -1,0 +1,253 @@
+"""Makes an index anew from what can still be read of a damaged one, and from what lies beside it.
+
+Hides which of the two knows what: images, their layers and tags are in the OCI layout; volumes are directories; what
+only the index knew (containers, the log of tags, labels of volumes) is read from it row by row as far as it goes.
+Invariant: the damaged index and directories of containers that nothing is known of any more are moved aside, never
+removed; the new index appears whole. Killed in between, the next one does the same again.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import json
+import os
+import shutil
+import sqlite3
+import time
+from contextlib import closing, suppress
+from typing import TYPE_CHECKING, Any
+from urllib.parse import quote
+
+from pylxc.errors import PylxcError
+from pylxc.imageconfig import ImageDocument
+from pylxc.reference import is_full_id
+from pylxc.store.database import Database
+from pylxc.store.layout import Layout, explained
+from pylxc.store.upkeep import LARGEST, Upkeep, index_entries, set_aside_container
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+    from pathlib import Path
+
+FORMS = ("gzip", "zstd")
+MANIFEST = "application/vnd.oci.image.manifest.v1+json"
+LAYER = "application/vnd.oci.image.layer.v1.tar"
+# In the order in which rows need each other, with the column that is a digest, if any.
+TABLES = {
+    "layers": 0,
+    "images": 0,
+    "image_layers": None,
+    "manifests": 0,
+    "blobs": 0,
+    "tags": None,
+    "tag_log": None,
+    "containers": None,
+    "cache": None,
+    "volumes": None,
+    "container_volumes": None,
+    "damaged": 0,
+}
+BESIDE = ("-wal", "-shm", "-journal")
+
+
+def rebuild(root: Path) -> tuple[str, ...]:
+    """Make the index of a store anew; return where the old one, and what else was moved aside, is.
+
+    No other process should use the store meanwhile: what it writes to the old index is not in the new one. Raises
+    StoreError.
+    """
+    layout = Layout(str(root))
+    layout.make()
+    with explained(layout.root):
+        place = os.open(layout.root, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            fcntl.flock(place, fcntl.LOCK_EX)  # as who makes a new store: one at a time
+            return () if _is_whole(layout.database) else _rebuild(layout)
+        finally:
+            os.close(place)
+
+
+def _is_whole(path: str) -> bool:
+    """Say whether there is an index that can be read: another process may have made it anew meanwhile."""
+    try:
+        with closing(sqlite3.connect(f"file:{quote(path)}?mode=ro", uri=True)) as connection:
+            is_whole = connection.execute("PRAGMA integrity_check").fetchall() == [("ok",)]
+            return bool(is_whole and connection.execute("PRAGMA user_version").fetchone()[0])
+    except sqlite3.Error:
+        return False
+
+
+def _rebuild(layout: Layout) -> tuple[str, ...]:
+    layout.make_room()
+    # Not in the staging: who opens the store removes what it does not know there.
+    scratch = f"{layout.root}/lost/making"
+    shutil.rmtree(scratch, ignore_errors=True)  # of one that was killed
+    os.makedirs(scratch, mode=0o700)  # noqa: PTH103
+    try:
+        rows = _read(layout.database, scratch)
+        new = f"{scratch}/new.db"
+        database = Database(new, layout.make_room, layout.keep_reserve)
+        database.make(new)
+        with closing(sqlite3.connect(new, isolation_level=None)) as connection:
+            connection.execute("BEGIN")
+            for table, found in rows.items():
+                _insert(connection, table, found)
+            _add_images(connection, layout)
+            _add_tags(connection, layout)
+            _add_volumes(connection, layout)
+            connection.execute("COMMIT")
+        Upkeep(database, layout).drop_dangling()
+        lost = _set_aside_containers(database, layout)
+        database.close()
+        _settle(new)
+        return (*lost, *_replace(layout, new))
+    finally:
+        shutil.rmtree(scratch, ignore_errors=True)
+        with suppress(OSError):
+            os.rmdir(f"{layout.root}/lost")  # noqa: PTH106  nothing was moved aside
+
+
+def _settle(path: str) -> None:
+    """Put all of a database into its one file, and on disk."""
+    with closing(sqlite3.connect(path, isolation_level=None)) as connection:
+        connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+    fd = os.open(path, os.O_RDWR | os.O_CLOEXEC)
+    try:
+        os.fsync(fd)
+    finally:
+        os.close(fd)
+
+
+def _replace(layout: Layout, new: str) -> tuple[str, ...]:
+    """Move the old index aside, its journal first (one that is left would be played into the new one)."""
+    aside = f"{layout.root}/lost/{time.strftime('%Y%m%dT%H%M%S')}-{os.urandom(3).hex()}"
+    os.makedirs(aside, mode=0o700)  # noqa: PTH103
+    if os.path.exists(layout.database):  # noqa: PTH110
+        os.link(layout.database, f"{aside}/pylxc.db")
+    for suffix in BESIDE:
+        with suppress(FileNotFoundError):
+            os.rename(layout.database + suffix, f"{aside}/pylxc.db{suffix}")  # noqa: PTH104
+    os.rename(new, layout.database)  # noqa: PTH104
+    fd = os.open(layout.root, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(fd)
+    finally:
+        os.close(fd)
+    if not os.listdir(aside):  # noqa: PTH208
+        os.rmdir(aside)  # noqa: PTH106
+        return ()
+    return (aside,)
+
+
+# -- what the old index still tells ------------------------------------------------------------------------------------
+
+
+def _read(path: str, scratch: str) -> dict[str, list[tuple[Any, ...]]]:
+    """Return what can be read of each table. A copy is read: opening a database may change it."""
+    copy = f"{scratch}/old.db"
+    rows: dict[str, list[tuple[Any, ...]]] = {table: [] for table in TABLES}
+    for suffix in ("", "-wal"):
+        with suppress(FileNotFoundError):
+            shutil.copyfile(path + suffix, copy + suffix)
+    if not os.path.exists(copy):  # noqa: PTH110
+        return rows
+    with closing(sqlite3.connect(copy, isolation_level=None)) as connection:
+        connection.text_factory = lambda data: data.decode(errors="replace")
+        for table, found in rows.items():
+            with suppress(sqlite3.Error):  # what was read up to here is what there is
+                for row in connection.execute(f"SELECT * FROM {table}"):  # noqa: S608
+                    found.append(row)
+    return rows
+
+
+def _insert(connection: sqlite3.Connection, table: str, rows: Iterable[tuple[Any, ...]]) -> None:
+    column = TABLES[table]
+    for row in rows:
+        if column is not None and not (isinstance(row[column], str) and is_full_id(row[column])):
+            continue
+        with suppress(sqlite3.Error):  # a row that does not fit is none
+            connection.execute(f"INSERT OR IGNORE INTO {table} VALUES ({', '.join('?' * len(row))})", row)  # noqa: S608
+
+
+# -- what lies beside it -----------------------------------------------------------------------------------------------
+
+
+def _documents(layout: Layout) -> dict[str, bytes]:
+    """Return the blobs that are JSON objects, by digest; those that are not what their name says are left out."""
+    directory = f"{layout.root}/oci/blobs/sha256"
+    found = {}
+    for name in sorted(os.listdir(directory)):  # noqa: PTH208
+        path = f"{directory}/{name}"
+        if not is_full_id(f"sha256:{name}") or os.path.getsize(path) > LARGEST:  # noqa: PTH202
+            continue
+        with open(path, "rb") as file:  # noqa: PTH123
+            data = file.read()
+        if data.lstrip().startswith(b"{") and hashlib.sha256(data).hexdigest() == name:
+            found[f"sha256:{name}"] = data
+    return found
+
+
+def _add_images(connection: sqlite3.Connection, layout: Layout) -> None:
+    blobs = _documents(layout)
+    for digest, data in blobs.items():
+        try:
+            values = json.loads(data)
+            config = values["config"]["digest"]
+            document = ImageDocument.from_bytes(blobs[config])
+            layers = [(str(layer["digest"]), str(layer["mediaType"]), int(layer["size"])) for layer in values["layers"]]
+        except (KeyError, TypeError, ValueError, RecursionError, PylxcError):
+            continue  # a configuration, or a document of another kind
+        if len(layers) != len(document.diff_ids) or not _is_here(connection, layout, document.diff_ids):
+            continue
+        media_type = str(values.get("mediaType") or MANIFEST)
+        _add_image(connection, (config, digest, len(data), blobs[config], document.created), document, media_type)
+        for (archive, kind, size), layer in zip(layers, document.diff_ids, strict=True):
+            if is_full_id(archive) and os.path.exists(layout.blob(archive)):  # noqa: PTH110
+                form = next((f"{LAYER}+{form}" for form in FORMS if kind.endswith(form)), LAYER)
+                connection.execute("INSERT OR IGNORE INTO blobs VALUES (?, ?, ?, ?, 0)", (archive, layer, form, size))
+
+
+def _is_here(connection: sqlite3.Connection, layout: Layout, digests: Iterable[str]) -> bool:
+    """Say whether something is left of each layer. A host image's says in the index only what it passes through."""
+    for digest in digests:
+        known = connection.execute("SELECT 1 FROM layers WHERE digest = ?", (digest,)).fetchone() is not None
+        tree = layout.layer(digest)
+        if not known and (not os.path.isdir(tree) or os.path.lexists(f"{tree}/usr/.pylxc-host")):  # noqa: PTH112
+            return False
+    return True
+
+
+def _add_image(
+    connection: sqlite3.Connection, row: tuple[str, str, int, bytes, float], document: ImageDocument, media_type: str
+) -> None:
+    id, digest, size, _, created = row  # noqa: A001  docker's name
+    connection.execute("INSERT OR IGNORE INTO images VALUES (?, ?, ?, ?, ?)", row)
+    connection.execute("INSERT OR IGNORE INTO manifests VALUES (?, ?, ?, ?)", (digest, id, media_type, size))
+    words = [entry.created_by for entry in document.history if not entry.empty_layer]
+    for position, layer in enumerate(document.diff_ids):
+        step = words[position] if len(words) == len(document.diff_ids) else ""
+        # Without a size, which the repair that follows finds out.
+        connection.execute("INSERT OR IGNORE INTO layers VALUES (?, 0, ?, ?, '')", (layer, step, created))
+        connection.execute("INSERT OR IGNORE INTO image_layers VALUES (?, ?, ?)", (id, position, layer))
+
+
+def _add_tags(connection: sqlite3.Connection, layout: Layout) -> None:
+    for ref, digest in index_entries(layout.root) or ():
+        query = "SELECT image FROM manifests WHERE digest = ?"
+        found = connection.execute(query, (digest,)).fetchone()
+        if found is not None and connection.execute("SELECT 1 FROM tags WHERE ref = ?", (ref,)).fetchone() is None:
+            connection.execute("INSERT INTO tags VALUES (?, ?)", (ref, found[0]))
+
+
+def _add_volumes(connection: sqlite3.Connection, layout: Layout) -> None:
+    """Give every directory of a volume a row: one whose row is lost counts as named, so that nothing removes it."""
+    for name in os.listdir(f"{layout.root}/volumes"):  # noqa: PTH208
+        connection.execute("INSERT OR IGNORE INTO volumes VALUES (?, '{}', ?, 0)", (name, time.time()))
+
+
+def _set_aside_containers(database: Database, layout: Layout) -> list[str]:
+    """Move the directories of containers whose rows are lost aside: a store removes those that it does not know."""
+    known = {row[0] for row in database.rows("SELECT id FROM containers")}
+    names = os.listdir(f"{layout.root}/containers")  # noqa: PTH208
+    return [set_aside_container(layout, name) for name in names if name not in known]
