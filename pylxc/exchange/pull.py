@@ -54,7 +54,7 @@ def pull(  # noqa: PLR0913  the operands of one operation
     if reference.before:
         raise SpecError("image", ref, "a move of a tag is known to this store only; give the tag, or a digest")
     wanted = Wanted(platform)
-    with Client(settings, on_progress=on_progress) as client:
+    with Client(settings, on_progress=on_progress, stop=stop) as client:
         return _pull(engine, client, reference, wanted, stop or Stop())
 
 

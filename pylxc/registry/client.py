@@ -46,7 +46,7 @@ class Client:
     """Talks to registries; threads may share it.
 
     ``on_progress`` is called with :class:`~pylxc.registry.progress.Progress` events, one at a time, from whichever
-    thread works.
+    thread works. ``stop`` ends what is under way, from another thread.
 
     Example:
         >>> from pylxc.reference import Reference
@@ -56,11 +56,15 @@ class Client:
     """
 
     def __init__(
-        self, settings: Settings | None = None, *, on_progress: Callable[[Progress], object] | None = None
+        self,
+        settings: Settings | None = None,
+        *,
+        on_progress: Callable[[Progress], object] | None = None,
+        stop: Stop | None = None,
     ) -> None:
         self.settings = settings or Settings.load()
         self.reporter = Reporter(on_progress)
-        self._transport = Transport(self.settings)
+        self._transport = Transport(self.settings, stop=stop)
 
     def __enter__(self) -> Self:
         return self
@@ -178,7 +182,9 @@ class Repository:
         """Return a blob that has no business to be large, verified; nothing is told of it. Raises IntegrityError."""
         if descriptor.size > limit:
             raise IntegrityError(self._named(descriptor.digest), f"{limit} bytes at most", f"{descriptor.size} bytes")
-        quiet = Download(self._transport, self._sites(), self.name, descriptor, Reporter(None))
+        quiet = Download(
+            self._transport, self._sites(), self.name, descriptor, Reporter(None), stop=self._transport.stop
+        )
         return b"".join(quiet.chunks())
 
     def tags(self) -> Iterator[str]:

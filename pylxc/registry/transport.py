@@ -92,12 +92,21 @@ class Attempts:
 
 
 class Transport:
-    """Asks registries; threads may share it. ``given`` and ``is_login``: see :class:`~pylxc.registry.tokens.Tokens`."""
+    """Asks registries; threads may share it. ``given`` and ``is_login``: see :class:`~pylxc.registry.tokens.Tokens`.
+
+    ``stop`` ends the requests that have none of their own.
+    """
 
     def __init__(
-        self, settings: Settings, given: Mapping[str, Credentials] | None = None, *, is_login: bool = False
+        self,
+        settings: Settings,
+        given: Mapping[str, Credentials] | None = None,
+        *,
+        is_login: bool = False,
+        stop: Stop | None = None,
     ) -> None:
         self.settings = settings
+        self.stop = stop
         self._connections = Connections(settings)
         self.tokens = Tokens(settings, self._ask_token_server, given, is_login=is_login)
         self._lock = threading.Lock()
@@ -146,6 +155,7 @@ class Transport:
 
         Raises RegistryError, AuthError, and Stopped.
         """
+        stop = stop or self.stop
         answer = self._repeated(question, lambda: self._authorised(question, stop), stop)
         if answer.status in expected:
             return answer
@@ -153,7 +163,7 @@ class Transport:
 
     def fetch(self, question: Question, expected: Collection[int], limit: int) -> tuple[Answer, bytes]:
         """Return the answer to a question with its whole body, of ``limit`` bytes at most (else IntegrityError)."""
-        attempts = Attempts(self.settings)
+        attempts = Attempts(self.settings, self.stop)
         while True:
             answer = self.ask(question, expected)
             try:
