@@ -22,7 +22,7 @@ from pylxc.store.database import Database
 from pylxc.store.eventlog import EventLog
 from pylxc.store.images import ImageContent, ImageRow, Images, TagMove
 from pylxc.store.layers import LayerRow, Layers
-from pylxc.store.layout import Layout
+from pylxc.store.layout import Layout, explained
 from pylxc.store.leases import Lease, Leases
 from pylxc.store.volumes import VolumeRow, Volumes, VolumeUse
 
@@ -61,7 +61,8 @@ class Store:
         self.containers = Containers(database, self.layout, self.volumes)
         self.cache = BuildCache(database)
         self.events = EventLog(self.layout.root)
-        self._tidy()
+        with explained(self.layout.root):
+            self._tidy()
 
     def _tidy(self) -> None:
         """Remove what processes that were killed left. Everything is looked at only when one was, or after a boot."""
