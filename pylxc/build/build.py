@@ -75,9 +75,7 @@ def build(  # noqa: PLR0913  the operands of one operation
             diff_ids=result.layers,
             history=(*(base.history() if base else ()), *result.history),
         )
-        row = engine.store.images.add(document, tags[0] if tags else None, lease)
-        for tag in tags[1:]:
-            engine.store.images.tag(row.id, tag)
+        row = engine.store.images.add(document, tags, lease)
     return Image.of(engine, engine.store.images.get(row.id))
 
 

@@ -98,10 +98,10 @@ def _make(
     with engine.store.leases.take() as lease:
         staged = lease.stage()
         tree = f"{staged}/tree"
-        begin = times.beginning(staged)
-        os.mkdir(tree, 0o755)  # noqa: PTH102
-        os.chmod(tree, 0o755)  # noqa: PTH101, S103  a root directory, whatever the umask
         try:
+            begin = times.beginning(staged)
+            os.mkdir(tree, 0o755)  # noqa: PTH102
+            os.chmod(tree, 0o755)  # noqa: PTH101, S103  a root directory, whatever the umask
             fill(tree)
             times.settle_alone(tree, begin)
             layer = engine.commit_layer(lease, tree, words)

@@ -180,21 +180,18 @@ class Incoming:
             raise unpacking_error(error) from error
         times.settle_alone(tree, begin)
 
-    def finish(
-        self,
-        checked: Checked,
-        refs: Sequence[str],
-        *,
-        made: bool = False,
-        indexes: tuple[tuple[bytes, str], ...] = (),
-    ) -> Image:
-        """Add an image whose layers are here, and let tags name it. ``made``: its manifest was written here.
+    def finish(self, checked: Checked, refs: Sequence[str], *, indexes: tuple[tuple[bytes, str], ...] = ()) -> Image:
+        """Add an image whose layers are here, and let tags name it.
 
         ``indexes``: the bytes and media types of those that it was chosen from, which their digests find again.
         """
         manifest = checked.manifest
-        content = ImageContent(checked.config, manifest.data, manifest.media_type, made=made, indexes=indexes)
-        return Image.of(self._engine, self._engine.store.images.keep(content, refs, self._lease))
+        content = ImageContent(checked.config, manifest.data, manifest.media_type, indexes=indexes)
+        return self.finish_all([(content, refs)])[0]
+
+    def finish_all(self, contents: Sequence[tuple[ImageContent, Sequence[str]]]) -> list[Image]:
+        """Add images whose layers are here, each with the tags that are to name it: all of them, or none."""
+        return [Image.of(self._engine, row) for row in self._engine.store.images.keep(contents, self._lease)]
 
 
 class _Received(io.RawIOBase):

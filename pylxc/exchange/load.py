@@ -11,6 +11,7 @@ from pylxc.errors import StoreError
 from pylxc.exchange import catalog, sources
 from pylxc.exchange.incoming import Incoming
 from pylxc.runtime import rootless
+from pylxc.store import ImageContent
 
 if TYPE_CHECKING:
     import os
@@ -31,7 +32,12 @@ def load(engine: Engine, origin: str | os.PathLike[str] | IO[bytes], platform: s
         found = catalog.find(source, platform)
         incoming = Incoming(engine, lease)
         _take_layers(incoming, source, found)
-        return [incoming.finish(one.checked, one.refs, made=one.made) for one in found]
+        return incoming.finish_all([(_content(one), one.refs) for one in found])
+
+
+def _content(one: Found) -> ImageContent:
+    manifest = one.checked.manifest
+    return ImageContent(one.checked.config, manifest.data, manifest.media_type, made=one.made)
 
 
 @attrs.frozen

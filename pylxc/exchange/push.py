@@ -93,7 +93,7 @@ class _Push:
         self._repository.push_manifest(manifest.data, manifest.media_type, self._reference.tag)
         if manifest.digest != original.manifest.digest:
             content = ImageContent(checked.config, manifest.data, manifest.media_type)
-            self._engine.store.images.keep(content, (), self._lease)
+            self._engine.store.images.keep([(content, ())], self._lease)
         self._client.reporter.tell("pushed", manifest.digest, len(manifest.data), len(manifest.data))
         return manifest.digest
 

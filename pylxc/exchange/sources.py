@@ -66,7 +66,7 @@ class Source(Protocol):
 
 def small(source: Source, name: str, limit: int) -> bytes:
     """Return the content of a file that has no business to be large. Raises StoreError."""
-    with source.open(name) as file:
+    with source.open(name) as file, explained(source.name):
         data = file.read(limit + 1)
     if len(data) > limit:
         raise StoreError(source.name, f"{name} has more than {limit} bytes")
@@ -156,8 +156,9 @@ class Spool:
         return found
 
     def open(self, name: str) -> BinaryIO:
-        """Open a file. Raises StoreError when it is not there."""
-        return open(self.spooled(name), "rb", buffering=0)  # noqa: PTH123  the caller closes it
+        """Open a file. Raises StoreError when it is not there, or cannot be read."""
+        with explained(self.name):
+            return open(self.spooled(name), "rb", buffering=0)  # noqa: PTH123  the caller closes it
 
     def spooled(self, name: str) -> str:
         """Return the path of a file, which may be taken away."""

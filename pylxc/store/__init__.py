@@ -23,7 +23,7 @@ from pylxc.store.database import REMEDY, DamagedIndexError, Database
 from pylxc.store.eventlog import EventLog
 from pylxc.store.images import ImageContent, ImageRow, Images, TagMove
 from pylxc.store.layers import LayerRow, Layers
-from pylxc.store.layout import Layout
+from pylxc.store.layout import Layout, explained
 from pylxc.store.leases import Lease, Leases
 from pylxc.store.upkeep import Upkeep
 from pylxc.store.volumes import VolumeRow, Volumes, VolumeUse
@@ -62,7 +62,8 @@ class Store:
         self.cache = BuildCache(database)
         self.upkeep = Upkeep(database, self.layout)
         self.events = EventLog(self.layout.root)
-        self._tidy()
+        with explained(self.layout.root):
+            self._tidy()
 
     def _refuse_lost_index(self) -> None:
         """Keep an index that is lost from being taken for that of a new store, whose directories hold rubbish only."""

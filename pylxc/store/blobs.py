@@ -74,10 +74,11 @@ class Blobs:
 
     def clear(self, digests: Iterable[str]) -> None:
         """Remove the files of those blobs that nothing names."""
-        with self._database.writing(durable=False) as connection:
-            gone = [digest for digest in digests if not _is_named(connection, digest)]
-            buried = self._layout.bury(map(self._layout.blob, gone))
-        self._layout.empty(buried)
+        with self._layout.sweeping_later():
+            with self._database.writing(durable=False) as connection:
+                gone = [digest for digest in digests if not _is_named(connection, digest)]
+                buried = self._layout.bury(map(self._layout.blob, gone))
+            self._layout.empty(buried)
 
     def sweep(self) -> None:
         """Remove every file that nothing names: looks at all of them."""

@@ -59,6 +59,6 @@ class Claims:
 def _release(fd: int, path: str, owner: int) -> None:
     """Give a claim back: the name goes before the lock does, so that nobody holds a file that others do not see."""
     if os.getpid() == owner:  # a fork that leaves the block takes nothing from its parent
-        with contextlib.suppress(FileNotFoundError):
+        with contextlib.suppress(OSError):  # an empty file that nobody has locked stands in nobody's way
             os.unlink(path)  # noqa: PTH108
     os.close(fd)

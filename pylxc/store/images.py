@@ -20,6 +20,7 @@ from pylxc.errors import Conflict, ImageNotFound, IntegrityError, SpecError, Sto
 from pylxc.imageconfig import ImageDocument
 from pylxc.reference import Reference, is_full_id
 from pylxc.store.layers import LayerRow, to_row
+from pylxc.store.layout import explained
 
 if TYPE_CHECKING:
     import sqlite3
@@ -57,6 +58,11 @@ class ImageContent:
     media_type: str = OCI_MANIFEST
     made: bool = False
     indexes: tuple[tuple[bytes, str], ...] = ()
+
+    @property
+    def blobs(self) -> tuple[bytes, ...]:
+        """All of it that lies in the store as blobs."""
+        return (self.config, self.manifest, *(index for index, _ in self.indexes))
 
 
 @frozen
@@ -176,45 +182,52 @@ class Images:
 
     # -- writing ----------------------------------------------------------------------------------------------------
 
-    def add(self, document: ImageDocument, ref: str | None, lease: Lease) -> ImageRow:
-        """Add an image over layers that the lease keeps, and let a tag point to it."""
+    def add(self, document: ImageDocument, ref: str | Sequence[str] | None, lease: Lease) -> ImageRow:
+        """Add an image over layers that the lease keeps, and let a tag, or several, point to it."""
         config = document.to_bytes()
         lease.protect(document.diff_ids)
         rows = [self._layers.get(digest) for digest in document.diff_ids]
         manifest = manifest_over(config, [(row.digest, row.size, LAYERS[""]) for row in rows])
-        return self.keep(ImageContent(config, manifest, made=True), () if ref is None else (ref,), lease)
+        refs = (ref,) if isinstance(ref, str) else tuple(ref or ())
+        return self.keep([(ImageContent(config, manifest, made=True), refs)], lease)[0]
 
-    def keep(self, content: ImageContent, refs: Sequence[str], lease: Lease) -> ImageRow:
-        """Add an image as its bytes are, over layers that the lease keeps, and let tags point to it.
+    def keep(self, contents: Sequence[tuple[ImageContent, Sequence[str]]], lease: Lease) -> Sequence[ImageRow]:
+        """Add images as their bytes are, over layers that the lease keeps, and let tags point to them: all, or none.
 
         A manifest that came becomes the image's digest; one that was made is kept only where there is none.
         """
-        references = [_tag(ref) for ref in refs]
-        document = ImageDocument.from_bytes(content.config)
-        id, digest = digest_of(content.config), digest_of(content.manifest)  # noqa: A001  docker's name
-        lease.protect(document.diff_ids)
+        references = [[_tag(ref) for ref in refs] for _, refs in contents]
+        documents = [ImageDocument.from_bytes(content.config) for content, _ in contents]
+        lease.protect(digest for document in documents for digest in document.diff_ids)
         try:
             with self._changing() as connection:
-                found = connection.execute("SELECT manifest FROM images WHERE id = ?", (id,)).fetchone()
-                # Blobs are written inside the transaction: a removal of the same image cannot take them in between.
-                self._layout.write_file(self._layout.blob(id), content.config)
-                if found is None:
-                    values = (id, digest, len(content.manifest), content.config, document.created)
-                    connection.execute("INSERT INTO images VALUES (?, ?, ?, ?, ?)", values)
-                    rows = [(id, position, layer) for position, layer in enumerate(document.diff_ids)]
-                    connection.executemany("INSERT INTO image_layers VALUES (?, ?, ?)", rows)
-                if found is None or not content.made or found[0] == digest:
-                    self._keep_document(connection, id, content.manifest, content.media_type)
-                    changed = (digest, len(content.manifest), id)
-                    connection.execute("UPDATE images SET manifest = ?, manifest_size = ? WHERE id = ?", changed)
-                for index, kind in content.indexes:
-                    self._keep_document(connection, id, index, kind)
-                for reference in references:
-                    _move(connection, reference, id)
+                for (content, _), document, tags in zip(contents, documents, references, strict=True):
+                    self._keep(connection, content, document)
+                    for reference in tags:
+                        _move(connection, reference, digest_of(content.config))
+                # Read before others can remove what was added.
+                kept = [self.get(digest_of(content.config)) for content, _ in contents]
         except BaseException:
-            self._blobs.clear([id, digest, *(digest_of(index) for index, _ in content.indexes)])
+            self._blobs.clear(digest_of(data) for content, _ in contents for data in content.blobs)
             raise
-        return self.get(id)
+        return kept
+
+    def _keep(self, connection: sqlite3.Connection, content: ImageContent, document: ImageDocument) -> None:
+        id, digest = digest_of(content.config), digest_of(content.manifest)  # noqa: A001  docker's name
+        found = connection.execute("SELECT manifest FROM images WHERE id = ?", (id,)).fetchone()
+        # Blobs are written inside the transaction: a removal of the same image cannot take them in between.
+        self._layout.write_file(self._layout.blob(id), content.config)
+        if found is None:
+            values = (id, digest, len(content.manifest), content.config, document.created)
+            connection.execute("INSERT INTO images VALUES (?, ?, ?, ?, ?)", values)
+            rows = [(id, position, layer) for position, layer in enumerate(document.diff_ids)]
+            connection.executemany("INSERT INTO image_layers VALUES (?, ?, ?)", rows)
+        if found is None or not content.made or found[0] == digest:
+            self._keep_document(connection, id, content.manifest, content.media_type)
+            changed = (digest, len(content.manifest), id)
+            connection.execute("UPDATE images SET manifest = ?, manifest_size = ? WHERE id = ?", changed)
+        for index, kind in content.indexes:
+            self._keep_document(connection, id, index, kind)
 
     def _keep_document(self, connection: sqlite3.Connection, id: str, data: bytes, kind: str) -> None:  # noqa: A002
         """Keep a manifest, or an index: its digest names the image from now on."""
@@ -244,11 +257,13 @@ class Images:
 
     def _stored(self, digest: str) -> bytes:
         """Return the bytes of a document, b"" where they are gone."""
-        try:
-            with open(self._layout.blob(digest), "rb") as file:  # noqa: PTH123
-                return file.read()
-        except FileNotFoundError:
-            return b""
+        path = self._layout.blob(digest)
+        with explained(path):
+            try:
+                with open(path, "rb") as file:  # noqa: PTH123
+                    return file.read()
+            except FileNotFoundError:
+                return b""
 
     def content_of(self, id: str) -> bytes:  # noqa: A002
         """Return the bytes of an image's configuration, as the index has them. Raises ImageNotFound."""
@@ -298,7 +313,7 @@ class Images:
                 self._write_index(connection)
         except BaseException:
             if written:  # and rolled back: the file may be ahead of the index
-                with suppress(StoreError):
+                with suppress(StoreError), self._layout.sweeping_later():
                     self._publish()
             raise
 

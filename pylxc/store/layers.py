@@ -209,13 +209,14 @@ class Layers:
     def clear(self, digests: Iterable[str]) -> None:
         """Remove the trees of those layers that have no row, and the archives that have none."""
         digests = list(digests)
-        # In a transaction, so that nobody commits a layer anew between the look and the rename.
-        with self._database.writing(durable=False) as connection:
-            query = "SELECT 1 FROM layers WHERE digest = ?"
-            gone = [digest for digest in digests if connection.execute(query, (digest,)).fetchone() is None]
-            buried = self._layout.bury(map(self._layout.layer, gone))
-        self._layout.empty(buried)
-        self._blobs.clear(digests)
+        with self._layout.sweeping_later():
+            # In a transaction, so that nobody commits a layer anew between the look and the rename.
+            with self._database.writing(durable=False) as connection:
+                query = "SELECT 1 FROM layers WHERE digest = ?"
+                gone = [digest for digest in digests if connection.execute(query, (digest,)).fetchone() is None]
+                buried = self._layout.bury(map(self._layout.layer, gone))
+            self._layout.empty(buried)
+            self._blobs.clear(digests)
 
     def sweep(self) -> None:
         """Remove every tree that has no row: looks at all of them."""

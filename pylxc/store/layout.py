@@ -164,7 +164,8 @@ class Layout:
         """Remove trees at once, entry by entry: for what is known as rubbish while it goes."""
         if not names:
             return
-        parent = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        with explained(directory):
+            parent = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         try:
             for name in names:
                 with explained(f"{directory}/{name}"):
@@ -197,7 +198,20 @@ class Layout:
             return False  # there is none, or it cannot be written: what is done next says so
         return True
 
-    # -- after a power loss -----------------------------------------------------------------------------------------
+    # -- after a power loss, and after what failed ------------------------------------------------------------------
+
+    @contextmanager
+    def sweeping_later(self) -> Iterator[None]:
+        """Let the next process to open the store look for rubbish everywhere when the block, which removes some, fails.
+
+        It does so after a boot; forgetting this one takes no space, and works where the index cannot be written.
+        """
+        try:
+            yield
+        except BaseException:
+            with suppress(OSError):
+                os.unlink(self._boot)  # noqa: PTH108
+            raise
 
     def is_known_boot(self, boot_id: str) -> bool:
         """Say whether the store was tidied since the machine started."""
