@@ -137,12 +137,13 @@ def test_several_images_and_names(load):
 def test_docker_media_types_foreign_layers_and_unknown_fields(load, engine):
     made = Layout()
     foreign = f"{DOCKER}image.rootfs.foreign.diff.tar.gzip"
+    archive = gzip.compress(BASE)  # with the time of day in it
     manifest = {
         "schemaVersion": 2,
         "mediaType": V2S2,
         "config": made.blob(config([BASE, TOP]), f"{DOCKER}container.image.v1+json"),
         "layers": [
-            made.blob(gzip.compress(BASE), foreign, urls=["https://example.com/layer"]),
+            made.blob(archive, foreign, urls=["https://example.com/layer"]),
             made.blob(gzip.compress(TOP), f"{DOCKER}image.rootfs.diff.tar.gzip"),
         ],
         "unknown": [1, 2, {"three": None}],
@@ -152,7 +153,7 @@ def test_docker_media_types_foreign_layers_and_unknown_fields(load, engine):
     assert image.digest == digest_of(dump(manifest))
     (entry,) = json.loads((engine.root / "oci/index.json").read_bytes())["manifests"]
     assert (entry["mediaType"], entry["digest"]) == (V2S2, image.digest)
-    del made[f"blobs/sha256/{digest_of(gzip.compress(BASE))[7:]}"]
+    del made[f"blobs/sha256/{digest_of(archive)[7:]}"]
     image.remove()
     with pytest.raises(pylxc.StoreError, match=r"may not be distributed.*https://example.com/layer"):
         load(packed(made))
