@@ -141,11 +141,12 @@ static int is_volatile(const struct pylxc_op *op)
     return *op_string(op, 1) && op->flags & PYLXC_OVERLAY_VOLATILE;
 }
 
-/* A layer's path: the store's are below the working directory, any other directory of the host's is attached there. */
-static int lower_path(struct launch *l, const struct pylxc_op *op, unsigned i, struct text *to)
+/* A layer's path, string `i` of the operation: the store's are below the working directory, any other directory of the
+ * host's is attached there. It is given as well, for to look the last of hundreds of layers up is to walk over all. */
+static int lower_path(struct launch *l, const struct pylxc_op *op, unsigned i, const char *layer, struct text *to)
 {
-    if (*op_string(op, i) != '/') {
-        text_add(to, op_string(op, i));
+    if (*layer != '/') {
+        text_add(to, layer);
         return to->overflow ? -ENAMETOOLONG : 0;
     }
     fd_close int tree = source_tree(l, op, (int)i);
@@ -162,9 +163,10 @@ static int overlay(struct launch *l, const struct pylxc_op *op, const char *uppe
         return fs;
     sys(fsconfig, fs, FSCONFIG_SET_STRING, "source", "overlay", 0);
     long r = 0;
-    for (unsigned i = 3; i < op->strings && r >= 0; i++) {
+    const char *layer = op_string(op, 3);
+    for (unsigned i = 3; i < op->strings && r >= 0; i++, layer += strlen(layer) + 1) {
         TEXT(lower, 4096);
-        r = lower_path(l, op, i, &lower);
+        r = lower_path(l, op, i, layer, &lower);
         if (r >= 0)
             r = set_path(fs, "lowerdir+", lower.data);
     }
@@ -195,10 +197,11 @@ static int joined_options(struct launch *l, struct text *to, const struct pylxc_
     int r = 0;
     text_add(to, "userxattr");
     text_add(to, is_volatile(op) ? ",volatile" : "");
-    for (unsigned i = 3; i < op->strings && r >= 0; i++) {
+    const char *layer = op_string(op, 3);
+    for (unsigned i = 3; i < op->strings && r >= 0; i++, layer += strlen(layer) + 1) {
         text_add(to, i > 3 ? ":" : ",lowerdir=");
         TEXT(lower, 4096);
-        r = lower_path(l, op, i, &lower);
+        r = lower_path(l, op, i, layer, &lower);
         if (r >= 0)
             r = add_path_by_descriptor(to, lower.data);
     }

@@ -239,10 +239,12 @@ static int is_layer_of_host(const struct pylxc_op *op, int k)
 void userns_send_layers(const struct plan *plan, int channel, int userns)
 {
     int r = 0;
-    FOR_EACH_OPERATION (plan, op)
-        for (int k = 3; op->code == PYLXC_OP_OVERLAY && k < op->strings && r >= 0; k++)
-            if (is_layer_of_host(op, k))
+    FOR_EACH_OPERATION (plan, op) {
+        const char *layer = op_string(op, 3); /* to look each one up would be to walk over all that come before */
+        for (int k = 3; op->code == PYLXC_OP_OVERLAY && k < op->strings && r >= 0; k++, layer += strlen(layer) + 1)
+            if (*layer == '/')
                 r = send_tree(plan, op, k, channel, userns);
+    }
 }
 
 int userns_begin(const struct plan *plan, int32_t pid, int channel, int *ret_userns)

@@ -18,6 +18,7 @@ from attrs import frozen
 
 from pylxc import linux
 from pylxc.build.archives import CHUNK, open_archive
+from pylxc.documents import DOCUMENT_LIMIT
 from pylxc.errors import IntegrityError, StoreError
 from pylxc.exchange.tarstream import TarStream
 from pylxc.runtime import transfer
@@ -35,6 +36,7 @@ MEMBERS_LIMIT = 100_000
 SPOOL_LIMIT = transfer.UNPACKED_LIMIT  # bytes of all files of one archive
 LINKS_LIMIT = 16
 BLOBS = "blobs/sha256/"
+LISTS = frozenset(("index.json", "manifest.json"))  # what an archive begins with; other documents are blobs like layers
 INSIDE = linux.ResolveFlag.BENEATH | linux.ResolveFlag.NO_MAGICLINKS
 
 
@@ -120,6 +122,8 @@ class Spool:
                 self._links[member.name] = member.link
 
     def _put_aside(self, archive: TarStream, member: Member, path: str) -> Stored:
+        if member.name in LISTS and member.size > DOCUMENT_LIMIT:
+            raise StoreError(self.name, f"{member.name} has more than {DOCUMENT_LIMIT} bytes")
         self._size += member.size
         if self._size > SPOOL_LIMIT:
             raise StoreError(self.name, f"holds more than {SPOOL_LIMIT} bytes")

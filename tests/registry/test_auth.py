@@ -260,69 +260,6 @@ def test_a_token_server_that_is_busy_is_asked_again(fake, repository):
     assert len(fake.requests(TOKENS)) == 2
 
 
-# Credentials stay where they belong.
-
-
-@pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
-def test_a_redirect_to_another_host_takes_no_credentials(fake, elsewhere, repository, settings, status):
-    data = b"blob" * 100
-    server = TokenServer(fake)
-    server.good.add("token-1")
-    log_in(settings, fake.host)
-    document = json.loads(settings.config.path.read_text()) | {"HttpHeaders": {"X-Secret": "tell nobody"}}
-    settings.config.path.write_text(json.dumps(document))
-    fake.always("GET /v2/app/blobs/.*", lambda handler: server.allows(handler) and handler.answer(
-        status, Location=f"{elsewhere.url}/there?signature=abc"))  # fmt: skip
-    elsewhere.always("GET /there.*", lambda handler: handler.answer(200, data))
-    with repository().blob(Descriptor("text/plain", digest_of(data), len(data))) as reader:
-        assert reader.read() == data
-    home = fake.requests("GET /v2/app/blobs/.*")[-1].headers
-    assert (home["Authorization"], home["X-Secret"]) == ("Bearer token-1", "tell nobody")
-    (away,) = elsewhere.seen
-    assert {"Authorization", "X-Secret", "Cookie"} & set(away.headers) == set()
-
-
-def test_nor_does_the_way_back(fake, elsewhere, repository, settings):
-    data = b"blob" * 100
-    server = TokenServer(fake)
-    digest = fake.add(data)
-    fake.once("GET /v2/app/blobs/.*", server.allows)
-    fake.once("GET /v2/app/blobs/.*", lambda handler: handler.answer(307, Location=f"{elsewhere.url}/there"))
-    fake.always("GET /back", lambda handler: handler.answer(200, data))
-    elsewhere.always("GET /there", lambda handler: handler.answer(307, Location=f"{fake.url}/back"))
-    with repository().blob(Descriptor("text/plain", digest, len(data))) as reader:
-        assert reader.read() == data
-    (back,) = fake.requests("GET /back")
-    assert "Authorization" not in back.headers
-
-
-def test_another_host_that_wants_credentials_gets_none(fake, elsewhere, repository, settings):
-    log_in(settings, fake.host)
-    fake.always(MANIFESTS, lambda handler: handler.answer(307, Location=f"{elsewhere.url}/there"))
-    elsewhere.always(".*", lambda handler: handler.fail(401, WWW_Authenticate='Basic realm="give it to me"'))
-    with pytest.raises(AuthError):
-        repository().manifest()
-    assert [seen.headers.get("Authorization") for seen in elsewhere.seen] == [None]
-
-
-def test_a_token_server_that_sends_us_elsewhere_gives_no_password_away(fake, elsewhere, repository, settings):
-    TokenServer(fake)
-    log_in(settings, fake.host)
-    fake.script.insert(0, (TOKENS, lambda handler: handler.answer(302, Location=f"{elsewhere.url}/steal"), True))
-    with pytest.raises(RegistryError):
-        repository().manifest()
-    assert [("Authorization" in seen.headers, seen.body) for seen in elsewhere.seen] == [(False, b"")]
-
-
-def test_an_identity_token_is_not_posted_elsewhere(fake, elsewhere, repository, settings):
-    TokenServer(fake)
-    log_in(settings, fake.host, identitytoken="refresh me")
-    fake.script.insert(0, (TOKENS, lambda handler: handler.answer(307, Location=f"{elsewhere.url}/steal"), True))
-    with pytest.raises(RegistryError):
-        repository().manifest()
-    assert elsewhere.seen == []
-
-
 def test_secrets_are_in_no_message_no_repr_and_no_log(fake, repository, settings, caplog):
     caplog.set_level(logging.DEBUG)
     server = TokenServer(fake)

@@ -135,13 +135,6 @@ def test_redirects_end(fake, repository):
     assert len(fake.requests(MANIFESTS)) == 6
 
 
-def test_uploads_are_not_redirected(fake, elsewhere, repository):
-    fake.always("PUT .*", lambda handler: handler.answer(307, Location=f"{elsewhere.url}/there"))
-    with pytest.raises(RegistryError) as caught:
-        repository().push_manifest(json.dumps(IMAGE).encode(), "application/vnd.oci.image.manifest.v1+json")
-    assert (caught.value.status, elsewhere.seen) == (307, [])
-
-
 # TLS.
 
 

@@ -163,22 +163,6 @@ def test_places_that_nothing_is_sent_to(fake, repository, location):
     assert caught.value.code == ("REDIRECT" if location else "")
 
 
-def test_another_host_gets_the_bytes_without_the_token(fake, elsewhere, repository):
-    def guard(handler) -> bool:
-        if handler.headers.get("Authorization"):
-            return True
-        handler.fail(401, WWW_Authenticate=f'Bearer realm="{fake.url}/token"')
-        return False
-
-    fake.guard = guard
-    fake.always("GET /token.*", lambda handler: handler.answer(200, b'{"token": "secret"}'))
-    fake.always("POST .*", lambda handler: handler.answer(202, Location=f"{elsewhere.url}/up"))
-    elsewhere.always("PUT /up.*", lambda handler: handler.answer(201))
-    repository().push_blob(LAYER, DATA)
-    (sent,) = elsewhere.seen
-    assert (sent.body, sent.headers.get("Authorization")) == (DATA, None)
-
-
 def test_a_stream_of_unknown_length(fake, repository):
     chunks = [DATA[begin : begin + 70_000] for begin in range(0, len(DATA), 70_000)]
     assert repository(**CHUNKED).push_stream(chunks, LAYER.media_type) == LAYER

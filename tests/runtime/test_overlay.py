@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import errno
+import io
 import os
 
 import pytest
 from boxes import NOTHING, entries
+from pictures import Layout, layer_tar, packed
 
 import pylxc
 from pylxc import engine as module
@@ -15,7 +17,7 @@ from pylxc.runtime import plan as p
 
 # Linux < 6.5 has the one way only.
 WAYS = [False, True] if module.kernel_is(6, 5) else [True]
-MOST = {False: 300, True: 150}
+MOST = {False: 300, True: 205}
 
 
 def output(tree: isolation.Tree, script: str) -> bytes:
@@ -82,9 +84,7 @@ def test_a_writable_side(box, busybox_lowers, tmp_path, joined):
 
 @pytest.mark.parametrize("joined", WAYS)
 def test_whole_containers_in_both_ways(box, monkeypatch, joined):
-    """The way of old kernels, forced: what the engine does below Linux 6.5."""
-    real = module.kernel_is
-    monkeypatch.setattr(module, "kernel_is", lambda *version: real(*version) and not (joined and version >= (6, 5)))
+    old_ways(monkeypatch, joined=joined)
     tree = box.create("true", remove=True)
     assert tree._tree(once=True).joined is joined
     tree.remove()
@@ -95,6 +95,32 @@ def test_whole_containers_in_both_ways(box, monkeypatch, joined):
         assert box.sh("touch /x 2>/dev/null || echo ro", image=image, read_only=True).text == "ro\n"
         with box.start("sleep", "100", image=image) as container:
             assert container.exec(["sh", "-c", script.replace("/usr", place)]).text == "written\ntoo\n"
+
+
+def old_ways(monkeypatch: pytest.MonkeyPatch, *, joined: bool) -> None:
+    """Let the engine do what it does below Linux 6.5."""
+    real = module.kernel_is
+    monkeypatch.setattr(module, "kernel_is", lambda *version: real(*version) and not (joined and version >= (6, 5)))
+
+
+def test_an_image_of_two_hundred_layers(box, monkeypatch):
+    """From an archive; each layer adds a file, and changes one that all have."""
+    with box.engine.image("busybox").layers[0].tar() as stream:
+        base = stream.read()
+    made = Layout()
+    more = [layer_tar({f"files/{number}": b"", "files/last": b"%d\n" % number}) for number in range(199)]
+    made.top(made.image(base, *more))
+    image = pylxc.Image.load(io.BytesIO(packed(made)), engine=box.engine)
+    assert len(image.layers) == 200
+    script = "ls /files | wc -l; cat /files/last; echo x > /files/new && cat /files/new"
+    try:
+        for joined in WAYS:
+            old_ways(monkeypatch, joined=joined)
+            assert box.sh(script, image=image).text.split() == ["200", "198", "x"]
+            with box.start("sleep", "100", image=image) as container:
+                assert container.exec(["sh", "-c", script]).text.split() == ["200", "198", "x"]
+    finally:
+        image.remove()
 
 
 @pytest.mark.parametrize("joined", WAYS)

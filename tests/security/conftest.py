@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 import pytest
 from boxes import Box, box, box_engine
 from modes import MODES
+from registries import bare_environment, certificate, elsewhere, fake, no_thread_is_left, settings
 from weakening import COMPILER, Builds
 
 import pylxc
@@ -24,7 +25,7 @@ import pylxc
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-__all__ = ["box", "box_engine"]
+__all__ = ["bare_environment", "box", "box_engine", "certificate", "elsewhere", "fake", "no_thread_is_left", "settings"]
 
 PROGRAMS = Path(__file__).parent / "programs"
 WATCHED = ("/etc/hosts", "/etc/hostname", "/etc/resolv.conf")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import bz2
 import gzip
 import io
+import json
 import lzma
 import os
 import subprocess
@@ -12,7 +13,10 @@ import sys
 from pathlib import Path
 
 import pytest
+import zstandard
 from archives import END, block, directory, file, padded, pax
+from fake import digest_of
+from pictures import CONFIG, MANIFEST, Layout, dump
 
 import pylxc
 from pylxc.runtime import transfer
@@ -67,7 +71,7 @@ def refused(engine: pylxc.Engine, source: io.RawIOBase) -> pylxc.StoreError:
 
 
 GIBI_OF_ZEROS = 10
-PACK = {"gzip": gzip.compress, "bzip2": bz2.compress, "xz": lzma.compress}
+PACK = {"gzip": gzip.compress, "bzip2": bz2.compress, "xz": lzma.compress, "zstd": zstandard.compress}
 
 
 @pytest.mark.usefixtures("limited")
@@ -193,3 +197,186 @@ def test_memory_is_bounded(engine, tmp_path, bomb):
     )
     assert int(done.stdout) * 1024 < MEMORY
     subprocess.run(["rm", "-rf", root], check=True, timeout=60)
+
+
+# -- what is parsed, in a process of its own, so that its memory is known ----------------------------------------------
+
+ENTRY = """
+import json, sys
+import pylxc
+from pathlib import Path
+def most(name):
+    return int(Path("/proc/self/status").read_text().split(name + ":")[1].split()[0]) * 1024
+root, verb, what, weakened = sys.argv[1:]
+engine = pylxc.Engine(root)
+assert engine.store
+exec(weakened)
+before, said = most("VmPeak"), ""
+try:
+    getattr(pylxc.Image, verb)(what, engine=engine)
+except pylxc.PylxcError as error:
+    said = str(error)
+print(json.dumps([most("VmHWM"), most("VmPeak") - before, said]))
+"""
+
+
+@pytest.fixture
+def enter(tmp_path):
+    """Let an image in by a verb; return how much memory it took (resident at most, addressed beyond), and the error."""
+
+    def enter(verb: str, what: object, weakened: str = "") -> tuple[int, int, str]:
+        words = [sys.executable, "-c", ENTRY, tmp_path / "store", verb, what, weakened]
+        path = {"PYTHONPATH": str(Path(__file__).parents[2]), "HOME": str(tmp_path), "PATH": os.environ["PATH"]}
+        done = subprocess.run(words, stdout=subprocess.PIPE, stdin=subprocess.DEVNULL, check=True, timeout=60, env=path)
+        return tuple(json.loads(done.stdout))
+
+    return enter
+
+
+def window(code: int) -> bytes:
+    """A frame of one block of zeros that wants a window of 2 ** (10 + code // 8) bytes (RFC 8878, 3.1.1)."""
+    return b"\x28\xb5\x2f\xfd" + bytes((0, code)) + (1 | 1 << 1 | 512 << 3).to_bytes(3, "little") + b"\0"
+
+
+WINDOWS = {
+    "2 GiB": window(21 << 3),
+    "the largest": window(0xFF),
+    "all of it at once": b"\x28\xb5\x2f\xfd\xe0" + (1 << 62).to_bytes(8, "little") + b"\x03\x10\0\0",
+}
+
+
+@pytest.mark.parametrize("size", WINDOWS)
+def test_a_window_is_no_larger_than_honest_ones(enter, tmp_path, size):
+    (tmp_path / "bomb").write_bytes(WINDOWS[size])
+    _, addressed, said = enter("from_tar", tmp_path / "bomb")
+    assert "damaged zstd data" in said
+    assert addressed < MEMORY
+
+
+def test_the_limit_of_windows_bites(enter, tmp_path):
+    (tmp_path / "bomb").write_bytes(WINDOWS["2 GiB"])
+    weakened = "from pylxc.build import archives; archives.ZSTD_WINDOW = 1 << 31"
+    assert enter("from_tar", tmp_path / "bomb", weakened)[1] > 2 << 30
+
+
+def members(count: int) -> bytes:
+    return gzip.compress(b"", mtime=0) * count + gzip.compress(file(b"f", b"x") + END)
+
+
+@pytest.mark.parametrize("count", [100_000, pytest.param(1_000_000, marks=pytest.mark.slow)])
+def test_gzip_members_without_number(enter, tmp_path, count):
+    """Each takes as long as any other, and nothing is kept of it."""
+    (tmp_path / "bomb").write_bytes(members(count))
+    resident, _, said = enter("from_tar", tmp_path / "bomb")
+    assert (said, resident < MEMORY) == ("", True)
+
+
+def wide(size: int) -> bytes:
+    """Lists in lists, none of them deep: two bytes of text each, and a hundred in memory."""
+    piece = b"[" * 90 + b"]" * 90 + b","
+    return b"[" + piece * ((size - 200) // len(piece)) + b"0]"
+
+
+DOCUMENTS = {
+    "a million descriptors": lambda size: b"[" + b"{}," * min(1_000_000, size // 3 - 9) + b"{}]",
+    "nested deeply": lambda size: b"[" * (size // 2 - 99) + b"]" * (size // 2 - 99),
+    "lists without number": wide,
+}
+PLACES = ("the manifest", "the configuration")
+SIZES = {"the manifest": 4 * MIBI - 4096, "the configuration": 16 * MIBI - 4096}
+
+
+def picture(document: str, place: str) -> tuple[Layout, dict[str, object]]:
+    """An image with such a document in place of one of its own; and the descriptor of what names it."""
+    text = DOCUMENTS[document](SIZES[place])
+    made = Layout()
+    if place == "the manifest":
+        bomb = b'{"schemaVersion":2,"manifests":' + text + b"}"
+        made["index.json"] = bomb
+        return made, made.blob(bomb, "application/vnd.oci.image.index.v1+json")
+    config = b'{"architecture":"amd64","os":"linux","rootfs":{"type":"layers","diff_ids":[]},"x":' + text + b"}"
+    manifest = {"schemaVersion": 2, "mediaType": MANIFEST, "config": made.blob(config, CONFIG), "layers": []}
+    entry = made.blob(dump(manifest), MANIFEST)
+    made.top(entry)
+    return made, entry
+
+
+def written(made: Layout, place: Path) -> Path:
+    """Write a layout as a directory."""
+    for name, data in made.items():
+        (place / name).parent.mkdir(parents=True, exist_ok=True)
+        (place / name).write_bytes(data)
+    return place
+
+
+def offered(made: Layout, entry: dict[str, object], fake) -> str:
+    """Let the fake registry have a layout."""
+    for data in made.values():
+        fake.add(data)
+    fake.add_manifest("1", fake.blobs[entry["digest"]], entry["mediaType"])
+    return f"{fake.host}/app:1"
+
+
+@pytest.mark.parametrize("place", PLACES)
+@pytest.mark.parametrize("document", DOCUMENTS)
+def test_documents_that_swell(enter, fake, tmp_path, document, place):
+    made, entry = picture(document, place)
+    for verb, what in (("pull", offered(made, entry, fake)), ("load", written(made, tmp_path / "layout"))):
+        resident, _, said = enter(verb, what)
+        assert "expected" in said or "cannot be used" in said
+        assert resident < MEMORY
+
+
+def test_the_limit_of_values_bites(enter, tmp_path):
+    made, _ = picture("lists without number", "the manifest")
+    weakened = "from pylxc import untrusted; untrusted.MOST = untrusted.DEEPEST = 1 << 40"
+    assert enter("load", written(made, tmp_path / "layout"), weakened)[0] > MEMORY
+
+
+def test_documents_of_many_gigabytes_are_not_read(enter, fake, tmp_path):
+    """Whether their size is said or not, and whatever is said; in a registry and in an archive."""
+    made, entry = picture("a million descriptors", "the configuration")
+    manifest = json.loads(made[f"blobs/sha256/{entry['digest'][7:]}"])
+    place, sent = f"blobs/sha256/{manifest['config']['digest'][7:]}", []
+
+    def endless(handler) -> None:
+        handler.answer(200, Content_Length=None, Transfer_Encoding="chunked", Content_Type=MANIFEST)
+        try:
+            for _ in range(4 << 14):
+                handler.wfile.write(b"10000\r\n" + bytes(1 << 16) + b"\r\n")
+                sent.append(1 << 16)
+        except OSError:
+            handler.close_connection = True
+
+    pulled, layout = offered(made, entry, fake), written(made, tmp_path / "layout")
+    os.truncate(layout / place, 4 << 30)  # a hole
+    fake.always(f"GET .*{manifest['config']['digest']}", endless)
+    for said in (100, 4 << 30):
+        manifest["config"]["size"] = said
+        changed = made.blob(dump(manifest), MANIFEST)
+        fake.add_manifest("1", dump(manifest))
+        made.top(changed)
+        for name in ("index.json", f"blobs/sha256/{digest_of(dump(manifest))[7:]}"):
+            (layout / name).write_bytes(made[name])
+        for verb, what in (("pull", pulled), ("load", layout)):
+            assert enter(verb, what)[0] < MEMORY
+    fake.always("GET .*/manifests/1", endless)
+    resident, _, said = enter("pull", pulled)
+    assert (resident < MEMORY, "at most" in said) == (True, True)
+    assert sum(sent) < 256 * MIBI
+
+
+def test_the_limit_of_configurations_bites(enter, tmp_path):
+    made, entry = picture("a million descriptors", "the configuration")
+    manifest = json.loads(made[f"blobs/sha256/{entry['digest'][7:]}"])
+    layout = written(made, tmp_path / "layout")
+    os.truncate(layout / f"blobs/sha256/{manifest['config']['digest'][7:]}", 1 << 30)
+    assert enter("load", layout, "from pylxc import documents; documents.CONFIG_LIMIT = 2 << 30")[0] > 1 << 30
+
+
+def test_lists_of_many_gigabytes_are_not_put_aside(engine):
+    for name in (b"index.json", b"manifest.json"):
+        said = Source(huge(name, 4 << 30), bytes(MIBI), 4096)
+        with pytest.raises(pylxc.StoreError, match=r"json has more than"):
+            pylxc.Image.load(said, engine=engine)
+        assert said.taken < 4 * MIBI

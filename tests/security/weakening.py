@@ -2,15 +2,18 @@
 
 A defence in C is left out by building the helper, and the library that starts it, with ``-DPYLXC_WEAKEN_<NAME>`` (see
 csrc/defence.h), and letting this process use the two until the block is left. Each build is made once per session.
+A defence in Python is left out by changing the words of the function that it is in (:func:`unwritten`).
 """
 
 from __future__ import annotations
 
 import ast
 import importlib.util
+import inspect
 import os
 import re
 import subprocess
+import textwrap
 from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
@@ -21,7 +24,7 @@ from cffi import FFI
 from pylxc.runtime import native
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
     from types import ModuleType
 
 TREE = Path(__file__).resolve().parents[2]
@@ -108,3 +111,25 @@ class Builds:
             native.HELPER_PATH, native._helper_fd, native.ffi, native.lib = saved
             if used >= 0:
                 os.close(used)
+
+
+@contextmanager
+def unwritten(function: Callable[..., object], *changes: tuple[str, str]) -> Iterator[None]:
+    """Let a function of pylxc's have other words in its source until the block is left: (there, instead).
+
+    So nothing in pylxc can be switched off. What is not in the source, once, fails the test.
+    """
+    plain = inspect.unwrap(function)
+    source = textwrap.dedent(inspect.getsource(plain))
+    for there, instead in changes:
+        assert source.count(there) == 1, f"{plain.__qualname__} does not say, once: {there}"
+        source = source.replace(there, instead)
+    names: dict[str, Callable[..., object]] = {}
+    made = compile(source, plain.__code__.co_filename, "exec", annotations.compiler_flag, dont_inherit=True)
+    exec(made, plain.__globals__, names)  # noqa: S102  pylxc's own words
+    code = plain.__code__
+    plain.__code__ = inspect.unwrap(names[plain.__name__]).__code__
+    try:
+        yield
+    finally:
+        plain.__code__ = code
