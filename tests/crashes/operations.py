@@ -194,7 +194,7 @@ def clear(engine: pylxc.Engine) -> None:
     """Remove every image, and what builds remember."""
     for image in pylxc.Image.list(engine=engine):
         image.remove()
-    engine.store.layers.remove_unused(engine.store.cache.clear())
+    engine.prune(all=True)
 
 
 # -- operations --------------------------------------------------------------------------------------------------------

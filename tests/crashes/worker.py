@@ -137,7 +137,7 @@ class Worker:
             database._connection = None
 
         if self.chance.random() < 0.3:
-            return "", "", lambda: engine.store.layers.remove_unused(engine.store.cache.clear())
+            return "", "", lambda: engine.prune(images=False)
         return "", "", collect
 
     def _save(self, engine: pylxc.Engine, _count: int):
