@@ -31,6 +31,10 @@ ISSUE = (
         "rollback",
         "save",
         "events",
+        "pull",
+        "push",
+        "login",
+        "logout",
     ),
 )
 
