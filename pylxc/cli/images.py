@@ -81,7 +81,7 @@ def _rows(image: pylxc.Image, name: str | None, *, whole: bool) -> list[dict[str
             "Size": format_size(image.size),
         }
         for repository, tag in pairs
-        if name in (None, repository, f"{repository}:{tag}")
+        if name in (None, repository, f"{repository}:{tag}", f"{repository}@{image.digest}")
     ]
 
 

@@ -35,6 +35,10 @@ ISSUE = (
         "push",
         "login",
         "logout",
+        "commit",
+        "diff",
+        "prune",
+        "store",
     ),
 )
 

@@ -190,6 +190,8 @@ def test_by_digest(call, box, forget, repository):
     head, line = call("images", "--digests", repository).out
     assert (head.split()[2], line.split()[2]) == ("DIGEST", digest)
     assert "DIGEST" not in call("images").out[0]
+    assert call("images", f"{repository}@{digest}").out == call("images", repository).out
+    assert call("history", "-q", f"{repository}@{digest}") == call("history", "-q", f"{repository}:1")
     forget()
     said = call("pull", f"{repository}@{digest}").out
     assert said[0] == f"{digest}: Pulling from {repository.partition('/')[2]}"
