@@ -152,6 +152,7 @@ class Image:
         network: str = "host",
         pull: bool = False,
         on_event: Callable[[BuildEvent], object] | None = None,
+        on_progress: Callable[[Progress], object] | None = None,
         engine: Engine | None = None,
     ) -> Image:
         """Build an image from a directory with a Dockerfile.
@@ -167,6 +168,7 @@ class Image:
             network: of RUN steps, "host" or "none".
             pull: ask the registry for the image after FROM even where it is here.
             on_event: called with a :class:`~pylxc.BuildEvent` for everything that happens.
+            on_progress: called with a :class:`~pylxc.Progress` for what is pulled; see :meth:`pull`.
             engine: the store to use.
 
         Raises:
@@ -196,6 +198,7 @@ class Image:
             network=network,
             pull=pull,
             on_event=on_event,
+            on_progress=on_progress,
         )
 
     @classmethod

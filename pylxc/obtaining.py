@@ -16,28 +16,38 @@ from pylxc.reference import Reference, is_full_id
 from pylxc.runtime.waiting import Work, waits
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from pylxc.engine import Engine
+    from pylxc.registry.progress import Progress
     from pylxc.runtime.waiting import Waiting
 
 
 @waits
-def obtain(engine: Engine, ref: str | Image, pull: str = "missing", platform: str | None = None) -> Waiting[Image]:
+def obtain(
+    engine: Engine,
+    ref: str | Image,
+    pull: str = "missing",
+    platform: str | None = None,
+    *,
+    on_progress: Callable[[Progress], object] | None = None,
+) -> Waiting[Image]:
     """Return the image that a reference, an id or "host" means; it is pulled where ``pull`` and ``platform`` say so.
 
-    Raises ImageNotFound, saying what is near and why it could not be pulled; AuthError, and with ``pull="always"``
-    RegistryError.
+    ``on_progress`` is that of :meth:`~pylxc.Image.pull`. Raises ImageNotFound, saying what is near and why it could not
+    be pulled; AuthError, and with ``pull="always"`` RegistryError.
     """
     wanted = platforms.given(platform) if platform else ""
     refusal: ImageNotFound | None = None
-    if pull != "always" or not _has_registry(ref):
+    if pull != "always" or not has_registry(ref):
         try:
             return _local(engine, ref, wanted)
         except ImageNotFound as error:
-            if pull == "never" or not _has_registry(ref):
+            if pull == "never" or not has_registry(ref):
                 raise
             refusal = error
     try:
-        return (yield from _pulled(engine, str(ref), wanted))
+        return (yield from _pulled(engine, str(ref), wanted, on_progress))
     except (ImageNotFound, RegistryError) as error:
         if refusal is None:
             raise
@@ -52,20 +62,26 @@ def _local(engine: Engine, ref: str | Image, wanted: str) -> Image:
     raise ImageNotFound(name, f"it is here for {found.platform} only, not for {wanted}")
 
 
-def _has_registry(ref: str | Image) -> bool:
+def has_registry(ref: str | Image) -> bool:
     """Say whether a registry could be asked for what this names: not for an id, a past move of a tag, the host."""
     if isinstance(ref, Image) or ref == HOST or is_full_id(ref) or ref.startswith("sha256:"):
         return False
     return not Reference.parse(ref).before
 
 
-def _pulled(engine: Engine, ref: str, platform: str) -> Waiting[Image]:
+def _pulled(
+    engine: Engine, ref: str, platform: str, on_progress: Callable[[Progress], object] | None
+) -> Waiting[Image]:
     from pylxc.exchange.pull import pull  # noqa: PLC0415  only where something is absent
     from pylxc.registry.stopping import Stop  # noqa: PLC0415
 
     found: list[Image] = []
     stop = Stop()
-    yield Work(lambda: found.append(pull(engine, ref, platform=platform, stop=stop)), stop.set)
+
+    def work() -> None:
+        found.append(pull(engine, ref, platform=platform, on_progress=on_progress, stop=stop))
+
+    yield Work(work, stop.set)
     return found[0]
 
 

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from pylxc.build.events import BuildEvent
     from pylxc.build.instructions import Dockerfile
     from pylxc.engine import Engine
+    from pylxc.registry.progress import Progress
     from pylxc.store import Lease
 
 NETWORKS = ("host", "none")
@@ -46,6 +47,7 @@ def build(  # noqa: PLR0913  the operands of one operation
     network: str,
     on_event: Callable[[BuildEvent], object] | None,
     pull: bool = False,
+    on_progress: Callable[[Progress], object] | None = None,
 ) -> Image:
     """See :meth:`pylxc.Image.build`."""
     for tag in tags:
@@ -60,7 +62,7 @@ def build(  # noqa: PLR0913  the operands of one operation
         raise SpecError("target", target, f"there is no such stage; the only one is {planned.stage or '0'!r}")
     options = Options(no_cache=no_cache, network=network, on_event=on_event)
     with engine.store.leases.take() as lease:
-        base = _base(engine, planned.base, lease, pull=pull)
+        base = _base(engine, planned.base, lease, pull=pull, on_progress=on_progress)
         config = base.config if base else ImageConfig()
         platform = base.platform if base else this_platform()
         around = Surroundings(args=args, ignore=opened.ignore, base=lambda _name: (config, platform))
@@ -87,12 +89,14 @@ def _check_networks(dockerfile: Dockerfile, network: str) -> None:
             raise SpecError("network", network, remedy)
 
 
-def _base(engine: Engine, name: str, lease: Lease, *, pull: bool) -> Image | None:
+def _base(
+    engine: Engine, name: str, lease: Lease, *, pull: bool, on_progress: Callable[[Progress], object] | None
+) -> Image | None:
     """Return the image after FROM, whose layers the lease keeps from now on; None for "scratch"."""
     if name == "scratch":
         return None
     try:
-        base = obtain(engine, name, "always" if pull else "missing")
+        base = obtain(engine, name, "always" if pull else "missing", on_progress=on_progress)
         lease.protect(layer.digest for layer in base.layers)
         engine.store.images.get(base.id)  # whoever removed it before the lease held it removed its layers, too
     except ImageNotFound as error:

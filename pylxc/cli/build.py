@@ -7,26 +7,50 @@ from __future__ import annotations
 
 import os
 import time
+from contextlib import ExitStack
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from pylxc.cli.app import printable
+from pylxc.cli.progress import showing_pull
 
 if TYPE_CHECKING:
-    from pylxc.build.events import BuildEvent
+    from collections.abc import Callable
+    from types import TracebackType
+
+    from typing_extensions import Self
+
+    from pylxc import BuildEvent, Progress
     from pylxc.cli.app import Settings
 
 
 class _Progress:
-    """Prints the events of a build, in the manner of BuildKit's plain progress."""
+    """Prints the events of a build, in the manner of BuildKit's plain progress, and before them those of a pull."""
 
     def __init__(self) -> None:
         self._partial = b""
         self._started = time.monotonic()
+        self._pulling = ExitStack()
+        self._heed: Callable[[Progress], object] | None = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self._pulling.close()
+
+    def heed(self, event: Progress) -> None:
+        """Show how the image after FROM comes."""
+        if self._heed is None:
+            self._heed = self._pulling.enter_context(showing_pull())
+        self._heed(event)
 
     def show(self, event: BuildEvent) -> None:
         """Print one event."""
+        self._pulling.close()  # whatever had to come is here
         if event.kind == "output":
             *lines, self._partial = (self._partial + event.data).split(b"\n")
             for line in lines:
@@ -81,6 +105,7 @@ def _check(context: str, dockerfile: str, arguments: dict[str, str], settings: S
 @click.option("-t", "--tag", "tags", multiple=True, help="The image's name. May be given several times.")
 @click.option("-f", "--file", "dockerfile", help="The Dockerfile (default: Dockerfile in CONTEXT).")
 @click.option("--build-arg", "arguments", multiple=True, help="Set an ARG: NAME=value.")
+@click.option("--pull", is_flag=True, help="Ask the registry for the image after FROM even where it is here.")
 @click.option("--no-cache", is_flag=True, help="Carry out every step anew.")
 @click.option("--network", help='The network of RUN steps: "none" or "host".')
 @click.option(
@@ -100,6 +125,7 @@ def build(  # noqa: PLR0913  one for each flag
     arguments: tuple[str, ...],
     network: str | None,
     progress: str,
+    pull: bool,
     no_cache: bool,
     quiet: bool,
     only_check: bool,
@@ -109,7 +135,7 @@ def build(  # noqa: PLR0913  one for each flag
 
     if "-" in (context, dockerfile):
         raise pylxc.UnsupportedError("a build from standard input", "not in this version; give a directory")
-    options: dict[str, Any] = {"args": _arguments(arguments), "no_cache": no_cache}
+    options: dict[str, Any] = {"args": _arguments(arguments), "pull": pull, "no_cache": no_cache}
     if dockerfile is not None:  # relative to here, as in docker; the API takes it relative to the context
         options["dockerfile"] = os.path.abspath(dockerfile)  # noqa: PTH100  pathlib does not normalise
     if only_check:
@@ -118,9 +144,10 @@ def build(  # noqa: PLR0913  one for each flag
     if network is not None:
         options["network"] = network
     quiet = quiet or progress == "quiet"
-    if not quiet:
-        options["on_event"] = _Progress().show
-    image = pylxc.Image.build(context, tag=tags[0] if tags else None, engine=settings.engine(), **options)
+    with _Progress() as shown:
+        if not quiet:
+            options.update(on_event=shown.show, on_progress=shown.heed)
+        image = pylxc.Image.build(context, tag=tags[0] if tags else None, engine=settings.engine(), **options)
     for tag in tags[1:]:
         image.tag(tag)
     identity = f"sha256:{image.id.removeprefix('sha256:')}"

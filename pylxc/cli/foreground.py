@@ -113,8 +113,8 @@ def _handle(handler: Callable[[int, FrameType | None], object]) -> dict[int, Any
 
 
 @contextlib.contextmanager
-def _leaving() -> Iterator[None]:
-    """While it is entered, signals that would end this process unwind it: the user's terminal must be as before."""
+def leaving() -> Iterator[None]:
+    """While it is entered, signals that would end this process unwind it: the terminal must be as before."""
 
     def leave(number: int, _: FrameType | None) -> None:
         raise click.exceptions.Exit(128 + number)
@@ -201,7 +201,7 @@ def attach_to(
         interactive = container.spec.stdin or os.isatty(STDIN)  # docker types on those with -i only
         if interactive:
             terminal.check_input()
-    with _leaving() if container.spec.tty else forwarding if proxy else contextlib.nullcontext():
+    with leaving() if container.spec.tty else forwarding if proxy else contextlib.nullcontext():
         with container.attach(start=start, stdin=interactive, terminal_size=_size_for(container)) as attachment:
             forwarding.to(container.kill)
             if not start:

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 _HEADERS = {
     "Repository": "REPOSITORY",
     "Tag": "TAG",
+    "Digest": "DIGEST",
     "ID": "IMAGE ID",
     "CreatedSince": "CREATED",
     "Size": "SIZE",
@@ -73,13 +74,14 @@ def _rows(image: pylxc.Image, name: str | None, *, whole: bool) -> list[dict[str
         {
             "Repository": repository,
             "Tag": tag,
+            "Digest": image.digest or _NONE,
             "ID": short_id(_full_id(image), whole=whole),
             "CreatedAt": moment(image.created),
             "CreatedSince": age(image.created),
             "Size": format_size(image.size),
         }
         for repository, tag in pairs
-        if name in (None, repository, f"{repository}:{tag}")
+        if name in (None, repository, f"{repository}:{tag}", f"{repository}@{image.digest}")
     ]
 
 
@@ -87,6 +89,7 @@ def _rows(image: pylxc.Image, name: str | None, *, whole: bool) -> list[dict[str
 @click.option("-a", "--all", "everything", is_flag=True, help="Taken for docker's users: there are no hidden images.")
 @click.option("-q", "--quiet", is_flag=True, help="Show ids only.")
 @click.option("--no-trunc", "whole", is_flag=True, help="Show ids in full.")
+@click.option("--digests", is_flag=True, help="Show the digests that registries know them by.")
 @click.option("-f", "--filter", "filters", multiple=True, help="Show those with name=value only.")
 @format_option
 @click.argument("name", required=False)
@@ -102,7 +105,7 @@ def images(settings: Settings, /, *, filters: tuple[str, ...], output: str, name
         for identity in dict.fromkeys(row["ID"] for row in rows):
             click.echo(identity)
     else:
-        print_rows(rows, _HEADERS, output)
+        print_rows(rows, {key: _HEADERS[key] for key in _HEADERS if key != "Digest" or flags["digests"]}, output)
 
 
 # -- names and removal -------------------------------------------------------------------------------------------------

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from pylxc.cli.foreground import exec_keys_option, keys_option, run_attached, show_process, wait_for
+from pylxc.cli.pulling import Puller
 from pylxc.cli.resources import LIMITS
 
 if TYPE_CHECKING:
@@ -68,8 +69,8 @@ _OPTIONS: tuple[tuple[tuple[str, ...], str, dict[str, Any], str], ...] = (
     (("--stop-signal",), "stop_signal", {}, "The signal that asks it to end."),
     (("--stop-timeout",), "stop_timeout", {}, "Seconds from that signal to SIGKILL."),
     (("--restart",), "restart", {}, 'When it ends: "no", "on-failure[:n]", "always" or "unless-stopped".'),
-    (("--pull",), "pull", {"type": click.Choice(["missing", "always", "never"])}, "When to pull the image."),
-    (("--platform",), "platform", {}, "The platform of the image."),
+    (("--pull",), "pull", {"type": click.Choice(["missing", "always", "never"])}, "When to pull: if it is missing."),
+    (("--platform",), "platform", {}, "The platform of the image, such as linux/arm64."),
 )
 
 
@@ -149,6 +150,7 @@ def _health(given: dict[str, Any]) -> dict[str, Any]:
 @click.option("-d", "--detach", is_flag=True, help="Leave it running and print its id.")
 @keys_option
 @click.option("--rm", "remove", is_flag=True, help="Remove it when it has ended.")
+@click.option("-q", "--quiet", is_flag=True, help="Show nothing of a pull.")
 @click.argument("image")
 @click.argument("command", nargs=-1, type=click.UNPROCESSED)
 @click.pass_obj
@@ -165,6 +167,7 @@ def run(  # noqa: PLR0913  one for each flag that is not an option of ContainerS
     detach: bool,
     keys: DetachKeys,
     remove: bool,
+    quiet: bool,
     **given: Any,
 ) -> int:
     """Run a command in a new container of IMAGE ("host" is this machine's own system)."""
@@ -181,6 +184,10 @@ def run(  # noqa: PLR0913  one for each flag that is not an option of ContainerS
         options["entrypoint"] = [entrypoint] if entrypoint else []
     engine = settings.engine()
     words = command or None
+    puller = Puller(engine, options.get("platform"), quiet, err=True)
+    options["pull"] = puller.obtain(
+        image, options.get("pull", "missing"), lambda: pylxc.ContainerSpec.from_options(image, words, options)
+    )
     if detach:
         container = pylxc.start(image, words, engine=engine, detach=True, remove=remove, **options)
         click.echo(container.id)

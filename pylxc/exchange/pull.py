@@ -135,6 +135,8 @@ class _Pull:
         checked = check(manifest, self._config(manifest.config), self._name)
         self._check_platform(checked)
         layers = {(layer.digest, diff_id): _Layer(layer, diff_id, words) for layer, diff_id, words in checked.layers}
+        for layer in layers.values():
+            self._client.reporter.tell("waiting", layer.descriptor.digest, 0, layer.descriptor.size)
         if rootless.is_privileged():
             share(layers.values(), self._take, self._client.settings.downloads, self._stop)
         else:

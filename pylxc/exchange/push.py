@@ -86,10 +86,13 @@ class _Push:
 
         layers = [(layer, diff_id) for layer, diff_id, _ in original.layers]
         different = list(dict.fromkeys(layers))
+        for layer, diff_id in different:
+            if layer.is_distributable:
+                self._client.reporter.tell("waiting", diff_id, 0, layer.size)
         sent = dict(zip(different, share(different, send, self._client.settings.downloads), strict=True))
         checked = assembled(original, [sent[layer] for layer in layers])
         manifest = checked.manifest
-        self._repository.push_blob(manifest.config, checked.config, is_told=False)
+        self._repository.push_blob(manifest.config, checked.config, told_as="")
         self._repository.push_manifest(manifest.data, manifest.media_type, self._reference.tag)
         if manifest.digest != original.manifest.digest:
             content = ImageContent(checked.config, manifest.data, manifest.media_type)
@@ -105,7 +108,8 @@ class _Push:
             self._client.reporter.tell("packing", diff_id, 0, layer.size)
         archive = self._outgoing.archive(layer, diff_id, forms)
         with _Archive(self._outgoing, archive, diff_id) as source:
-            self._repository.push_blob(archive, source, mount_from=self._others(diff_id), stop=stop)
+            mounts = self._others(diff_id)
+            self._repository.push_blob(archive, source, mount_from=mounts, stop=stop, told_as=diff_id)
         return archive
 
     def _others(self, diff_id: str) -> Iterator[str]:

@@ -212,16 +212,16 @@ class Repository:
         *,
         mount_from: Iterable[str] = (),
         stop: Stop | None = None,
-        is_told: bool = True,
+        told_as: str | None = None,
     ) -> str:
         """Send a blob; ``source`` is bytes or a binary file that can be sought: touched only where it has to be sent.
 
-        ``mount_from`` are repositories of the same registry that may have it; ``is_told``: progress is. Returns
-        "present", "mounted" or "uploaded". Raises RegistryError, AuthError, IntegrityError (the source has another
-        length).
+        ``mount_from`` are repositories of the same registry that may have it; ``told_as`` is the digest that progress
+        names it by (default: its own; "" for no progress). Returns "present", "mounted" or "uploaded". Raises
+        RegistryError, AuthError, IntegrityError (the source has another length).
         """
         file = io.BytesIO(source) if isinstance(source, bytes) else source
-        reporter = self._reporter if is_told else Reporter(None)
+        reporter = self._reporter if told_as is None else self._reporter.naming(told_as)
         return Uploads(self._transport, self._site(), self.name, reporter, stop).push(descriptor, file, mount_from)
 
     def push_stream(self, chunks: Iterable[bytes], media_type: str) -> Descriptor:

@@ -16,8 +16,9 @@ class Progress:
     """One thing that happened to a layer or a manifest, on its way in or out.
 
     ``digest`` names it, ``done`` of ``total`` bytes are through. ``what`` of a pull: "resolved" (the manifest that is
-    pulled), then for each layer "present" (it is here already), or "downloading" (again and again), "downloaded"
-    (verified) and "unpacked" (it is in the store). Of a push: "packing" (``digest`` is the layer's diff id; its archive
+    pulled), "waiting" for each layer before the first of them comes, then "present" (it is here already), or
+    "downloading" (again and again), "downloaded" (verified) and "unpacked" (it is in the store). Of a push, which names
+    layers by their diff ids: "waiting" for each (``total`` may change when it is packed), then "packing" (its archive
     is made), "uploading" (again and again) and "uploaded", or "present" (the registry had it already), or "mounted"
     (the registry took it from another repository), and "pushed" (the manifest). Of both: "retrying" (the connection
     broke; it goes on at ``done``).
@@ -40,6 +41,13 @@ class Reporter:
     def __init__(self, callback: Callable[[Progress], object] | None) -> None:
         self._callback = callback
         self._lock = threading.Lock()
+
+    def naming(self, digest: str) -> Reporter:
+        """Return a reporter of one thing only, which it names by this digest; with "" it tells nothing."""
+        callback = self._callback
+        if not digest or callback is None:
+            return Reporter(None)
+        return Reporter(lambda event: self.tell(event.what, digest, event.done, event.total))
 
     def tell(self, what: str, digest: str, done: int, total: int) -> None:
         """Pass an event on."""

@@ -31,6 +31,14 @@ ISSUE = (
         "rollback",
         "save",
         "events",
+        "pull",
+        "push",
+        "login",
+        "logout",
+        "commit",
+        "diff",
+        "prune",
+        "store",
     ),
 )
 

@@ -111,10 +111,12 @@ def test_what_is_told(fake, pull):
     size = layer["size"]
     assert told[0] == pylxc.Progress("resolved", digest, len(fake.blobs[digest]), len(fake.blobs[digest]))
     assert {(each.digest, each.total) for each in told[1:]} == {(layer["digest"], size)}
-    assert list(dict.fromkeys(each.what for each in told[1:])) == ["downloading", "downloaded", "unpacked"]
+    assert list(dict.fromkeys(each.what for each in told[1:])) == [
+        *("waiting", "downloading", "downloaded", "unpacked")
+    ]
     told.clear()
     pull(f"{fake.host}/app:1", on_progress=told.append)
-    assert [each.what for each in told] == ["resolved", "present"]
+    assert [each.what for each in told] == ["resolved", "waiting", "present"]
 
 
 def test_what_is_here_is_not_fetched_again(fake, pull):
@@ -299,7 +301,7 @@ def test_a_reset_in_the_middle_is_resumed(fake, pull):
     told: list[pylxc.Progress] = []
     assert pull(f"{fake.host}/app:1", on_progress=told.append).digest == digest
     assert [each.what for each in told if each.what != "downloading"] == [
-        "resolved", "retrying", "downloaded", "unpacked",
+        "resolved", "waiting", "retrying", "downloaded", "unpacked",
     ]  # fmt: skip
     assert any(each.headers.get("Range", "").startswith("bytes=") for each in fake.requests(BLOBS))
 

@@ -71,7 +71,7 @@ def push(settings) -> Callable[..., tuple[str, list[str]]]:
             told[event.what, event.digest] = None
 
         digest = image.push(ref, on_progress=tell, settings=evolve(settings, **changes))
-        return digest, sorted((what for what, _ in told), key=WORDS.index)
+        return digest, sorted((what for what, _ in told if what != "waiting"), key=WORDS.index)
 
     return push
 

@@ -33,6 +33,7 @@ PARTS = {
         "tests/cli/test_cli_volumes.py",
         "tests/cli/test_cli_attach.py",
         "tests/cli/test_cli_terminal.py",
+        "tests/cli/test_cli_registries.py",
         "tests/build/test_build.py",
         "tests/build/test_build_copy.py",
         "tests/build/test_build_language.py",
