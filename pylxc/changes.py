@@ -56,10 +56,14 @@ class _Place(NamedTuple):
 
 
 class _Pending(NamedTuple):
-    """A directory of the upper side that is still to be read, with the layers that it lies on (topmost first)."""
+    """A directory of the upper side that is still to be read, with the layers that it lies on (topmost first).
+
+    ``is_hiding``: what these have there is not shown, for it is opaque, or lies in one that is.
+    """
 
     path: str
     places: tuple[_Place, ...]
+    is_hiding: bool = False
 
 
 def of_tree(tree: Tree, mounted: Iterable[str]) -> Waiting[list[Change]]:
@@ -155,11 +159,12 @@ class _Comparison:
         """Compare what is in a directory; return the directories in it."""
         found = _Found()
         with self._directory(here.path) as fd:
+            here = here._replace(is_hiding=here.is_hiding or (bool(here.path) and _is_opaque(fd)))
             if here.path and here.path not in self._kinds and self._differs(fd, here):
                 self._kinds[here.path] = "changed"
             with os.scandir(fd) as entries:
                 names = {entry.name for entry in entries if self._compare(here, entry, found)}
-            if here.places and here.path and _is_opaque(fd):
+            if here.places and here.is_hiding:
                 for name in _merged_names(here) - names:
                     self._note(_joined(here.path, name), "deleted")
         found.number = len(names)
@@ -183,7 +188,7 @@ class _Comparison:
             return True
         if below is None or not places:
             self._kinds[path] = "added" if below is None else "changed"
-        found.directories.append(_Pending(path, places))
+        found.directories.append(_Pending(path, places, here.is_hiding))
         return True
 
     def _note(self, path: str, kind: Kind) -> None:
