@@ -483,6 +483,7 @@ def test_each_wall_stands_alone(engine, fake, pulling, lie, number):
         refused(engine, pulling, lie(fake))
 
 
+@pytest.mark.root  # an ordinary user's pull reads the spool, which a client without its wall does not fill
 @pytest.mark.parametrize("lie", LIES, ids=lambda lie: lie.__name__)
 def test_each_lie_bites(engine, fake, pulling, lie):
     """Without its walls it is in the store, and bears the name that was asked for."""
