@@ -171,6 +171,17 @@ def test_unpacking_undoes_packing(tar_tool: TarTool, tree: Path, tmp_path: Path,
     assert found.keys() == expected.keys()
 
 
+def test_a_mirror_is_what_unpacking_makes(tar_tool: TarTool, tree: Path, tmp_path: Path, flags: int) -> None:
+    mirror, again = tmp_path / "mirror", tmp_path / "again"
+    mirror.mkdir()
+    again.mkdir()
+    command = [tar_tool.program, "mirror", tree, str(flags), mirror]
+    data = subprocess.run(command, check=True, capture_output=True, timeout=60).stdout
+    assert data == tar_tool.pack(tree, flags)
+    tar_tool.unpack(data, again, flags)
+    assert snapshot(mirror) == snapshot(again)
+
+
 def test_times_are_settled_in_the_tree_too(tar_tool: TarTool, tree: Path, flags: int) -> None:
     before = snapshot(tree)
     latest = 10**9
