@@ -88,6 +88,7 @@ enum pylxc_op_code {
                              b: limit of unpacked bytes */
     PYLXC_OP_PACK,        /* strings: directory in the root, names in it that are left out...; flags: PYLXC_PACK_*; a: fd to
                              write to; b: with PACK_SETTLE the latest time of modification, s since the epoch */
+    PYLXC_OP_MIRROR,      /* what the PACK that follows packs is made in a directory, too; flags: PYLXC_UNPACK_*; a: its fd */
     PYLXC_OP_COPY_FROM,   /* strings: path in the root, its name in the stream ("" = "."); flags: PYLXC_PACK_*; a: fd that the
                              tar stream is written to; b: fd of a directory that takes the root's place, or -1 */
     PYLXC_OP_COPY_TO,     /* strings: path in the root, the name of what comes; flags: PYLXC_UNPACK_*; a: fd of the stream of a

@@ -77,7 +77,8 @@ struct launch {
     int memory_names;                /* how many entries were made on it */
     int has_terminal;                /* descriptors 0 to 2 are a terminal of the container's own */
     const struct pylxc_op *env;
-    char home[4104]; /* "HOME=...", from the user database */
+    const struct pylxc_op *mirror; /* what PACK does beside packing */
+    char home[4104];               /* "HOME=...", from the user database */
     char subject[sizeof((struct pylxc_error *)0)->subject];
 };
 

@@ -117,14 +117,30 @@ static int op_unpack(struct launch *l, const struct pylxc_op *op)
     return r == 0 && op->flags & PYLXC_UNPACK_SYNC ? (int)sys(syncfs, readable) : r;
 }
 
+static int op_mirror(struct launch *l, const struct pylxc_op *op)
+{
+    l->mirror = op;
+    return 0;
+}
+
 static int op_pack(struct launch *l, const struct pylxc_op *op)
 {
     fd_close int directory = open_in_root(l, op_string(op, 0), O_RDONLY | O_DIRECTORY);
     if (directory < 0)
         return directory;
+    struct pack_mirror mirror = {.directory = -1};
     struct pack_extras extras = {.latest = op->b, .names_left_out = op->strings - 1U, .left_out = op_string(op, 1)};
+    if (l->mirror) {
+        mirror = (struct pack_mirror){.directory = (int)l->mirror->a, .flags = l->mirror->flags};
+        extras.mirror = &mirror;
+    }
     transfer_begins(l);
-    return pack_tar((int)op->a, directory, op->flags, &extras, l->subject, sizeof l->subject);
+    int r = pack_tar((int)op->a, directory, op->flags, &extras, l->subject, sizeof l->subject);
+    if (r == 0 && mirror.flags & PYLXC_UNPACK_SYNC && (r = (int)sys(syncfs, mirror.directory)) < 0)
+        mirror.failed = true;
+    if (mirror.failed)
+        fail(l, PYLXC_STAGE_UNPACK, -r);
+    return r;
 }
 
 static int starts_with(const char *s, const char *prefix)
@@ -262,6 +278,7 @@ static const struct {
     [PYLXC_OP_WORKDIR] = {op_workdir, PYLXC_STAGE_WORKDIR},
     [PYLXC_OP_UNPACK] = {op_unpack, PYLXC_STAGE_UNPACK},
     [PYLXC_OP_PACK] = {op_pack, PYLXC_STAGE_PACK},
+    [PYLXC_OP_MIRROR] = {op_mirror, PYLXC_STAGE_PACK},
     [PYLXC_OP_COPY_FROM] = {op_copy_from, PYLXC_STAGE_PACK},
     [PYLXC_OP_COPY_TO] = {op_copy_to, PYLXC_STAGE_UNPACK},
     [PYLXC_OP_OPEN] = {op_open, PYLXC_STAGE_FILE},

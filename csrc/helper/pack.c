@@ -34,6 +34,13 @@ static int settle_time(const struct packing *p, const char *name, struct statx *
     return p->live ? 0 : (int)tar_set_time(AT_FDCWD, name, p->latest, 0);
 }
 
+/* In the copy first: what comes of a failure there is an incomplete stream, never one that says more than was made. */
+static int put_entry(struct packing *p, char type, const char *link, uint64_t size, const struct statx *x)
+{
+    int r = mirror_entry(p, type, link, size, x);
+    return r < 0 ? r : put_header(&p->out, type, p->path, link, size, x);
+}
+
 /* Opened before its header is written, so that the header tells of what was opened. The type is looked at once more:
  * what may have taken the file's place meanwhile would not be read, but wait for somebody, or have no end. */
 static int pack_live_file(struct packing *p, const char *name)
@@ -45,22 +52,22 @@ static int pack_live_file(struct packing *p, const char *name)
         return r;
     if ((x.stx_mode & S_IFMT) != S_IFREG)
         return -ENOENT;
-    if ((r = settle_time(p, name, &x)) < 0 || (r = put_header(&p->out, TAR_FILE, p->path, "", x.stx_size, &x)) < 0)
+    if ((r = settle_time(p, name, &x)) < 0 || (r = put_entry(p, TAR_FILE, "", x.stx_size, &x)) < 0)
         return r;
-    return put_content(&p->out, fd, x.stx_size);
+    return mirror_content(p, fd, x.stx_size);
 }
 
 static int pack_file(struct packing *p, const char *name, const struct statx *x)
 {
     if (p->live && x->stx_size)
         return pack_live_file(p, name);
-    int r = put_header(&p->out, TAR_FILE, p->path, "", x->stx_size, x);
+    int r = put_entry(p, TAR_FILE, "", x->stx_size, x);
     if (r < 0 || x->stx_size == 0)
         return r;
     fd_close int fd = (int)sys(openat, AT_FDCWD, name, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC);
     if (fd < 0)
         return fd == -ENOENT || fd == -ELOOP ? -EBUSY : fd;
-    return put_content(&p->out, fd, x->stx_size);
+    return mirror_content(p, fd, x->stx_size);
 }
 
 /* Appends to the current path. */
@@ -89,7 +96,7 @@ static int put_mark(struct packing *p, const char *prefix, const char *name)
     if (r == 0)
         r = path_add(p, name);
     if (r == 0)
-        r = put_header(&p->out, TAR_FILE, p->path, "", 0, &nothing);
+        r = put_entry(p, TAR_FILE, "", 0, &nothing);
     if (r == 0)
         path_cut(p, before);
     return r;
@@ -171,8 +178,7 @@ static int pack_directory(struct packing *p, const char *name, const struct stat
     bool opaque, top = !p->levels.used;
     size_t before = top ? 0 : deepest(p)->path_length;
     int r = path_add(p, p->path_length ? "/" : "./");
-    if (r < 0 || (r = add_xattrs(p, name, &opaque)) < 0 ||
-        (r = put_header(&p->out, TAR_DIRECTORY, p->path, "", 0, x)) < 0)
+    if (r < 0 || (r = add_xattrs(p, name, &opaque)) < 0 || (r = put_entry(p, TAR_DIRECTORY, "", 0, x)) < 0)
         return r;
     if (top && !p->named) /* below the root, names begin without "./" */
         path_cut(p, 0);
@@ -214,7 +220,7 @@ static int pack_special(struct packing *p, const char *name, const struct statx 
             return n < 0 ? (int)n : -ENAMETOOLONG;
         p->link[n] = 0;
     }
-    return put_header(&p->out, type, p->path, p->link, 0, x);
+    return put_entry(p, type, p->link, 0, x);
 }
 
 /* Leaves an entry out, of which nothing has been written yet. */
@@ -265,7 +271,7 @@ static int pack_entry(struct packing *p, const char *name, const char *as)
     if ((r = first_name(&p->firsts, &x, p->path, &first)) < 0)
         return r;
     if (first)
-        r = put_header(&p->out, TAR_HARD_LINK, p->path, first, 0, &x);
+        r = put_entry(p, TAR_HARD_LINK, first, 0, &x);
     else if ((r = add_xattrs(p, name, &opaque)) == 0)
         r = kind == S_IFREG ? pack_file(p, name, &x) : pack_special(p, name, &x);
     if (p->live && p->levels.used && has_gone(r))
@@ -292,6 +298,8 @@ static int pack_tree(struct packing *p, const char *name, const char *as)
         memcpy(next, from, strlen(from) + 1);
         r = pack_entry(p, next, next);
     }
+    if (r == 0)
+        r = mirror_end(p);
     return r < 0 ? r : put_end(&p->out);
 }
 
@@ -311,6 +319,7 @@ static void finish(struct packing *p)
     struct pile *piles[] = {&p->levels, &p->names, &p->order, &p->xattrs};
     for (size_t i = 0; i < LENGTH(piles); i++)
         pile_drop(piles[i]);
+    mirror_close(p);
     tar_writer_close(&p->out);
     first_names_drop(&p->firsts);
     sys(munmap, p, sizeof *p);
@@ -326,12 +335,17 @@ static int pack(struct packing *p, int fd, int directory, const char *name, cons
     int r = before < 0 ? before : tar_writer_open(&p->out, fd, p->live);
     if (r == 0)
         r = start(p);
+    if (r == 0)
+        r = mirror_open(p);
     if (r == 0 && (r = (int)sys(fchdir, directory)) == 0) {
         r = pack_tree(p, name, as);
         sys(fchdir, before);
     }
     if (r < 0)
         tar_name_subject(p->path, subject, subject_size);
+    /* The walk knows it only as -ECANCELED. */
+    if (p->copy_error)
+        r = p->copy_error;
     finish(p);
     return r;
 }
@@ -353,5 +367,6 @@ int pack_tar(int fd, int directory, uint64_t flags, const struct pack_extras *ex
     p->latest = extras->latest;
     p->names_left_out = extras->names_left_out;
     p->left_out = extras->left_out;
+    p->mirror = extras->mirror;
     return pack(p, fd, directory, ".", "", flags, subject, subject_size);
 }

@@ -4,12 +4,14 @@
  *   pack_sort.c    the order of names
  *   pack_links.c   files with several names
  *   pack_xattrs.c  extended attributes
+ *   pack_mirror.c  a copy of the tree, made on the way
  *   tar_write.c    the stream
  */
 #ifndef PYLXC_PACK_H
 #define PYLXC_PACK_H
 #include "../pylxc.h"
 #include "tar_write.h"
+#include "unpack.h"
 
 enum { XATTR_MOST = 1 << 16 /* XATTR_SIZE_MAX and XATTR_LIST_MAX, <linux/limits.h> */ };
 
@@ -26,7 +28,10 @@ struct packing {
     int64_t latest;
     unsigned names_left_out; /* as in struct pack_extras */
     const char *left_out;
-    char *values, *keys; /* XATTR_MOST bytes each */
+    struct pack_mirror *mirror; /* as there */
+    struct unpacking *copy;     /* what makes it; NULL: nothing does */
+    int copy_error;             /* what went wrong there, which the walk knows as -ECANCELED */
+    char *values, *keys;        /* XATTR_MOST bytes each */
     char path[TAR_PATH_SIZE], link[TAR_PATH_SIZE];
     size_t path_length;
     struct pile levels, names, order, xattrs;
@@ -44,4 +49,13 @@ int add_xattrs(struct packing *p, const char *name, bool *ret_opaque);
  */
 int first_name(struct first_names *f, const struct statx *x, const char *path, const char **ret);
 void first_names_drop(struct first_names *f);
+
+/* Begins and ends the copy. */
+int mirror_open(struct packing *p);
+int mirror_end(struct packing *p);
+void mirror_close(struct packing *p);
+/* Makes the entry in the copy whose header comes next; its attributes' records are there already. */
+int mirror_entry(struct packing *p, char type, const char *link, uint64_t size, const struct statx *x);
+/* The same for a file's content, which is both the stream's and the copy's. */
+int mirror_content(struct packing *p, int fd, uint64_t size);
 #endif

@@ -27,11 +27,20 @@
  * and whatever the kernel answers. */
 int unpack_tar(int fd, int destination, uint64_t flags, uint64_t limit, char *subject, size_t subject_size);
 
+/* Where a copy of the tree is made as it is packed: in the open, empty directory, of the very bytes of the stream, so
+ * that unpacking that would make the same. `flags`: PYLXC_UNPACK_*. */
+struct pack_mirror {
+    int directory;
+    uint64_t flags;
+    bool failed; /* what went wrong did so there */
+};
+
 /* What pack_tar has to know beside its flags. */
 struct pack_extras {
-    int64_t latest;          /* for PYLXC_PACK_SETTLE, s since the epoch */
-    unsigned names_left_out; /* how many strings there are in */
-    const char *left_out;    /* names in the directory itself, one behind the other, each with a NUL at its end */
+    int64_t latest;             /* for PYLXC_PACK_SETTLE, s since the epoch */
+    unsigned names_left_out;    /* how many strings there are in */
+    const char *left_out;       /* names in the directory itself, one behind the other, each with a NUL at its end */
+    struct pack_mirror *mirror; /* or NULL */
 };
 
 /* Writes the tree below `directory` to `fd` as a tar stream that depends on nothing but the tree: the same tree, or one

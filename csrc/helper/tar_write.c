@@ -10,7 +10,7 @@
 
 int tar_writer_open(struct tar_writer *w, int fd, bool live)
 {
-    *w = (struct tar_writer){.out = fd, .live = live, .chunk = memory_take(TAR_CHUNK)};
+    *w = (struct tar_writer){.out = fd, .live = live, .copy = -1, .chunk = memory_take(TAR_CHUNK)};
     /* Fewer, larger writes; that this fails on a file, or above an unprivileged limit, is well. */
     sys(fcntl, fd, F_SETPIPE_SZ, TAR_CHUNK);
     return w->chunk ? 0 : -ENOMEM;
@@ -198,6 +198,18 @@ int put_header(struct tar_writer *w, char type, const char *path, const char *li
     return put(w, &h, sizeof h);
 }
 
+/* Writes the last n bytes of the chunk, of a file's `size` bytes those at `at`, to the copy. A large one begins to be
+ * written to the disk at once. */
+static int put_copy(struct tar_writer *w, size_t n, uint64_t at, uint64_t size)
+{
+    enum { SYNC_FILE_RANGE_WRITE_ = 2 };
+    int r = w->copy < 0 ? 0 : write_all(w->copy, w->chunk + w->used - n, n);
+    w->copy_failed = r < 0;
+    if (r == 0 && w->copy >= 0 && size >= TAR_CHUNK)
+        sys(sync_file_range, w->copy, at, n, SYNC_FILE_RANGE_WRITE_);
+    return r;
+}
+
 /* Copies `size` bytes of the open file into the stream; a file with fewer or more than that has changed. A live one may
  * have grown since its header was written: a log does. */
 int put_content(struct tar_writer *w, int fd, uint64_t size)
@@ -216,8 +228,8 @@ int put_content(struct tar_writer *w, int fd, uint64_t size)
             return -EBUSY;
         left -= (uint64_t)n;
         w->used += (size_t)n;
-        int r = w->used == TAR_CHUNK ? flush(w) : 0;
-        if (r < 0)
+        int r = put_copy(w, (size_t)n, size - left - (uint64_t)n, size);
+        if (r < 0 || (r = w->used == TAR_CHUNK ? flush(w) : 0) < 0)
             return r;
         if (left == 0 && (size_t)n < room)
             return put_padding(w, size);

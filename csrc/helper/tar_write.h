@@ -8,6 +8,8 @@ struct tar_writer {
     bool live;   /* a file may grow while it is written */
     char *chunk; /* TAR_CHUNK bytes, of which `used` are still to be written */
     size_t used;
+    int copy;            /* content is written here, too; -1: nowhere */
+    bool copy_failed;    /* the last failure was that file's */
     struct pile records; /* for the entry whose header comes next */
 };
 

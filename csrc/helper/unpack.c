@@ -33,7 +33,7 @@ static int check_entry(struct unpacking *u)
     return 0;
 }
 
-static int unpack_entry(struct unpacking *u)
+int unpack_entry(struct unpacking *u)
 {
     const struct tar_entry *e = &u->reader.entry;
     const char *name;
@@ -106,7 +106,7 @@ static int unpack(int fd, int destination, const struct unpack_place *place, uin
     if (!u)
         return -ENOMEM;
     u->top = destination;
-    u->parent_fd = u->made_top = -1;
+    u->parent_fd = u->made_top = u->open_file = -1;
     u->place = place;
     u->flags = flags;
     u->limit = limit;

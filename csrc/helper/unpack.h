@@ -23,6 +23,8 @@ struct unpacking {
     bool hidden; /* what lower layers have where the entry is put is gone already, and must not show through it */
     uint64_t flags, limit, content, entries;
     struct pile late;
+    bool handed;   /* entries are not read from a stream, but handed over (pack_mirror.c): */
+    int open_file; /* a file whose content is still to be written, then; -1: none */
 };
 
 static inline bool is_layer(const struct unpacking *u)
@@ -52,7 +54,11 @@ int open_below(const struct unpacking *u, const char *path, uint64_t more);
 /* The directory that holds `path`, kept open for its neighbours; *ret_name is the last component. */
 int parent_of(struct unpacking *u, const char *path, bool make, const char **ret_name);
 
+/* Makes the reader's current entry. */
+int unpack_entry(struct unpacking *u);
 int unpack_file(struct unpacking *u, int parent, const char *name);
+/* What a file gets when its content is there. */
+int finish_file(struct unpacking *u, int fd);
 /* Symlinks, devices and FIFOs. */
 int unpack_special(struct unpacking *u, int parent, const char *name);
 int unpack_hard_link(struct unpacking *u);

@@ -120,18 +120,27 @@ static int write_pieces(struct unpacking *u, int fd)
     }
 }
 
+int finish_file(struct unpacking *u, int fd)
+{
+    const struct tar_entry *e = &u->reader.entry;
+    int r;
+    /* In this order: a write drops capabilities, a change of owner drops them and the set-user-ID bit. */
+    if ((r = set_owner(u, fd, "")) < 0 || (r = set_xattrs(u, fd)) < 0 || (r = (int)sys(fchmod, fd, permissions(u))) < 0)
+        return r;
+    return (int)tar_set_time(fd, NULL, e->seconds, e->nanoseconds);
+}
+
 int unpack_file(struct unpacking *u, int parent, const char *name)
 {
     const struct tar_entry *e = &u->reader.entry;
     bool stays;
     fd_close int fd = make(u, parent, name, -1, NULL, &stays);
-    int r = fd < 0 ? fd : e->sparse ? write_pieces(u, fd) : write_content(u, fd);
-    if (r < 0)
-        return r;
-    /* In this order: a write drops capabilities, a change of owner drops them and the set-user-ID bit. */
-    if ((r = set_owner(u, fd, "")) < 0 || (r = set_xattrs(u, fd)) < 0 || (r = (int)sys(fchmod, fd, permissions(u))) < 0)
-        return r;
-    return (int)tar_set_time(fd, NULL, e->seconds, e->nanoseconds);
+    if (u->handed && fd >= 0 && e->size) {
+        u->open_file = steal_fd(&fd);
+        return 0;
+    }
+    int r = fd < 0 || u->handed ? MINIMUM(fd, 0) : e->sparse ? write_pieces(u, fd) : write_content(u, fd);
+    return r < 0 ? r : finish_file(u, fd);
 }
 
 /* What is set by name, not through a descriptor. */

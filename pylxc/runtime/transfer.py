@@ -171,63 +171,41 @@ def copy_layer(
     Raises:
         SpawnError: what went wrong first; EBUSY where directories of a tree in use were moved.
     """
-    source, reader = isolation.transfer_plan(None, directory, scaffold), isolation.transfer_plan(None, target, scaffold)
-    ours, theirs = os.pipe(), os.pipe()
-    flags = p.PACK_LAYER | p.PACK_LIVE | (0 if latest is None else p.PACK_SETTLE)
-    subject = "what the container wrote"
-    source.add(p.PACK, "/", *left_out, flags=flags, a=source.descriptor(ours[1]), b=latest or 0, subject=subject)
+    plan = isolation.transfer_plan(None, directory, scaffold)
     flags = p.UNPACK_LAYER | p.UNPACK_SYNC | what_a_user_may()
-    reader.add(p.UNPACK, "/", flags=flags, a=reader.descriptor(theirs[0]), b=UNPACKED_LIMIT, subject="the new layer")
+    into = os.open(target, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
     try:
-        receiver = _spawn(reader, theirs[1], theirs[0])
-    except BaseException:
-        _close(*ours)
-        raise
-    try:
-        return (yield from _copied(source, ours, theirs[1], receiver))
+        ours, theirs = os.pipe()
+        plan.add(p.MIRROR, flags=flags, a=plan.descriptor(into), subject="the new layer")
+        flags = p.PACK_LAYER | p.PACK_LIVE | (0 if latest is None else p.PACK_SETTLE)
+        subject = "what the container wrote"
+        plan.add(p.PACK, "/", *left_out, flags=flags, a=plan.descriptor(theirs), b=latest or 0, subject=subject)
+        child = _spawn(plan, ours, theirs)
     finally:
-        yield from steps_of(process.finish, receiver)
-
-
-def _copied(source: p.Plan, ours: tuple[int, int], target: int, receiver: Child) -> Waiting[tuple[str, int]]:
-    """Carry out the plan that writes to ``ours``, and pass on what it writes to ``target``. Closes all three."""
-    try:
-        sender = _spawn(source, -1, ours[1])
-    except BaseException:
-        _close(ours[0], target)
-        raise
+        os.close(into)
     try:
         try:
-            measured = yield from _pass_on(ours[0], target)
+            measured = yield from _measure(ours)
         finally:
-            _close(ours[0], target)
-        sent = yield from _failure(sender)
-        received = yield from _failure(receiver)
+            os.close(ours)
+        yield from _end(child)
     finally:
-        yield from steps_of(process.finish, sender)
-    _raise_first(sent, received)
+        yield from steps_of(process.finish, child)
     return measured
 
 
-def _pass_on(source: int, target: int) -> Waiting[tuple[str, int]]:
-    """Write to one pipe what comes from another; return its SHA-256 and its size."""
+def _measure(source: int) -> Waiting[tuple[str, int]]:
+    """Return the SHA-256 and the size of what comes from a pipe."""
     total, size = hashlib.sha256(), 0
     buffer = bytearray(CHUNK)
     view = memoryview(buffer)
-    os.set_blocking(target, False)
-    with suppress(BrokenPipeError):  # the helper stopped reading: its own report says why
-        while True:
-            yield Wait((source,))
-            n = os.readv(source, [buffer])
-            if not n:
-                break
-            total.update(view[:n])
-            size += n
-            rest = view[:n]
-            while rest:
-                yield Wait(write=(target,))
-                rest = rest[os.write(target, rest) :]
-    return f"sha256:{total.hexdigest()}", size
+    while True:
+        yield Wait((source,))
+        n = os.readv(source, [buffer])
+        if not n:
+            return f"sha256:{total.hexdigest()}", size
+        total.update(view[:n])
+        size += n
 
 
 @waits

@@ -26,7 +26,7 @@ DESCRIPTORS = 16
 
 @frozen
 class TarTool:
-    """The driver. Both methods raise :class:`TarError`."""
+    """The driver. All methods raise :class:`TarError`."""
 
     program: Path
     inside: tuple[str, ...] = ()  # what starts it, for example in a user namespace
@@ -36,6 +36,9 @@ class TarTool:
 
     def pack(self, root: Path, flags: int = 0, *, latest: int = 0) -> bytes:
         return self._call("pack", str(root), str(flags), str(latest))
+
+    def mirror(self, root: Path, flags: int, destination: Path) -> bytes:
+        return self._call("mirror", str(root), str(flags), str(destination))
 
     def _call(self, *arguments: str, stdin: bytes = b"") -> bytes:
         # A chroot has no /proc, which the leak detector needs; all memory is mapped by hand anyway.

@@ -171,6 +171,18 @@ def test_unpacking_undoes_packing(tar_tool: TarTool, tree: Path, tmp_path: Path,
     assert found.keys() == expected.keys()
 
 
+def test_a_mirror_is_what_unpacking_makes(tar_tool: TarTool, tree: Path, tmp_path: Path, flags: int) -> None:
+    mirror, again = tmp_path / "mirror", tmp_path / "again"
+    mirror.mkdir()
+    again.mkdir()
+    data = tar_tool.mirror(tree, flags, mirror)
+    assert data == tar_tool.pack(tree, flags)
+    tar_tool.unpack(data, again, flags)
+    for each in (mirror, again):
+        marks_as_they_come_back(each)
+    assert snapshot(mirror) == snapshot(again)
+
+
 def test_times_are_settled_in_the_tree_too(tar_tool: TarTool, tree: Path, flags: int) -> None:
     before = snapshot(tree)
     latest = 10**9
