@@ -96,7 +96,7 @@ static int read_plan(struct plan *ret)
 _Noreturn void helper_main(void);
 _Noreturn void helper_main(void)
 {
-    struct plan plan;
+    struct plan plan = {0};
     /* Nobody may trace the helper or look into its descriptors, even a process of the container with equal ids. */
     sys(prctl, PR_SET_DUMPABLE, DEFENCE(DUMPABLE, 0, 1), 0, 0, 0);
     if (read_plan(&plan) < 0) {
