@@ -39,7 +39,7 @@ def test_output_is_not_held_back(cli):
         (["host", "no-such-program"], 127),
         (["host", "/etc"], 126),
         (["-u", "no-such-user", "host", "true"], 125),
-        (["no-such-image:at-all", "true"], 125),
+        (["--pull", "never", "no-such-image:at-all", "true"], 125),
     ],
 )
 def test_the_status_tells_what_failed(cli, words, status):
