@@ -33,7 +33,6 @@ PARTS = {
         "tests/cli/test_cli_volumes.py",
         "tests/cli/test_cli_attach.py",
         "tests/cli/test_cli_terminal.py",
-        "tests/cli/test_cli_registries.py",
         "tests/build/test_build.py",
         "tests/build/test_build_copy.py",
         "tests/build/test_build_language.py",
@@ -41,9 +40,6 @@ PARTS = {
         "tests/build/test_image_import.py",
         "tests/archives",
         "tests/registry/test_pull.py",
-        "tests/registry/test_push.py",
-        "tests/care",
-        "tests/cli/test_cli_care.py",
         # It is in a user namespace for whoever runs it, and takes its time.
         "--ignore=tests/runtime/test_sanitized_library.py",
     ),
