@@ -113,8 +113,7 @@ static int op_unpack(struct launch *l, const struct pylxc_op *op)
     if (readable < 0)
         return readable;
     transfer_begins(l);
-    int r = unpack_tar((int)op->a, readable, op->flags, (uint64_t)op->b, l->subject, sizeof l->subject);
-    return r == 0 && op->flags & PYLXC_UNPACK_SYNC ? (int)sys(syncfs, readable) : r;
+    return unpack_tar((int)op->a, readable, op->flags, (uint64_t)op->b, l->subject, sizeof l->subject);
 }
 
 static int op_mirror(struct launch *l, const struct pylxc_op *op)

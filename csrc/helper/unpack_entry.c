@@ -79,17 +79,9 @@ static int make(struct unpacking *u, int parent, const char *name, int link_pare
     return make_once(u, parent, name, link_parent, link_name);
 }
 
-/* What has to be on disk in the end begins to be written at once, so that there is less to wait for then. */
-static void begin_writeback(const struct unpacking *u, int fd, uint64_t at, size_t n)
-{
-    enum { SYNC_FILE_RANGE_WRITE_ = 2 };
-    if (u->flags & PYLXC_UNPACK_SYNC && u->reader.entry.size >= TAR_CHUNK)
-        sys(sync_file_range, fd, at, n, SYNC_FILE_RANGE_WRITE_);
-}
-
 static int write_content(struct unpacking *u, int fd)
 {
-    for (uint64_t at = 0;;) {
+    for (;;) {
         const char *data;
         size_t n;
         int r = tar_content(&u->reader, UINT64_MAX, &data, &n);
@@ -97,8 +89,6 @@ static int write_content(struct unpacking *u, int fd)
             return r;
         if ((r = write_all(fd, data, n)) < 0)
             return r;
-        begin_writeback(u, fd, at, n);
-        at += n;
     }
 }
 
