@@ -22,10 +22,15 @@ def check_filters(filters: Mapping[str, str]) -> None:
             raise SpecError("filters", key, f"there are {', '.join(sorted(_FILTERS))}")
 
 
-def _has_label(container: Container, wanted: str) -> bool:
+def has_label(labels: Mapping[str, str], wanted: str) -> bool:
+    """Say whether among the labels is the one that is wanted: "key", or "key=value"."""
     key, equals, value = wanted.partition("=")
-    labels = {**container.image.config.labels, **container.spec.labels}
     return key in labels and (not equals or labels[key] == value)
+
+
+def labels_of(container: Container) -> dict[str, str]:
+    """Return a container's labels, those of its image included."""
+    return {**container.image.config.labels, **container.spec.labels}
 
 
 def passes(container: Container, filters: Mapping[str, str]) -> bool:
@@ -45,5 +50,5 @@ _FILTERS: dict[str, Callable[[Container, str], bool]] = {
         value in (container.spec.image, *container.image.refs)
         or container.image.id.removeprefix("sha256:").startswith(value.removeprefix("sha256:"))
     ),
-    "label": _has_label,
+    "label": lambda container, value: has_label(labels_of(container), value),
 }

@@ -16,6 +16,7 @@ from attrs import frozen
 from pylxc.care.reports import Pruned
 from pylxc.care.usage import room, taken_by
 from pylxc.errors import Conflict, NotFound, SpecError
+from pylxc.filters import has_label, labels_of
 from pylxc.launching import ALIVE
 from pylxc.units import parse_duration
 
@@ -50,14 +51,9 @@ class Wanted:
         """Say whether something of this age, with these labels, may go."""
         return (
             self.is_old(created)
-            and all(_has(labels, one) for one in self.labels)
-            and not any(_has(labels, one) for one in self.without)
+            and all(has_label(labels, one) for one in self.labels)
+            and not any(has_label(labels, one) for one in self.without)
         )
-
-
-def _has(labels: Mapping[str, str], wanted: str) -> bool:
-    key, equals, value = wanted.partition("=")
-    return key in labels and (not equals or labels[key] == value)
 
 
 def prune(  # noqa: PLR0913  one for each kind
@@ -80,12 +76,11 @@ def _containers(engine: Engine, wanted: Wanted) -> tuple[tuple[str, ...], int]:
     owners = {row.id: row.owner for row in engine.store.containers.list()}
     gone, freed = [], 0
     for container in engine.containers():
-        labels = {**container.image.config.labels, **container.spec.labels}
         owner = owners.get(container.id)
         if owner is not None and owner.pid != os.getpid() and owner.is_alive():
             continue
         with suppress(NotFound, Conflict):  # removed, or started, meanwhile
-            if container.status() not in ALIVE and wanted.passes(container.created, labels):
+            if container.status() not in ALIVE and wanted.passes(container.created, labels_of(container)):
                 taken = taken_by(engine.container_directory(container.id))
                 container.remove()
                 gone.append(container.id)

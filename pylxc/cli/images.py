@@ -13,6 +13,7 @@ import click
 from pylxc.cli.app import each
 from pylxc.cli.tables import age, format_option, moment, parse_filters, passes, print_rows, short_id
 from pylxc.errors import Conflict, ImageNotFound
+from pylxc.filters import has_label
 from pylxc.units import format_size
 
 if TYPE_CHECKING:
@@ -50,11 +51,6 @@ def named(image: pylxc.Image, name: str) -> str | None:
 # -- images ------------------------------------------------------------------------------------------------------------
 
 
-def _has_label(image: pylxc.Image, wanted: str) -> bool:
-    key, equals, value = wanted.partition("=")
-    return key in image.config.labels and (not equals or image.config.labels[key] == value)
-
-
 def _is_called(image: pylxc.Image, pattern: str) -> bool:
     from fnmatch import fnmatchcase  # noqa: PLC0415  rarely needed
 
@@ -63,7 +59,7 @@ def _is_called(image: pylxc.Image, pattern: str) -> bool:
 
 _FILTERS: dict[str, Callable[[pylxc.Image, str], bool]] = {
     "dangling": lambda image, value: (not image.refs) == (value == "true"),
-    "label": _has_label,
+    "label": lambda image, value: has_label(image.config.labels, value),
     "reference": _is_called,
 }
 

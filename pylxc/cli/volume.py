@@ -10,6 +10,7 @@ import click
 from pylxc.cli.app import each, printable
 from pylxc.cli.tables import format_option, moment, parse_filters, passes, print_rows
 from pylxc.errors import PylxcError
+from pylxc.filters import has_label
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -37,11 +38,6 @@ def create(settings: Settings, /, *, driver: str, labels: tuple[str, ...], name:
     click.echo(pylxc.Volume.create(name, labels=labels, engine=settings.engine()).name)
 
 
-def _has_label(item: pylxc.Volume, wanted: str) -> bool:
-    key, equals, value = wanted.partition("=")
-    return key in item.labels and (not equals or item.labels[key] == value)
-
-
 def _is_dangling(item: pylxc.Volume, wanted: str) -> bool:
     if wanted.lower() not in ("true", "1", "false", "0"):
         raise click.UsageError(f"filter dangling={wanted!r}: give true or false")
@@ -51,7 +47,7 @@ def _is_dangling(item: pylxc.Volume, wanted: str) -> bool:
 _FILTERS: dict[str, Callable[[pylxc.Volume, str], bool]] = {
     "dangling": _is_dangling,
     "driver": lambda _, wanted: wanted == "local",
-    "label": _has_label,
+    "label": lambda item, value: has_label(item.labels, value),
     "name": lambda item, wanted: wanted in item.name,
 }
 
