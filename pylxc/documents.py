@@ -31,6 +31,7 @@ DOCKER_MANIFEST = "application/vnd.docker.distribution.manifest.v2+json"
 INDEXES = frozenset((OCI_INDEX, DOCKER_INDEX))
 MANIFESTS = frozenset((OCI_MANIFEST, DOCKER_MANIFEST))
 CONFIGS = frozenset((OCI_CONFIG, "application/vnd.docker.container.image.v1+json"))
+OCI_LAYOUT = b'{"imageLayoutVersion":"1.0.0"}'  # what the file "oci-layout" says (image-layout.md)
 LAYERS = {
     "": "application/vnd.oci.image.layer.v1.tar",
     "gzip": "application/vnd.oci.image.layer.v1.tar+gzip",
@@ -106,7 +107,12 @@ class Descriptor:
     @property
     def form(self) -> str:
         """How the media type says that a layer is compressed: "gzip", "zstd", or "" for not at all."""
-        return next((form for form in ("gzip", "zstd") if self.media_type.endswith(form)), "")
+        return form_said(self.media_type)
+
+
+def form_said(media_type: str) -> str:
+    """Return how a media type says that a layer is compressed; see :attr:`Descriptor.form`."""
+    return next((form for form in LAYERS if form and media_type.endswith(form)), "")
 
 
 @frozen(kw_only=True)

@@ -214,6 +214,12 @@ class ImageDocument:
     history: tuple[History, ...] = ()
     extra: dict[str, Any] = field(factory=dict, hash=False, repr=False)
 
+    @property
+    def steps(self) -> tuple[str, ...]:
+        """What each layer was made by, "" where the history does not say."""
+        words = [entry.created_by for entry in self.history if not entry.empty_layer]
+        return tuple(words) if len(words) == len(self.diff_ids) else ("",) * len(self.diff_ids)
+
     def to_bytes(self) -> bytes:
         """Return the canonical JSON: sorted keys, no spaces."""
         import json  # noqa: PLC0415  not needed by all who use the values

@@ -11,7 +11,7 @@ import os
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-from attrs import frozen
+from attrs import evolve, frozen
 
 from pylxc.digests import digest_of
 from pylxc.documents import LAYERS
@@ -97,8 +97,6 @@ def layer(engine: Engine, digest: str, *, deep: bool = True) -> LayerState:
 
 def _compared(engine: Engine, state: LayerState, source: BlobRow) -> LayerState:
     """Compare a tree with what an archive unpacks to."""
-    from attrs import evolve  # noqa: PLC0415  few layers come here
-
     try:
         with unpacked(engine, source) as (_, tree, size):
             wanted, _ = pack(engine, tree)

@@ -10,13 +10,14 @@ from __future__ import annotations
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
+from attrs import evolve
+
 from pylxc import documents
 from pylxc.care import inspection
 from pylxc.care.check import damaged_index, index_problems, look
 from pylxc.care.reports import Problem, RepairReport
 from pylxc.documents import LAYERS, Manifest
 from pylxc.errors import PylxcError, StoreError
-from pylxc.exchange.incoming import steps
 from pylxc.imageconfig import ImageDocument
 from pylxc.store import BlobRow, salvage
 from pylxc.store.database import DamagedIndexError
@@ -55,9 +56,7 @@ def repair(engine: Engine) -> RepairReport:
 def _told(problem: Problem, reasons: dict[tuple[str, str], str]) -> Problem:
     """Return a problem that is left, with why it could not be mended."""
     reason = reasons.get((problem.kind, problem.subject))
-    return (
-        problem if reason is None else Problem(problem.kind, problem.subject, problem.what, reason, problem.repairable)
-    )
+    return problem if reason is None else evolve(problem, remedy=reason)
 
 
 # -- the index ---------------------------------------------------------------------------------------------------------
@@ -137,7 +136,7 @@ def _manifest_of(engine: Engine, image: str) -> Manifest | None:
 def _restore_layers(engine: Engine, image: str, wanted: tuple[str, ...]) -> None:
     """Give an image its layers again; those that had no row count as damaged until the next look at them."""
     document = ImageDocument.from_bytes(engine.store.images.content_of(image))
-    for digest, words in zip(document.diff_ids, steps(document), strict=True):
+    for digest, words in zip(document.diff_ids, document.steps, strict=True):
         if not engine.store.layers.exists(digest):
             engine.store.upkeep.restore_layer(digest, words)
     engine.store.upkeep.restore_layers(image, wanted)
@@ -224,7 +223,7 @@ def _mend_rest(engine: Engine, *, strays: bool) -> None:
     """Mend what is no more than a copy of something. ``strays``: all rows are there, so what nothing names may go."""
     store = engine.store
     if not store.upkeep.layout_is_right():
-        store.upkeep.write_layout()
+        store.layout.write_layout()
     store.images.sweep()  # writes oci/index.json anew
     if strays:
         store.layers.sweep()

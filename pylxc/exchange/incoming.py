@@ -58,7 +58,7 @@ class Checked:
     @property
     def layers(self) -> tuple[tuple[Descriptor, str, str], ...]:
         """The layers: what names the archive, the diff id, and the words of the step that made it."""
-        return tuple(zip(self.manifest.layers, self.document.diff_ids, steps(self.document), strict=True))
+        return tuple(zip(self.manifest.layers, self.document.diff_ids, self.document.steps, strict=True))
 
 
 def check(manifest: Manifest, config: bytes, subject: str) -> Checked:
@@ -68,12 +68,6 @@ def check(manifest: Manifest, config: bytes, subject: str) -> Checked:
     if len(document.diff_ids) != len(manifest.layers):
         raise IntegrityError(f"{subject}: layers", str(len(document.diff_ids)), str(len(manifest.layers)))
     return Checked(manifest, config, document)
-
-
-def steps(document: ImageDocument) -> tuple[str, ...]:
-    """Return what each layer was made by, "" where the history does not say."""
-    words = [entry.created_by for entry in document.history if not entry.empty_layer]
-    return tuple(words) if len(words) == len(document.diff_ids) else ("",) * len(document.diff_ids)
 
 
 class Incoming:

@@ -18,7 +18,7 @@ from attrs import evolve, frozen
 from pylxc.build import tarwriter
 from pylxc.build.archives import CHUNK
 from pylxc.build.selection import Entry
-from pylxc.documents import OCI_INDEX
+from pylxc.documents import OCI_INDEX, OCI_LAYOUT
 from pylxc.errors import SpecError, StoreError
 from pylxc.exchange.catalog import DOCKER, IMAGE_NAME, INDEX, REF_NAME
 from pylxc.exchange.outgoing import ANY_FORM, Outgoing
@@ -64,7 +64,7 @@ def save(
             known = named.get(image.id) or _Picture(outgoing.documents(image, FORMS[form]), ())
             named[image.id] = evolve(known, refs=tuple(sorted({*known.refs, *map(_canonical, refs)})))
         pictures = list(named.values())
-        files: dict[str, bytes] = {"oci-layout": b'{"imageLayoutVersion":"1.0.0"}', INDEX: _index(pictures)}
+        files: dict[str, bytes] = {"oci-layout": OCI_LAYOUT, INDEX: _index(pictures)}
         if form == "docker":
             files[DOCKER] = _docker(pictures)
         with _target(target) as sink:

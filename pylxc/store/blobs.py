@@ -82,12 +82,8 @@ class Blobs:
 
     def sweep(self) -> None:
         """Remove every file that nothing names: looks at all of them."""
-        directory = f"{self._layout.root}/oci/blobs/sha256"
         with self._database.writing(durable=False) as connection:
-            rows = connection.execute(_NAMED)
-            known = {digest.removeprefix("sha256:") for (digest,) in rows}
-            strays = [name for name in os.listdir(directory) if name not in known]  # noqa: PTH208
-            buried = self._layout.bury(f"{directory}/{name}" for name in strays)
+            buried = self._layout.bury_strays("oci/blobs/sha256", connection.execute(NAMED))
         self._layout.empty(buried)
 
 
@@ -102,7 +98,7 @@ def _to_row(values: tuple[Any, ...]) -> BlobRow:
 
 
 _SELECT = "SELECT digest, layer, media_type, size, made FROM blobs"
-_NAMED = "SELECT id FROM images UNION SELECT digest FROM manifests UNION SELECT digest FROM blobs"
+NAMED = "SELECT id FROM images UNION SELECT digest FROM manifests UNION SELECT digest FROM blobs"
 
 
 def _is_named(connection: sqlite3.Connection, digest: str) -> bool:

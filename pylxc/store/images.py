@@ -267,10 +267,10 @@ class Images:
 
     def content_of(self, id: str) -> bytes:  # noqa: A002
         """Return the bytes of an image's configuration, as the index has them. Raises ImageNotFound."""
-        found = self._database.row("SELECT config FROM images WHERE id = ?", (id,))
+        found = self.config(id)
         if found is None:
             raise ImageNotFound(id, "it was removed")
-        return bytes(found[0])
+        return found
 
     def content(self, id: str) -> ImageContent:  # noqa: A002
         """Return the bytes of an image. Raises IntegrityError when its manifest is damaged; ImageNotFound."""

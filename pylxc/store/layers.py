@@ -220,11 +220,8 @@ class Layers:
 
     def sweep(self) -> None:
         """Remove every tree that has no row: looks at all of them."""
-        directory = f"{self._layout.root}/layers"
         with self._database.writing(durable=False) as connection:
-            known = {row[0].removeprefix("sha256:") for row in connection.execute("SELECT digest FROM layers")}
-            strays = [name for name in os.listdir(directory) if name not in known]  # noqa: PTH208
-            buried = self._layout.bury(f"{directory}/{name}" for name in strays)
+            buried = self._layout.bury_strays("layers", connection.execute("SELECT digest FROM layers"))
         self._layout.empty(buried)
 
 

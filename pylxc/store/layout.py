@@ -13,6 +13,7 @@ import re
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING
 
+from pylxc.documents import OCI_LAYOUT
 from pylxc.errors import StoreError
 from pylxc.runtime import native, rootless
 
@@ -48,7 +49,7 @@ class Layout:
             for name in DIRECTORIES:
                 os.makedirs(f"{self.root}/{name}", mode=PRIVATE, exist_ok=True)  # noqa: PTH103
             if not os.path.exists(f"{self.root}/oci/oci-layout"):  # noqa: PTH110
-                self.write_file(f"{self.root}/oci/oci-layout", b'{"imageLayoutVersion":"1.0.0"}')
+                self.write_layout()
         except FileExistsError as error:
             raise StoreError(self.root, "is not a directory; choose another with PYLXC_ROOT or Engine(root)") from error
         except OSError as error:
@@ -65,6 +66,10 @@ class Layout:
             os.listdir(f"{self.root}/{name}")  # noqa: PTH208
             for name in ("layers", "containers", "volumes", "oci/blobs/sha256")
         )
+
+    def write_layout(self) -> None:
+        """Write the file that makes ``oci/`` an OCI image layout."""
+        self.write_file(f"{self.root}/oci/oci-layout", OCI_LAYOUT)
 
     def layer(self, digest: str) -> str:
         """Return the directory of a layer's tree."""
@@ -133,6 +138,15 @@ class Layout:
                     continue
             moved.append(name)
         return moved
+
+    def strays(self, directory: str, rows: Iterable[tuple[str]]) -> list[str]:
+        """Return the names in a directory of the store, such as "layers", that are none of these digests' digits."""
+        known = {digest.removeprefix("sha256:") for (digest,) in rows}
+        return sorted(name for name in os.listdir(f"{self.root}/{directory}") if name not in known)  # noqa: PTH208
+
+    def bury_strays(self, directory: str, rows: Iterable[tuple[str]]) -> list[str]:
+        """Do as :meth:`bury` with all that :meth:`strays` returns."""
+        return self.bury(f"{self.root}/{directory}/{name}" for name in self.strays(directory, rows))
 
     def empty(self, names: Sequence[str]) -> None:
         """Remove what :meth:`bury` buried."""

@@ -9,7 +9,6 @@ removed; the new index appears whole. Killed in between, the next one does the s
 from __future__ import annotations
 
 import fcntl
-import hashlib
 import json
 import os
 import shutil
@@ -19,20 +18,19 @@ from contextlib import closing, suppress
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
+from pylxc.digests import digest_of
+from pylxc.documents import LAYERS, OCI_MANIFEST, form_said
 from pylxc.errors import PylxcError
 from pylxc.imageconfig import ImageDocument
 from pylxc.reference import is_full_id
 from pylxc.store.database import Database
-from pylxc.store.layout import Layout, explained
+from pylxc.store.layout import Layout, explained, sync_directory, sync_file
 from pylxc.store.upkeep import LARGEST, Upkeep, index_entries, set_aside_container
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
     from pathlib import Path
 
-FORMS = ("gzip", "zstd")
-MANIFEST = "application/vnd.oci.image.manifest.v1+json"
-LAYER = "application/vnd.oci.image.layer.v1.tar"
 # In the order in which rows need each other, with the column that is a digest, if any.
 TABLES = {
     "layers": 0,
@@ -112,11 +110,7 @@ def _settle(path: str) -> None:
     """Put all of a database into its one file, and on disk."""
     with closing(sqlite3.connect(path, isolation_level=None)) as connection:
         connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
-    fd = os.open(path, os.O_RDWR | os.O_CLOEXEC)
-    try:
-        os.fsync(fd)
-    finally:
-        os.close(fd)
+    sync_file(path)
 
 
 def _replace(layout: Layout, new: str) -> tuple[str, ...]:
@@ -129,11 +123,7 @@ def _replace(layout: Layout, new: str) -> tuple[str, ...]:
         with suppress(FileNotFoundError):
             os.rename(layout.database + suffix, f"{aside}/pylxc.db{suffix}")  # noqa: PTH104
     os.rename(new, layout.database)  # noqa: PTH104
-    fd = os.open(layout.root, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        os.fsync(fd)
-    finally:
-        os.close(fd)
+    sync_directory(layout.root)
     if not os.listdir(aside):  # noqa: PTH208
         os.rmdir(aside)  # noqa: PTH106
         return ()
@@ -183,7 +173,7 @@ def _documents(layout: Layout) -> dict[str, bytes]:
             continue
         with open(path, "rb") as file:  # noqa: PTH123
             data = file.read()
-        if data.lstrip().startswith(b"{") and hashlib.sha256(data).hexdigest() == name:
+        if data.lstrip().startswith(b"{") and digest_of(data) == f"sha256:{name}":
             found[f"sha256:{name}"] = data
     return found
 
@@ -200,12 +190,12 @@ def _add_images(connection: sqlite3.Connection, layout: Layout) -> None:
             continue  # a configuration, or a document of another kind
         if len(layers) != len(document.diff_ids) or not _is_here(connection, layout, document.diff_ids):
             continue
-        media_type = str(values.get("mediaType") or MANIFEST)
+        media_type = str(values.get("mediaType") or OCI_MANIFEST)
         _add_image(connection, (config, digest, len(data), blobs[config], document.created), document, media_type)
         for (archive, kind, size), layer in zip(layers, document.diff_ids, strict=True):
             if is_full_id(archive) and os.path.exists(layout.blob(archive)):  # noqa: PTH110
-                form = next((f"{LAYER}+{form}" for form in FORMS if kind.endswith(form)), LAYER)
-                connection.execute("INSERT OR IGNORE INTO blobs VALUES (?, ?, ?, ?, 0)", (archive, layer, form, size))
+                row = (archive, layer, LAYERS[form_said(kind)], size)
+                connection.execute("INSERT OR IGNORE INTO blobs VALUES (?, ?, ?, ?, 0)", row)
 
 
 def _is_here(connection: sqlite3.Connection, layout: Layout, digests: Iterable[str]) -> bool:
@@ -224,9 +214,7 @@ def _add_image(
     id, digest, size, _, created = row  # noqa: A001  docker's name
     connection.execute("INSERT OR IGNORE INTO images VALUES (?, ?, ?, ?, ?)", row)
     connection.execute("INSERT OR IGNORE INTO manifests VALUES (?, ?, ?, ?)", (digest, id, media_type, size))
-    words = [entry.created_by for entry in document.history if not entry.empty_layer]
-    for position, layer in enumerate(document.diff_ids):
-        step = words[position] if len(words) == len(document.diff_ids) else ""
+    for position, (layer, step) in enumerate(zip(document.diff_ids, document.steps, strict=True)):
         # Without a size, which the repair that follows finds out.
         connection.execute("INSERT OR IGNORE INTO layers VALUES (?, 0, ?, ?, '')", (layer, step, created))
         connection.execute("INSERT OR IGNORE INTO image_layers VALUES (?, ?, ?)", (id, position, layer))

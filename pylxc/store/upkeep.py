@@ -14,7 +14,9 @@ from typing import TYPE_CHECKING, Any
 
 from attrs import frozen
 
+from pylxc.documents import OCI_LAYOUT
 from pylxc.reference import is_full_id
+from pylxc.store.blobs import NAMED
 from pylxc.store.layers import SELECT, LayerRow, to_row
 from pylxc.store.layout import explained, rename_as_owner
 
@@ -25,7 +27,6 @@ if TYPE_CHECKING:
     from pylxc.store.layout import Layout
 
 LARGEST = 8 << 20  # bytes of a manifest or a configuration
-LAYOUT = b'{"imageLayoutVersion":"1.0.0"}'
 # What a row needs another one for: table, its column, the other table, that one's column.
 _REFERENCES = (
     ("image_layers", "image", "images", "id"),
@@ -125,11 +126,7 @@ class Upkeep:
 
     def digests(self) -> set[str]:
         """Return all that has a digest: documents, layers and archives."""
-        query = (
-            "SELECT id FROM images UNION SELECT digest FROM manifests"
-            " UNION SELECT digest FROM layers UNION SELECT digest FROM blobs"
-        )
-        return {row[0] for row in self._database.rows(query)}
+        return {row[0] for row in self._database.rows(f"{NAMED} UNION SELECT digest FROM layers")}  # noqa: S608
 
     def cached(self) -> tuple[int, int, set[str]]:
         """Return how many entries the build cache has, of how many an image has the layer, and all it keeps alone."""
@@ -178,12 +175,11 @@ class Upkeep:
         ``quiet``: none while anybody has a lease or a note. What others are just removing has no row any more; they
         leave a note for as long as that takes.
         """
-        named = "SELECT id FROM images UNION SELECT digest FROM manifests UNION SELECT digest FROM blobs"
         with self._database.writing(durable=False, freeing=True) as connection:
             if quiet and connection.execute("SELECT 1 FROM leases").fetchone() is not None:
                 return [], []
-            trees = _strays(f"{self._layout.root}/layers", connection.execute("SELECT digest FROM layers"))
-            blobs = _strays(f"{self._layout.root}/oci/blobs/sha256", connection.execute(named))
+            trees = self._layout.strays("layers", connection.execute("SELECT digest FROM layers"))
+            blobs = self._layout.strays("oci/blobs/sha256", connection.execute(NAMED))
         return trees, blobs
 
     def homeless(self) -> tuple[list[str], list[str]]:
@@ -208,7 +204,7 @@ class Upkeep:
 
     def layout_is_right(self) -> bool:
         """Say whether ``oci/oci-layout`` says what it should."""
-        return bool(read_json(f"{self._layout.root}/oci/oci-layout") == json.loads(LAYOUT))
+        return bool(read_json(f"{self._layout.root}/oci/oci-layout") == json.loads(OCI_LAYOUT))
 
     # -- mending ----------------------------------------------------------------------------------------------------
 
@@ -216,10 +212,6 @@ class Upkeep:
         """Make the indexes of the tables anew: where only these are damaged, nothing is lost."""
         with self._database.writing(durable=True) as connection:
             connection.execute("REINDEX")
-
-    def write_layout(self) -> None:
-        """Write ``oci/oci-layout`` anew."""
-        self._layout.write_file(f"{self._layout.root}/oci/oci-layout", LAYOUT)
 
     def restore_config(self, image: str, config: bytes) -> None:
         """Let the index have an image's configuration as the blob has it."""
@@ -349,8 +341,3 @@ def read_json(path: str) -> object:
             return json.loads(file.read())
     except (OSError, ValueError, RecursionError):
         return None
-
-
-def _strays(directory: str, rows: Iterable[tuple[str]]) -> list[str]:
-    known = {digest.removeprefix("sha256:") for (digest,) in rows}
-    return sorted(name for name in os.listdir(directory) if name not in known)  # noqa: PTH208
