@@ -21,7 +21,7 @@ import guest_disks
 from attrs import frozen
 
 USERS = ("root", "tester")
-PATIENCE = 900  # s that a machine may take
+PATIENCE = 1500  # s that a machine may take
 COMMAND_LINE = "console=ttyS0 quiet panic=-1 mitigations=off"
 LAST_LINES = 60  # of the console that a failure shows
 
