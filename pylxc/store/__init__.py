@@ -2,7 +2,8 @@
 
 SQLite for the index, directories for content. ``database`` hides SQLite, ``layout`` the directories; ``leases``,
 ``layers``, ``blobs``, ``images``, ``containers``, ``volumes`` and ``cache`` are the tables with what belongs to them on
-disk, ``claims`` says who makes what several want, ``eventlog`` is what is told of containers; ``upkeep`` is what a
+disk, ``claims`` says who makes what several want, ``arrivals`` lets layers
+come in together, ``eventlog`` is what is told of containers; ``upkeep`` is what a
 check asks, ``salvage`` makes the index anew.
 Invariant: what the index names is there, whole and on disk; what it does not name is rubbish that the next process
 removes.
@@ -15,6 +16,7 @@ from contextlib import suppress
 
 from pylxc.errors import StoreError
 from pylxc.identity import boot_id
+from pylxc.store.arrivals import Arrivals
 from pylxc.store.blobs import BlobRow, Blobs
 from pylxc.store.cache import BuildCache
 from pylxc.store.claims import Claims
@@ -22,7 +24,7 @@ from pylxc.store.containers import ContainerRow, Containers
 from pylxc.store.database import REMEDY, DamagedIndexError, Database
 from pylxc.store.eventlog import EventLog
 from pylxc.store.images import ImageContent, ImageRow, Images, TagMove
-from pylxc.store.layers import LayerRow, Layers
+from pylxc.store.layers import LayerRow, Layers, Staged
 from pylxc.store.layout import Layout, explained
 from pylxc.store.leases import Lease, Leases
 from pylxc.store.upkeep import Upkeep
@@ -35,6 +37,7 @@ __all__ = [
     "ImageRow",
     "LayerRow",
     "Lease",
+    "Staged",
     "Store",
     "TagMove",
     "VolumeRow",
@@ -71,6 +74,10 @@ class Store:
         # In this order: who makes a new store makes the index first.
         if not os.path.exists(path) and self.layout.has_content() and not os.path.exists(path):  # noqa: PTH110
             raise DamagedIndexError(path, f"is not there, and the store is not empty; {REMEDY}")
+
+    def arrivals(self, lease: Lease) -> Arrivals:
+        """Give what takes layers in that come in several threads."""
+        return Arrivals(self.layers, lease)
 
     def close(self) -> None:
         """Close this process's connection to the index; the next use makes another one."""
