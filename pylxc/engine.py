@@ -55,6 +55,9 @@ def default_root() -> Path:
     return Path(data, "pylxc")
 
 
+LOWERS_KEPT = 64  # lists of layers whose directories are remembered: what has a digest never changes
+
+
 class Engine:
     """One store plus its runtime directory. ``root`` is its path; ``Engine()`` is the default one's.
 
@@ -77,6 +80,7 @@ class Engine:
         self._lock = threading.RLock()
         self._host: tuple[object, Image] | None = None  # and what the machine looked like
         self._host_until = 0.0
+        self._lowers: dict[tuple[str, ...], tuple[tuple[str, ...], tuple[str, ...]]] = {}
 
     @classmethod
     def default(cls) -> Engine:
@@ -285,10 +289,17 @@ class Engine:
 
     def lowers(self, digests: Sequence[str]) -> tuple[tuple[str, ...], tuple[str, ...]]:
         """Return the directories of layers (given lowest first), topmost first, and what the host passes through."""
-        layers = self.store.layers
-        passthrough = layers.passthrough(digests[0]) if digests else ()
-        # Each once, where it lies topmost: overlayfs refuses a layer that comes twice, and it would change nothing.
-        return tuple(dict.fromkeys(layers.path(digest) for digest in reversed(digests))), passthrough
+        key = tuple(digests)
+        found = self._lowers.get(key)
+        if found is None:
+            layers = self.store.layers
+            passthrough = layers.passthrough(key[0]) if key else ()
+            # Each once, where it lies topmost: overlayfs refuses a layer that comes twice, and it would change nothing.
+            found = tuple(dict.fromkeys(map(layers.path, reversed(key)))), passthrough
+            if len(self._lowers) >= LOWERS_KEPT:
+                self._lowers.clear()
+            self._lowers[key] = found
+        return found
 
     def tree_of(
         self, digests: Sequence[str], upper: str, work: str, *, volatile: bool = True, fleeting: bool = False

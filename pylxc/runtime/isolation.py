@@ -27,7 +27,7 @@ from pylxc.runtime.plan import MountAttribute as Attr
 from pylxc.runtime.plan import Plan
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterable, Iterator, Mapping
 
     from pylxc.runtime.joining import Joined
     from pylxc.spec import ContainerSpec
@@ -78,8 +78,13 @@ class Tree:
 
     def inside(self, path: str) -> str:
         """Return a path of the store as it is seen from where the root is put together; others stay what they are."""
+        return self.all_inside((path,))[0]
+
+    def all_inside(self, paths: Iterable[str]) -> list[str]:
+        """Return paths as :meth:`inside` does: there may be hundreds of layers."""
         root = self.scaffold.removesuffix("run")
-        return f"store/{path[len(root) :]}" if path.startswith(root) else path
+        begin = len(root)
+        return [f"store/{path[begin:]}" if path.startswith(root) else path for path in paths]
 
 
 @frozen(kw_only=True)
@@ -113,7 +118,7 @@ def add_tree(plan: Plan, tree: Tree, *, read_only: bool = False) -> None:
     """Add the root file system. With ``read_only``, mount targets can still be made; the caller closes it later."""
     flags = (p.OVERLAY_VOLATILE if tree.volatile else 0) | (p.OVERLAY_JOINED if tree.joined else 0)
     add_place(plan, tree.scaffold)
-    lowers = tuple(map(tree.inside, (*tree.lowers, f"{tree.scaffold}/stubs")))
+    lowers = tree.all_inside((*tree.lowers, f"{tree.scaffold}/stubs"))
     words = f"the root file system of {len(tree.lowers)} layers"
     upper, work = tree.inside(tree.upper), tree.inside(tree.work)
     plan.add(p.OVERLAY, "root", upper, work, *lowers, flags=flags, subject=words)
