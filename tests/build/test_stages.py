@@ -81,7 +81,7 @@ def test_a_stage_may_copy_from_a_later_one():
     ],
 )
 def test_a_round_trip_is_an_error(text):
-    with pytest.raises(pylxc.DockerfileError, match="cannot need itself: .*a") as caught:
+    with pytest.raises(pylxc.DockerfileError, match=r"cannot need itself: .*a") as caught:
         unfolded(text)
     assert caught.value.line in (2, 3)
 
@@ -398,27 +398,14 @@ def test_a_diamond_of_thirty_stages_builds_each_once_and_side_by_side(build):
 
 
 def test_a_stage_goes_on_until_it_needs_the_other(build):
-    """RUN before a COPY --from waits for nobody: each of the two stages waits for a file of the other's."""
-    build.write({"Dockerfile": ""})
-    meeting = []
-    arrived = threading.Event()
-
-    def tell(event):
-        if event.kind == "output":
-            meeting.append(event.stage)
-            if len(set(meeting)) == 2:
-                arrived.set()
-
-    build.tell = tell
+    """RUN before a COPY --from waits for nobody."""
     build(
-        "FROM busybox AS a\nRUN echo a && sleep 1 && touch /f\nFROM busybox AS b\nRUN echo b && sleep 1\nCOPY --from=a /f /"
+        "FROM busybox AS a\nRUN echo a && sleep 1 && touch /f\n"
+        "FROM busybox AS b\nRUN echo b && sleep 1\nCOPY --from=a /f /"
     )
-    assert arrived.is_set()
-    ends = [event.stage for event in build.events if event.kind == "done" and event.step == 2]
-    outputs = [index for index, event in enumerate(build.events) if event.kind == "output"]
-    first_end = next(i for i, event in enumerate(build.events) if event.kind == "done" and event.step == 2)
-    assert sorted(ends) == ["a", "b"]
-    assert max(outputs) < first_end
+    kinds = [(event.kind, event.stage) for event in build.events if event.step == 2]
+    first_end = min(index for index, (kind, _) in enumerate(kinds) if kind == "done")
+    assert {("output", "a"), ("output", "b")} <= set(kinds[:first_end])
 
 
 def test_a_step_that_two_stages_share_is_made_once(build):
