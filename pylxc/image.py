@@ -27,6 +27,8 @@ if TYPE_CHECKING:
     from pylxc.registry.settings import Settings
     from pylxc.store import ImageRow, TagMove
 
+    Output = str | os.PathLike[str] | Mapping[str, str | os.PathLike[str] | IO[bytes]]
+
 
 @frozen
 class Image:
@@ -152,6 +154,7 @@ class Image:
         network: str = "host",
         contexts: Mapping[str, str | os.PathLike[str]] | None = None,
         pull: bool = False,
+        output: Output | Sequence[Output] | None = None,
         on_event: Callable[[BuildEvent], object] | None = None,
         on_progress: Callable[[Progress], object] | None = None,
         engine: Engine | None = None,
@@ -170,6 +173,11 @@ class Image:
             network: of RUN steps, "host" or "none".
             contexts: further contexts by name, for ``FROM name``, ``COPY --from=name`` and ``RUN --mount=from=name``:
                 a directory, or ``"docker-image://debian:bookworm"``. They win over stages and images of that name.
+            output: where the result is wanted beside the store, or several such places: a directory, which gets the
+                image's files (as the caller's, without set-id bits and devices); ``{"type": "tar", "dest": "fs.tar"}``
+                for a tar of them as they are; likewise "oci" and "docker" for what :meth:`save` writes, and
+                ``{"type": "image", "name": "app:1"}`` for a further tag. ``dest`` may be a binary stream, and the text
+                ``"type=tar,dest=fs.tar"`` says the same as the mapping. With outputs alone the image has no tag.
             pull: ask the registry for the images even where they are here.
             on_event: called with a :class:`~pylxc.BuildEvent` for everything that happens, one at a time, by whichever
                 thread works.
@@ -204,6 +212,7 @@ class Image:
             network=network,
             contexts=contexts,
             pull=pull,
+            output=output,
             on_event=on_event,
             on_progress=on_progress,
         )

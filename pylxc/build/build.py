@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from pylxc.build import lint
+from pylxc.build import lint, outputs
 from pylxc.build.check import warnings_of
 from pylxc.build.context import Context
 from pylxc.build.contexts import opened_contexts
@@ -19,7 +19,7 @@ from pylxc.build.plan import plan
 from pylxc.build.schedule import Schedule
 from pylxc.build.sources import Sources
 from pylxc.build.stages import SCRATCH
-from pylxc.errors import ImageNotFound, SpecError, UnsupportedError
+from pylxc.errors import ImageNotFound, SpecError
 from pylxc.image import Image, check_tag
 from pylxc.imageconfig import ImageConfig, ImageDocument
 from pylxc.obtaining import obtain
@@ -52,9 +52,11 @@ def build(  # noqa: PLR0913  the operands of one operation
     on_event: Callable[[BuildEvent], object] | None,
     contexts: Mapping[str, str | os.PathLike[str]] | None = None,
     pull: bool = False,
+    output: object = None,
     on_progress: Callable[[Progress], object] | None = None,
 ) -> Image:
     """See :meth:`pylxc.Image.build`."""
+    wanted = outputs.outputs_of(output)
     for tag in tags:
         check_tag(tag)
     if network not in NETWORKS:
@@ -81,6 +83,8 @@ def build(  # noqa: PLR0913  the operands of one operation
             history=result.history,
         )
         row = engine.store.images.add(document, tags, lease)
+        image = Image.of(engine, engine.store.images.get(row.id))
+        outputs.write(engine, image, wanted)
     return Image.of(engine, engine.store.images.get(row.id))
 
 
@@ -160,9 +164,6 @@ class _Bases:
 
     def config(self, origin: Origin) -> ImageConfig:
         """Return the configuration of what a stage begins with."""
-        if origin.kind == "context" and origin.name in self.contexts.directories:
-            remedy = "name an image, or COPY --from the directory"
-            raise UnsupportedError(f"FROM a directory (the context {origin.name})", remedy)
         image = self._image(origin)
         return image.config if image is not None else ImageConfig()
 

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from types import TracebackType
 
-Kind = Literal["file", "directory", "symlink", "fifo", "character", "block"]
+Kind = Literal["file", "directory", "symlink", "fifo", "character", "block", "hardlink"]
 KINDS: dict[int, Kind] = {
     stat.S_IFREG: "file",
     stat.S_IFDIR: "directory",

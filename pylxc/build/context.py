@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 
     from pylxc.build.modes import Mode
     from pylxc.build.selection import Entry
+    from pylxc.build.wholefile import Sink
 
     T = TypeVar("T")
 
@@ -118,7 +119,7 @@ class FileSource:
                     total.update(_framed(part))
         return f"sha256:{total.hexdigest()}"
 
-    def write_tar(self, entries: Iterable[Entry], out: IO[bytes]) -> None:
+    def write_tar(self, entries: Iterable[Entry], out: Sink) -> None:
         """Write the entries as a tar stream (ustar, with pax records where a value does not fit).
 
         Raises :class:`ContextError` when a file cannot be read or has changed since it was selected.

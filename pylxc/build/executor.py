@@ -102,12 +102,33 @@ class Executor:
         """Carry out every step. Raises BuildError, naming the step."""
         words = f"FROM {self._work.stage.base}"
         self._tell("step", 1, words)
+        parent = self._work.stage.parent
+        if parent.kind == "context" and parent.name in self._around.sources.contexts:
+            self._begin_with_directory(words)
         self._tell("done", 1, words)
         for step in self._work.steps:
             self._around.schedule.check()
             self._carry_out(step)
         config = self._work.state.config
         return StageResult(config, tuple(self._layers), tuple(self._history), self._created)
+
+    def _begin_with_directory(self, words: str) -> None:
+        """Make the files of a named context the first layer: that is what FROM means of a directory."""
+        stage = self._work.stage
+        step = CopyStep(
+            instruction=stage.from_,
+            number=1,
+            state=self._work.start,
+            sources=("/",),
+            destination="/",
+            workdir="/",
+            chown=None,
+            chmod=None,
+            unpack=False,
+            source=stage.parent.name,
+        )
+        with self._blame(step):
+            self._layer_of(step, words)
 
     def _carry_out(self, step: Step) -> None:
         begin = time.monotonic()
@@ -238,7 +259,7 @@ class Executor:
         view = LayerView(*self._engine.lowers(self._layers))
         source = self._context
         if step.source is not None:
-            source = self._around.sources.get(self._work.sources[step.source])
+            source = self._around.sources.get(self._work.sources.get(step.source, self._work.stage.parent))
         owner_else = None if isinstance(source, LayerSource) else (0, 0)  # in layers files have owners, outside none
         select = functools.partial(
             source.select,
@@ -263,7 +284,7 @@ class Executor:
             def feed(out: BinaryIO) -> None:
                 source.reading(lambda: source.write_tar(selection.entries, out))
 
-            self._unpack(feed, where, tree, where)
+            self._unpack(feed, where, tree, where, p.UNPACK_CREATE)
         for entry in selection.archives:
             self._add_archive(source, entry, selection.directory, tree)
 
@@ -271,12 +292,11 @@ class Executor:
         try:
             with source.open_archive(entry) as archive:
                 feed = functools.partial(transfer.copy, cast("BinaryIO", archive))
-                self._unpack(feed, directory, tree, entry.source)
+                self._unpack(feed, directory, tree, entry.source, p.UNPACK_CREATE | p.UNPACK_KEEP_DIRECTORIES)
         except StoreError as error:  # of the decompression
             raise ContextError(entry.source, error.reason) from error
 
-    def _unpack(self, feed: Callable[[BinaryIO], object], directory: str, tree: Tree, subject: str) -> None:
-        flags = p.UNPACK_CREATE | p.UNPACK_KEEP_DIRECTORIES
+    def _unpack(self, feed: Callable[[BinaryIO], object], directory: str, tree: Tree, subject: str, flags: int) -> None:
         scaffold = self._engine.scaffold
         transfer.unpack(feed, scaffold=scaffold, tree=tree, destination=directory, flags=flags, subject=subject)
 

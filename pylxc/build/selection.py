@@ -37,7 +37,8 @@ class Entry:
 
     ``name`` is relative to :attr:`Selection.directory`; ``source`` is relative to the context and has no link in it;
     ``mode`` are the permission bits, ``size`` bytes (0 unless a file), ``mtime`` whole seconds since the epoch,
-    ``target`` a symbolic link's text, ``attributes`` extended ones by name, ``device`` a device's numbers.
+    ``target`` a symbolic link's text (of a hard link the name of the entry that it is one with), ``attributes``
+    extended ones by name, ``device`` a device's numbers.
     """
 
     name: str
@@ -52,6 +53,8 @@ class Entry:
     attributes: tuple[tuple[str, bytes], ...] = ()
     device: tuple[int, int] = (0, 0)
     content: bytes | None = attrs.field(default=None, repr=False)  # of a here-document, which is nowhere in the context
+    # Those of one source that have the same are one file: (source, device, inode).
+    inode: tuple[int, int, int] | None = attrs.field(default=None, eq=False, repr=False)
     # Tells whether the file is still the one that was selected: (inode, mtime, ctime), times in ns.
     stamp: tuple[int, int, int] = attrs.field(default=(0, 0, 0), eq=False, repr=False)
 
@@ -166,16 +169,21 @@ class Collector:
     excludes: Ignore | None = None
     entries: dict[str, Entry] = attrs.Factory(dict)
     archives: list[Entry] = attrs.Factory(list)
+    _walks: int = 0
 
     def add_contents(self, tree: ConfinedTree, directory: str) -> bool:
         """Add what a directory holds; say False when the path is not one."""
         if not stat.S_ISDIR(tree.lstat(directory).st_mode):
             return False
+        self._walks += 1
         for path, status in _walk(tree, self.ignore, directory):
             name = posixpath.relpath(path, directory or ".")
             # A socket is nothing without the process that listens on it.
             if not (stat.S_ISSOCK(status.st_mode) or self.is_excluded(name)):
                 self.add(tree, name, path)
+                if stat.S_ISREG(status.st_mode) and status.st_nlink > 1:
+                    inode = (self._walks, status.st_dev, status.st_ino)
+                    self.entries[name] = attrs.evolve(self.entries[name], inode=inode)
         if self.excludes is not None:
             self._complete(tree, directory)
         return True
@@ -230,5 +238,10 @@ class Collector:
         return Entry(name, path, kind, mode, size, mtime, *owner, target, device=device, stamp=stamp_of(status))
 
     def sorted(self) -> tuple[Entry, ...]:
-        """Give the entries, directories before what they hold."""
-        return tuple(sorted(self.entries.values(), key=by_name))
+        """Give the entries, directories before what they hold; files of one directory that are one stay one."""
+        first: dict[tuple[int, int, int], Entry] = {}
+        found = []
+        for entry in sorted(self.entries.values(), key=by_name):
+            same = first.setdefault(entry.inode, entry) if entry.inode is not None else entry
+            found.append(entry if same is entry else attrs.evolve(entry, kind="hardlink", size=0, target=same.name))
+        return tuple(found)

@@ -18,6 +18,7 @@ BLOCK = 512
 END = bytes(2 * BLOCK)
 _TYPES: dict[Kind, bytes] = {
     "file": b"0",
+    "hardlink": b"1",
     "symlink": b"2",
     "directory": b"5",
     "fifo": b"6",

@@ -6,6 +6,7 @@ Invariant: progress goes to standard error, line by line; with ``--quiet`` the i
 from __future__ import annotations
 
 import os
+import sys
 import time
 from contextlib import ExitStack
 from typing import TYPE_CHECKING, Any
@@ -100,6 +101,21 @@ def _contexts(given: tuple[str, ...]) -> dict[str, str]:
     return found
 
 
+def _output(text: str) -> Any:
+    """Return an output; "-" is the standard output, for an archive."""
+    if text == "-":
+        text = "type=tar,dest=-"
+    *others, dest = text.rpartition("dest=-")
+    if dest or not others[-1]:
+        return text
+    if sys.stdout.isatty():
+        from pylxc import SpecError  # noqa: PLC0415
+
+        raise SpecError("output", text, "an archive does not go to a terminal: redirect it, or give dest=PATH")
+    kind = dict(field.partition("=")[::2] for field in others[0].split(",") if field)
+    return {**kind, "dest": sys.stdout.buffer}
+
+
 def _check(context: str, dockerfile: str, arguments: dict[str, str], settings: Settings) -> None:
     """Print what the build checks find; the exit status is 1 where there is anything."""
     from pylxc.build.check import check  # noqa: PLC0415
@@ -120,6 +136,9 @@ def _check(context: str, dockerfile: str, arguments: dict[str, str], settings: S
 @click.option("--build-arg", "arguments", multiple=True, help="Set an ARG: NAME=value.")
 @click.option("--target", help="The stage to build, by name or number (default: the last one).")
 @click.option("--build-context", "contexts", multiple=True, help="A further context: NAME=directory or image.")
+@click.option(
+    "-o", "--output", "outputs", multiple=True, help='A directory, "-", or type=tar|local|oci|docker,dest=PATH.'
+)
 @click.option("--pull", is_flag=True, help="Ask the registry for the images even where they are here.")
 @click.option("--no-cache", is_flag=True, help="Carry out every step anew.")
 @click.option("--network", help='The network of RUN steps: "none" or "host".')
@@ -140,6 +159,7 @@ def build(  # noqa: PLR0913  one for each flag
     arguments: tuple[str, ...],
     target: str | None,
     contexts: tuple[str, ...],
+    outputs: tuple[str, ...],
     network: str | None,
     progress: str,
     pull: bool,
@@ -158,16 +178,16 @@ def build(  # noqa: PLR0913  one for each flag
     if only_check:
         _check(context, options.get("dockerfile", "Dockerfile"), options["args"], settings)
         return
-    options.update(target=target, contexts=_contexts(contexts))
+    options.update(target=target, contexts=_contexts(contexts), output=[_output(one) for one in outputs])
     if network is not None:
         options["network"] = network
     quiet = quiet or progress == "quiet"
     with _Progress() as shown:
         if not quiet:
             options.update(on_event=shown.show, on_progress=shown.heed)
-        image = pylxc.Image.build(context, tag=tags[0] if tags else None, engine=settings.engine(), **options)
-    for tag in tags[1:]:
-        image.tag(tag)
+        image = pylxc.Image.build(context, tag=tags, engine=settings.engine(), **options)
+    if any(not isinstance(one, str) for one in options["output"]):
+        return  # the standard output has an archive
     identity = f"sha256:{image.id.removeprefix('sha256:')}"
     if quiet:
         click.echo(identity)

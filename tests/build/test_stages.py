@@ -183,18 +183,20 @@ def test_owner_mode_kind_and_attributes_are_the_sources(build):
     image = build(
         "FROM busybox AS a\n"
         "RUN mkdir /t && cd /t && echo x > f && chown 7:8 f && chmod 4751 f && ln -s f l && mkdir -m 700 d && chown 9 d"
-        " && mkfifo p\n"
+        " && mkfifo p && ln f h\n"
         "FROM scratch\nCOPY --from=a /t /t\nCOPY --from=a --chown=3:4 --chmod=600 /t/f /g"
     )
     found = members(image.layers[0])
     assert {name: (entry.uid, entry.gid, entry.mode) for name, entry in found.items() if name != "t"} == {
         "t/f": (7, 8, 0o4751),
+        "t/h": (7, 8, 0o4751),
         "t/l": (0, 0, 0o777),
         "t/d": (9, 0, 0o700),
         "t/p": (0, 0, 0o644),
     }
     assert found["t/l"].linkname == "f"
     assert found["t/p"].isfifo()
+    assert (found["t/h"].type, found["t/h"].linkname) == (b"1", "t/f")
     other = members(image.layers[1])["g"]
     assert (other.uid, other.gid, other.mode) == (3, 4, 0o600)
 
@@ -318,6 +320,21 @@ def test_a_named_context_wins_over_a_stage_and_an_image(build):
     assert [layer.digest for layer in image.layers[:-1]] == [
         layer.digest for layer in pylxc.Image.get("tools:1", engine=build.engine).layers
     ]
+
+
+def test_a_directory_to_begin_with(build, tmp_path):
+    (tmp_path / "root/sub").mkdir(parents=True)
+    (tmp_path / "root/sub/f").write_text("f")
+    text = "FROM base AS a\nFROM a\nCOPY --from=base sub/f /g\nENV A=1"
+    image = build(text, contexts={"base": tmp_path / "root"})
+    assert [contents(layer) for layer in image.layers] == [{"sub/f": b"f"}, {"g": b"f"}]
+    assert len(image.history()) == 3
+    build(text, contexts={"base": tmp_path / "root"})
+    assert begun(build, "cached") == [("a", 1), ("stage-1", 2)]
+    assert len(build("FROM absent AS base\nRUN false\nFROM base", contexts={"base": tmp_path / "root"}).layers) == 1
+    (tmp_path / "root/sub/f").write_text("changed")
+    image = build(text, contexts={"base": tmp_path / "root"})
+    assert contents(image.layers[0]) == {"sub/f": b"changed"}
 
 
 @pytest.mark.parametrize(
