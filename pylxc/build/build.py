@@ -71,13 +71,16 @@ def build(  # noqa: PLR0913  the operands of one operation
         works = planned.unfold(lambda stage: bases.config(stage.parent))
         _check_networks(works, network)
         bases.obtain_sources(works)
+        root = bases.root(planned)
+        if root is not None:
+            outputs.refuse_passthrough(engine, root, wanted)
         around = lint.Surroundings(args=args, ignore=opened.ignore, base=bases.known)
         warnings = (*planned.warnings, *warnings_of(parsed, around))
         _warn(options, works[-1], warnings)
         result = _carry_out(engine, lease, opened, bases, works, options)
         document = ImageDocument(
             config=result.config,
-            platform=bases.platform(planned),
+            platform=this_platform() if root is None else root.platform,
             created=result.created,
             diff_ids=result.layers,
             history=result.history,
@@ -185,10 +188,9 @@ class _Bases:
         image = self._images.get(name)
         return None if image is None else (image.config, image.platform)
 
-    def platform(self, planned: Plan) -> str:
-        """Return the platform of what the wanted stage comes from."""
+    def root(self, planned: Plan) -> Image | None:
+        """Return the image that the wanted stage comes from, None where it comes from nothing."""
         stage: PlannedStage = planned.stages[planned.target]
         while stage.parent.kind == "stage":
             stage = planned.stages[stage.parent.index]
-        image = self._image(stage.parent)
-        return this_platform() if image is None else image.platform
+        return self._image(stage.parent)

@@ -18,7 +18,7 @@ import attrs
 from pylxc.build.ignore import Ignore
 from pylxc.build.sources import LayerSource
 from pylxc.build.wholefile import whole_file
-from pylxc.errors import SpawnError, SpecError, StoreError
+from pylxc.errors import SpawnError, SpecError, StoreError, UnsupportedError
 from pylxc.image import check_tag
 from pylxc.runtime import plan as p
 from pylxc.runtime import rootless, transfer
@@ -91,6 +91,14 @@ def _judge(kind: str, dest: str) -> None:
         raise SpecError(OPTION, dest, f"it is a directory; type={kind} writes a file")
     elif not os.path.isdir(os.path.dirname(dest)):  # noqa: PTH112, PTH120
         raise SpecError(OPTION, dest, "the directory for it is not there; make it first")
+
+
+def refuse_passthrough(engine: Engine, base: Image, outputs: Sequence[Output]) -> None:
+    """Raise UnsupportedError where files are wanted that are this machine's, and not the image's."""
+    _, passthrough = engine.lowers([layer.digest for layer in base.layers])
+    if passthrough and any(output.kind != "image" for output in outputs):
+        remedy = "COPY what is wanted into a stage FROM scratch, or begin with another image"
+        raise UnsupportedError("an output of an image that lies on this machine's own files", remedy)
 
 
 def write(engine: Engine, image: Image, outputs: Sequence[Output]) -> None:
