@@ -27,6 +27,8 @@ if TYPE_CHECKING:
     from pylxc.registry.settings import Settings
     from pylxc.store import ImageRow, TagMove
 
+    Output = str | os.PathLike[str] | Mapping[str, str | os.PathLike[str] | IO[bytes]]
+
 
 @frozen
 class Image:
@@ -150,7 +152,9 @@ class Image:
         secrets: Mapping[str, str] | None = None,
         no_cache: bool = False,
         network: str = "host",
+        contexts: Mapping[str, str | os.PathLike[str]] | None = None,
         pull: bool = False,
+        output: Output | Sequence[Output] | None = None,
         on_event: Callable[[BuildEvent], object] | None = None,
         on_progress: Callable[[Progress], object] | None = None,
         engine: Engine | None = None,
@@ -162,12 +166,21 @@ class Image:
             dockerfile: the Dockerfile, relative to the context or absolute.
             tag: a reference, or several, for the result.
             args: values of ARGs.
-            target: the stage to build; only the last one so far.
+            target: the stage to build, by name or number (default: the last one). Only what it needs is built, what is
+                independent side by side, and what two stages have in common once.
             secrets: not in this version.
             no_cache: carry out every step anew.
             network: of RUN steps, "host" or "none".
-            pull: ask the registry for the image after FROM even where it is here.
-            on_event: called with a :class:`~pylxc.BuildEvent` for everything that happens.
+            contexts: further contexts by name, for ``FROM name``, ``COPY --from=name`` and ``RUN --mount=from=name``:
+                a directory, or ``"docker-image://debian:bookworm"``. They win over stages and images of that name.
+            output: where the result is wanted beside the store, or several such places: a directory, which gets the
+                image's files (as the caller's, without set-id bits and devices); ``{"type": "tar", "dest": "fs.tar"}``
+                for a tar of them as they are; likewise "oci" and "docker" for what :meth:`save` writes, and
+                ``{"type": "image", "name": "app:1"}`` for a further tag. ``dest`` may be a binary stream, and the text
+                ``"type=tar,dest=fs.tar"`` says the same as the mapping. With outputs alone the image has no tag.
+            pull: ask the registry for the images even where they are here.
+            on_event: called with a :class:`~pylxc.BuildEvent` for everything that happens, one at a time, by whichever
+                thread works.
             on_progress: called with a :class:`~pylxc.Progress` for what is pulled; see :meth:`pull`.
             engine: the store to use.
 
@@ -175,7 +188,8 @@ class Image:
             BuildError: a step failed; it names the step, and for a RUN its exit code and the end of its output. Nothing
                 is tagged or added then; layers of the steps before it stay as cache.
             DockerfileError: the Dockerfile is missing or malformed; line and column.
-            ImageNotFound: the image after FROM is not there, and cannot be pulled.
+            ImageNotFound: an image after FROM or ``--from`` is not there, and cannot be pulled.
+            SpecError: there is no such stage, context directory or network.
             AuthError, RegistryError: its registry wants another login, or, with ``pull``, cannot be asked.
 
         Example:
@@ -196,7 +210,9 @@ class Image:
             target=target,
             no_cache=no_cache,
             network=network,
+            contexts=contexts,
             pull=pull,
+            output=output,
             on_event=on_event,
             on_progress=on_progress,
         )

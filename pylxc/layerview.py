@@ -83,7 +83,7 @@ class LayerView:
                 del done[len(done) - (name == "..") :]
                 continue
             here = done[-1][1] if done else self._lowers
-            found = self._child(here, name, "/".join(["", *(part for part, _ in done), name]))
+            found = self.child(here, name, "/".join(["", *(part for part, _ in done), name]))
             if not found:
                 return None
             if stat.S_ISLNK(os.lstat(found[0]).st_mode):
@@ -98,7 +98,19 @@ class LayerView:
             done.append((name, found))
         return done
 
-    def _child(self, directories: tuple[str, ...], name: str, path: str) -> tuple[str, ...]:
+    @staticmethod
+    def names(directories: tuple[str, ...]) -> set[str]:
+        """Return the names in a merged directory; ``directories`` are where it lies, the topmost first."""
+        found: set[str] = set()
+        hidden: set[str] = set()
+        for directory in directories:
+            with os.scandir(directory) as entries:
+                new = [entry for entry in entries if entry.name not in found and entry.name not in hidden]
+            for entry in new:
+                (hidden if _is_whiteout(entry) else found).add(entry.name)
+        return found
+
+    def child(self, directories: tuple[str, ...], name: str, path: str) -> tuple[str, ...]:
         """Return where an entry of a merged directory lies; () when it is not there."""
         found: list[str] = []
         candidates = [f"{directory}/{name}" for directory in directories]
@@ -135,6 +147,13 @@ def _backwards(path: str) -> list[str]:
     """Return a path's components, the last one first; a slash at the end asks for a directory (path_resolution(7))."""
     parts = [part for part in path.split("/") if part]
     return [*(["."] if parts and path.endswith("/") else ()), *reversed(parts)]
+
+
+def _is_whiteout(entry: os.DirEntry[str]) -> bool:
+    if entry.is_dir(follow_symlinks=False) or entry.is_file(follow_symlinks=False) or entry.is_symlink():
+        return False
+    status = entry.stat(follow_symlinks=False)
+    return stat.S_ISCHR(status.st_mode) and status.st_rdev == 0
 
 
 def _is_opaque(directory: str) -> bool:

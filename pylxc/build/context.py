@@ -13,7 +13,7 @@ import os
 import posixpath
 import stat
 from pathlib import Path
-from typing import IO, TYPE_CHECKING
+from typing import IO, TYPE_CHECKING, TypeVar
 
 import attrs
 
@@ -29,6 +29,9 @@ if TYPE_CHECKING:
 
     from pylxc.build.modes import Mode
     from pylxc.build.selection import Entry
+    from pylxc.build.wholefile import Sink
+
+    T = TypeVar("T")
 
 _CHUNK = 1 << 20
 _LARGEST_DOCKERFILE = 4 << 20  # bytes; a text that someone wrote is never near it
@@ -39,36 +42,19 @@ def _never(_path: str) -> bool:
 
 
 @attrs.frozen
-class Context:
-    """A build context. ``root`` is its absolute path, ``dockerfile_path`` what errors call the Dockerfile."""
+class FileSource:
+    """A tree to copy from: a directory (``root``, absolute), less what ``ignore`` keeps out."""
 
     root: str
     ignore: Ignore
-    dockerfile_bytes: bytes = attrs.field(repr=False)
-    dockerfile_path: str
 
-    @classmethod
-    def open(cls, path: str | os.PathLike[str], dockerfile: str | os.PathLike[str] = "Dockerfile") -> Context:
-        """Open a directory. ``dockerfile`` is relative to it, or absolute, and may lie outside.
+    def tree(self) -> ConfinedTree:
+        """Open it."""
+        return ConfinedTree(self.root)
 
-        Raises :class:`~pylxc.errors.SpecError` when there is no such directory, and
-        :class:`~pylxc.errors.DockerfileError` when there is no such Dockerfile or an ignore pattern is malformed.
-        """
-        directory = Path(path).absolute()
-        root, name = str(directory), os.fspath(dockerfile)
-        if not directory.is_dir():
-            found = "not a directory" if directory.exists() else "no such directory"
-            raise SpecError("context", str(path), f"{found}: give the directory that holds the files to build from")
-        with ConfinedTree(root) as tree:
-            data = _read_text(tree, name)
-            if data is None:
-                reason = f"no such file in {root}: create it, or name another one with dockerfile="
-                raise DockerfileError(reason, line=1, column=1, path=name)
-            for candidate in (f"{name}.dockerignore", ".dockerignore"):
-                patterns = _read_text(tree, candidate)
-                if patterns is not None:
-                    return cls(root, Ignore.parse(patterns, candidate), data, name)
-        return cls(root, Ignore(), data, name)
+    def reading(self, look: Callable[[], T]) -> T:
+        """Call something that reads it."""
+        return look()
 
     def select(  # noqa: PLR0913  a COPY has that many parts
         self,
@@ -76,7 +62,7 @@ class Context:
         destination: str,
         workdir: str = "/",
         *,
-        owner: tuple[int, int] = (0, 0),
+        owner: tuple[int, int] | None = (0, 0),
         mode: Mode | None = None,
         unpack: bool = False,
         excludes: Sequence[str] = (),
@@ -86,8 +72,9 @@ class Context:
         """Find what a COPY (an ADD with ``unpack``) of these sources puts into the image.
 
         ``excludes`` are patterns of what stays out, ``documents`` more files as (name, content);
-        ``owner`` is (uid, gid); ``mode`` changes the permission bits; ``is_directory`` says of an absolute path
-        whether it is a directory in the image: a file copied onto one goes inside. Raises :class:`ContextError`.
+        ``owner`` is (uid, gid), or None for what each file has; ``mode`` changes the permission bits;
+        ``is_directory`` says of an absolute path whether it is a directory in the image: a file copied onto one goes
+        inside. Raises :class:`ContextError`.
         """
         as_directory = destination.endswith("/") or posixpath.basename(destination) in (".", "..")
         absolute = _absolute(destination, workdir)
@@ -96,7 +83,7 @@ class Context:
         as_directory = as_directory or absolute == "/" or is_directory(absolute)
         collector = Collector(self.ignore, owner, mode, _excluded(excludes))
         directory = absolute
-        with readable(self.root), ConfinedTree(self.root) as tree:
+        with readable(self.root), self.tree() as tree:
             found = [match for source in sources for match in matches(tree, self.ignore, source)]
             if len(found) > 1 and not as_directory:
                 raise ContextError(destination, f"{len(found)} files match: the destination must end in '/'")
@@ -119,34 +106,74 @@ class Context:
         Raises :class:`ContextError` when a file cannot be read or has changed since it was selected.
         """
         total = hashlib.sha256()
-        with ConfinedTree(self.root) as tree:
+        with self.tree() as tree:
             for entry in sorted(entries, key=by_name):
                 content = hashlib.sha256()
                 for chunk in _content(tree, entry):
                     content.update(chunk)
-                facts = (entry.kind, f"{entry.mode:o}", str(entry.uid), str(entry.gid), content.hexdigest())
-                for part in (os.fsencode(entry.name), os.fsencode(entry.target), *map(str.encode, facts)):
-                    # With its length before it, no part can run into the next.
-                    total.update(b"%d:%b" % (len(part), part))
+                ids = (entry.uid, entry.gid, *entry.device)
+                facts = (entry.kind, f"{entry.mode:o}", *map(str, ids), content.hexdigest())
+                more = b"".join(map(_framed, (part for pair in entry.attributes for part in pair)))
+                parts: tuple[str | bytes, ...] = (entry.name, entry.target, *facts, more)
+                for part in parts:
+                    total.update(_framed(part))
         return f"sha256:{total.hexdigest()}"
 
-    def write_tar(self, entries: Iterable[Entry], out: IO[bytes]) -> None:
+    def write_tar(self, entries: Iterable[Entry], out: Sink) -> None:
         """Write the entries as a tar stream (ustar, with pax records where a value does not fit).
 
         Raises :class:`ContextError` when a file cannot be read or has changed since it was selected.
         """
-        with ConfinedTree(self.root) as tree:
+        with self.tree() as tree:
             for entry in sorted(entries, key=by_name):
                 out.write(tarwriter.header(entry))
                 for chunk in _content(tree, entry):
                     out.write(chunk)
                 out.write(tarwriter.padding(entry.size))
         out.write(tarwriter.END)
+        out.flush()  # whoever writes may be a process of its own
 
     def open_archive(self, entry: Entry) -> IO[bytes]:
         """Open one of :attr:`Selection.archives` as a raw tar stream; see :func:`open_archive`."""
-        with readable(entry.source), ConfinedTree(self.root) as tree:
+        with readable(entry.source), self.tree() as tree:
             return decompressed(tree.open_file(entry.source, entry.stamp), entry.source)
+
+
+@attrs.frozen
+class Context(FileSource):
+    """A build context. ``root`` is its absolute path, ``dockerfile_path`` what errors call the Dockerfile."""
+
+    dockerfile_bytes: bytes = attrs.field(repr=False)
+    dockerfile_path: str
+
+    @classmethod
+    def open(cls, path: str | os.PathLike[str], dockerfile: str | os.PathLike[str] = "Dockerfile") -> Context:
+        """Open a directory. ``dockerfile`` is relative to it, or absolute, and may lie outside.
+
+        Raises :class:`~pylxc.errors.SpecError` when there is no such directory, and
+        :class:`~pylxc.errors.DockerfileError` when there is no such Dockerfile or an ignore pattern is malformed.
+        """
+        directory = Path(path).absolute()
+        root, name = str(directory), os.fspath(dockerfile)
+        if not directory.is_dir():
+            found = "not a directory" if directory.exists() else "no such directory"
+            raise SpecError("context", str(path), f"{found}: give the directory that holds the files to build from")
+        with ConfinedTree(root) as tree:
+            data = _read_text(tree, name)
+            if data is None:
+                reason = f"no such file in {root}: create it, or name another one with dockerfile="
+                raise DockerfileError(reason, line=1, column=1, path=name)
+        return cls(root, ignore_of(root, (f"{name}.dockerignore", ".dockerignore")), data, name)
+
+
+def ignore_of(root: str, names: Sequence[str] = (".dockerignore",)) -> Ignore:
+    """Read the first of these ignore files that there is. Raises :class:`~pylxc.errors.DockerfileError`."""
+    with ConfinedTree(root) as tree:
+        for name in names:
+            patterns = _read_text(tree, name)
+            if patterns is not None:
+                return Ignore.parse(patterns, name)
+    return Ignore()
 
 
 def _excluded(patterns: Sequence[str]) -> Ignore | None:
@@ -154,6 +181,12 @@ def _excluded(patterns: Sequence[str]) -> Ignore | None:
         return Ignore.of(patterns) if patterns else None
     except PatternError as error:
         raise ContextError("--exclude", str(error)) from None
+
+
+def _framed(part: str | bytes) -> bytes:
+    """Put its length before a part: none can run into the next then."""
+    data = os.fsencode(part)
+    return b"%d:%b" % (len(data), data)
 
 
 def _absolute(path: str, workdir: str) -> str:

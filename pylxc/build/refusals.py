@@ -14,17 +14,10 @@ from pylxc.build import instructions as ast
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from pylxc.build.instructions import Dockerfile, Instruction, Word
+    from pylxc.build.instructions import Instruction, Word
     from pylxc.errors import UnsupportedError
 
 _REMOTE = re.compile(r"(?:https?|ftp|git|ssh)://|git@", re.IGNORECASE)
-
-
-def refuse(dockerfile: Dockerfile) -> None:
-    """Raise :class:`UnsupportedError` for the first thing in the file that is not carried out."""
-    for stage in dockerfile.stages[1:]:
-        raise stage.base.unsupported("multi-stage builds", "build each stage as an image of its own")
-    refuse_each(dockerfile.stages[0].instructions)
 
 
 def refuse_each(found: Iterable[Instruction]) -> None:
@@ -62,9 +55,6 @@ def _run(run: ast.Run) -> UnsupportedError | None:
 
 
 def _copy(copy: ast.Copy) -> UnsupportedError | None:
-    if copy.source_stage is not None:
-        remedy = "build the other image first and copy its files into the context"
-        return copy.unsupported("COPY --from", remedy, copy.source_stage.offset)
     if copy.parents:
         return copy.unsupported("COPY --parents", "name the directories", copy.flags["parents"][0].offset)
     if isinstance(copy, ast.Add) and copy.checksum is not None:

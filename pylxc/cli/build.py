@@ -6,6 +6,7 @@ Invariant: progress goes to standard error, line by line; with ``--quiet`` the i
 from __future__ import annotations
 
 import os
+import sys
 import time
 from contextlib import ExitStack
 from typing import TYPE_CHECKING, Any
@@ -29,8 +30,9 @@ class _Progress:
     """Prints the events of a build, in the manner of BuildKit's plain progress, and before them those of a pull."""
 
     def __init__(self) -> None:
-        self._partial = b""
-        self._started = time.monotonic()
+        self._partial: dict[int, bytes] = {}
+        self._started: dict[int, float] = {}
+        self._numbers: dict[tuple[str, int], int] = {}
         self._pulling = ExitStack()
         self._heed: Callable[[Progress], object] | None = None
 
@@ -51,28 +53,29 @@ class _Progress:
     def show(self, event: BuildEvent) -> None:
         """Print one event."""
         self._pulling.close()  # whatever had to come is here
+        number = self._numbers.setdefault((event.stage, event.step), len(self._numbers) + 1)
         if event.kind == "output":
-            *lines, self._partial = (self._partial + event.data).split(b"\n")
+            *lines, self._partial[number] = (self._partial.get(number, b"") + event.data).split(b"\n")
             for line in lines:
-                self._output(event.step, line)
+                self._output(number, line)
             return
-        if self._partial:
-            self._output(event.step, self._partial)
-            self._partial = b""
+        if partial := self._partial.pop(number, b""):
+            self._output(number, partial)
         if event.kind == "step":
-            self._started = time.monotonic()
-            self._print(event.step, f"[{event.step}/{event.total}] {event.instruction}")
+            self._started[number] = time.monotonic()
+            stage = f"{event.stage} " if event.stage else ""
+            self._print(number, f"[{stage}{event.step}/{event.total}] {event.instruction}")
         elif event.kind == "cached":
-            self._print(event.step, "CACHED")
+            self._print(number, "CACHED")
         elif event.kind == "done":
-            self._print(event.step, f"DONE {event.duration:.1f}s")
+            self._print(number, f"DONE {event.duration:.1f}s")
         elif event.kind == "warning":
-            self._print(event.step, f"WARNING: {event.instruction}")
+            self._print(number, f"WARNING: {event.instruction}")
 
-    def _output(self, step: int, line: bytes) -> None:
+    def _output(self, number: int, line: bytes) -> None:
         # A carriage return is a progress bar being redrawn: what stands last is what would be seen.
         text = line.decode("utf-8", "replace").rstrip("\r").rpartition("\r")[2]
-        self._print(step, f"{time.monotonic() - self._started:.3f} {text}")
+        self._print(number, f"{time.monotonic() - self._started.get(number, 0):.3f} {text}")
 
     @staticmethod
     def _print(step: int, text: str) -> None:
@@ -85,6 +88,32 @@ def _arguments(given: tuple[str, ...]) -> dict[str, str]:
 
     result: dict[str, str] = NORMAL["env"]("args", list(given))
     return result
+
+
+def _contexts(given: tuple[str, ...]) -> dict[str, str]:
+    """Return named contexts by name."""
+    from pylxc import SpecError  # noqa: PLC0415
+
+    found = dict(one.partition("=")[::2] for one in given)
+    for one in given:
+        if "=" not in one:
+            raise SpecError("build-context", one, "give NAME=directory, or NAME=docker-image://reference")
+    return found
+
+
+def _output(text: str) -> Any:
+    """Return an output; "-" is the standard output, for an archive."""
+    if text == "-":
+        text = "type=tar,dest=-"
+    *others, dest = text.rpartition("dest=-")
+    if dest or not others[-1]:
+        return text
+    if sys.stdout.isatty():
+        from pylxc import SpecError  # noqa: PLC0415
+
+        raise SpecError("output", text, "an archive does not go to a terminal: redirect it, or give dest=PATH")
+    kind = dict(field.partition("=")[::2] for field in others[0].split(",") if field)
+    return {**kind, "dest": sys.stdout.buffer}
 
 
 def _check(context: str, dockerfile: str, arguments: dict[str, str], settings: Settings) -> None:
@@ -105,7 +134,12 @@ def _check(context: str, dockerfile: str, arguments: dict[str, str], settings: S
 @click.option("-t", "--tag", "tags", multiple=True, help="The image's name. May be given several times.")
 @click.option("-f", "--file", "dockerfile", help="The Dockerfile (default: Dockerfile in CONTEXT).")
 @click.option("--build-arg", "arguments", multiple=True, help="Set an ARG: NAME=value.")
-@click.option("--pull", is_flag=True, help="Ask the registry for the image after FROM even where it is here.")
+@click.option("--target", help="The stage to build, by name or number (default: the last one).")
+@click.option("--build-context", "contexts", multiple=True, help="A further context: NAME=directory or image.")
+@click.option(
+    "-o", "--output", "outputs", multiple=True, help='A directory, "-", or type=tar|local|oci|docker,dest=PATH.'
+)
+@click.option("--pull", is_flag=True, help="Ask the registry for the images even where they are here.")
 @click.option("--no-cache", is_flag=True, help="Carry out every step anew.")
 @click.option("--network", help='The network of RUN steps: "none" or "host".')
 @click.option(
@@ -123,6 +157,9 @@ def build(  # noqa: PLR0913  one for each flag
     tags: tuple[str, ...],
     dockerfile: str | None,
     arguments: tuple[str, ...],
+    target: str | None,
+    contexts: tuple[str, ...],
+    outputs: tuple[str, ...],
     network: str | None,
     progress: str,
     pull: bool,
@@ -141,15 +178,16 @@ def build(  # noqa: PLR0913  one for each flag
     if only_check:
         _check(context, options.get("dockerfile", "Dockerfile"), options["args"], settings)
         return
+    options.update(target=target, contexts=_contexts(contexts), output=[_output(one) for one in outputs])
     if network is not None:
         options["network"] = network
     quiet = quiet or progress == "quiet"
     with _Progress() as shown:
         if not quiet:
             options.update(on_event=shown.show, on_progress=shown.heed)
-        image = pylxc.Image.build(context, tag=tags[0] if tags else None, engine=settings.engine(), **options)
-    for tag in tags[1:]:
-        image.tag(tag)
+        image = pylxc.Image.build(context, tag=tags, engine=settings.engine(), **options)
+    if any(not isinstance(one, str) for one in options["output"]):
+        return  # the standard output has an archive
     identity = f"sha256:{image.id.removeprefix('sha256:')}"
     if quiet:
         click.echo(identity)

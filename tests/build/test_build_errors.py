@@ -103,7 +103,6 @@ def test_nothing_runs_before_the_whole_file_is_read(failing):
 @pytest.mark.parametrize(
     ("text", "feature"),
     [
-        ("FROM busybox AS a\nFROM busybox", "multi-stage builds"),
         ("FROM busybox\nRUN --mount=type=cache,target=/x true", "RUN --mount"),
         ("FROM busybox\nRUN <<EOF\n#!/bin/sh\ntrue\nEOF", "RUN of a here-document with a '#!' line"),
         ("FROM busybox\nADD https://example.org/x /x", "ADD of a URL"),
