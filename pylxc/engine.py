@@ -183,7 +183,8 @@ class Engine:
             images: those without a name; with ``all`` every one that no container was made from.
             all: see images; and of the build cache also what images have.
             volumes: the anonymous ones that no container has.
-            cache: what only the build cache wants; with ``labels`` or ``without_labels`` it is left alone.
+            cache: what only the build cache wants, and the caches that RUN steps mount, unless one has it now; with
+                ``labels`` or ``without_labels`` it is left alone.
             until: only what was made longer ago than this (s, or "24h").
             labels: only what has each of these: "key" or "key=value".
             without_labels: only what has none of these.

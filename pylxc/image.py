@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from attrs import field, frozen
 
-from pylxc.errors import SpecError, UnsupportedError
+from pylxc.errors import SpecError
 from pylxc.imageconfig import ImageConfig, ImageDocument
 from pylxc.layer import Layer
 from pylxc.platforms import this_platform
@@ -20,7 +20,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
     from typing import IO, Literal
 
+    from pylxc.build.agents import AgentSource
     from pylxc.build.events import BuildEvent
+    from pylxc.build.secrets import SecretSource
     from pylxc.engine import Engine
     from pylxc.imageconfig import History
     from pylxc.registry.progress import Progress
@@ -149,7 +151,9 @@ class Image:
         args: Mapping[str, str] | None = None,
         target: str | None = None,
         *,
-        secrets: Mapping[str, str] | None = None,
+        secrets: Mapping[str, SecretSource] | None = None,
+        ssh: AgentSource | None = None,
+        allow: Sequence[str] = (),
         no_cache: bool = False,
         network: str = "host",
         contexts: Mapping[str, str | os.PathLike[str]] | None = None,
@@ -168,7 +172,11 @@ class Image:
             args: values of ARGs.
             target: the stage to build, by name or number (default: the last one). Only what it needs is built, what is
                 independent side by side, and what two stages have in common once.
-            secrets: not in this version.
+            secrets: what ``RUN --mount=type=secret`` shows, by its id: the content as bytes, the path of a file, or
+                ``"env:NAME"``. It is never in the image, its history, the cache or an error.
+            ssh: agents for ``RUN --mount=type=ssh``: True or "default" for that of SSH_AUTH_SOCK, "id=/socket", a list
+                of these, or a mapping.
+            allow: "security.insecure" lets ``RUN --security=insecure`` do all that the caller can.
             no_cache: carry out every step anew.
             network: of RUN steps, "host" or "none".
             contexts: further contexts by name, for ``FROM name``, ``COPY --from=name`` and ``RUN --mount=from=name``:
@@ -198,9 +206,6 @@ class Image:
         """
         from pylxc.build.build import build  # noqa: PLC0415  only for builds
 
-        if secrets:
-            remedy = "not in this version of pylxc; give build arguments for what is no secret"
-            raise UnsupportedError("secrets", remedy)
         return build(
             _engine(engine),
             context,
@@ -211,6 +216,9 @@ class Image:
             no_cache=no_cache,
             network=network,
             contexts=contexts,
+            secrets=secrets,
+            ssh=ssh,
+            allow=allow,
             pull=pull,
             output=output,
             on_event=on_event,

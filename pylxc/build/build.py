@@ -8,6 +8,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from pylxc.build import lint, outputs
+from pylxc.build.agents import Agents
 from pylxc.build.check import warnings_of
 from pylxc.build.context import Context
 from pylxc.build.contexts import opened_contexts
@@ -16,7 +17,9 @@ from pylxc.build.events import BuildEvent
 from pylxc.build.executor import Executor, Options, StageResult, Surroundings
 from pylxc.build.instructions import Run
 from pylxc.build.plan import plan
+from pylxc.build.runmounts import RunMounts
 from pylxc.build.schedule import Schedule
+from pylxc.build.secrets import Secrets
 from pylxc.build.sources import Sources
 from pylxc.build.stages import SCRATCH
 from pylxc.errors import ImageNotFound, SpecError
@@ -29,14 +32,18 @@ if TYPE_CHECKING:
     import os
     from collections.abc import Callable, Mapping, Sequence
 
+    from pylxc.build.agents import AgentSource
     from pylxc.build.contexts import Contexts
     from pylxc.build.plan import Plan
+    from pylxc.build.secrets import SecretSource
     from pylxc.build.stages import Origin, PlannedStage, StageWork
     from pylxc.engine import Engine
     from pylxc.registry.progress import Progress
     from pylxc.store import Lease
 
 NETWORKS = ("host", "none")
+INSECURE = "security.insecure"
+RIGHTS = ("network.host", INSECURE)  # docker's entitlements; the first is given by the option `network` here
 
 
 def build(  # noqa: PLR0913  the operands of one operation
@@ -50,6 +57,9 @@ def build(  # noqa: PLR0913  the operands of one operation
     no_cache: bool,
     network: str,
     on_event: Callable[[BuildEvent], object] | None,
+    secrets: Mapping[str, SecretSource] | None = None,
+    ssh: AgentSource | None = None,
+    allow: Sequence[str] = (),
     contexts: Mapping[str, str | os.PathLike[str]] | None = None,
     pull: bool = False,
     output: object = None,
@@ -61,15 +71,18 @@ def build(  # noqa: PLR0913  the operands of one operation
         check_tag(tag)
     if network not in NETWORKS:
         raise SpecError("network", network, f"give one of {', '.join(map(repr, NETWORKS))}")
+    options = Options(
+        no_cache=no_cache, network=network, on_event=on_event, secrets=Secrets(secrets), agents=Agents(ssh)
+    )
     opened = Context.open(context, dockerfile)
     named = opened_contexts(contexts or {})
     parsed = parse(opened.dockerfile_bytes, opened.dockerfile_path)
     planned = plan(parsed, args, target, named.names)
-    options = Options(no_cache=no_cache, network=network, on_event=on_event)
     with engine.store.leases.take() as lease:
         bases = _Bases(engine, lease, named, pull=pull, on_progress=on_progress)
         works = planned.unfold(lambda stage: bases.config(stage.parent))
         _check_networks(works, network)
+        _check_rights(works, allow)
         bases.obtain_sources(works)
         root = bases.root(planned)
         if root is not None:
@@ -97,7 +110,8 @@ def _carry_out(  # noqa: PLR0913, PLR0917  what a build is made of
     """Carry out the stages, each once; return what the last one came to."""
     schedule: Schedule[StageResult] = Schedule()
     sources = Sources(engine, bases.contexts.directories, bases.layers, lambda index: schedule.result(index).layers)
-    around = Surroundings(engine, lease, context, sources, schedule, options)
+    mounts = RunMounts(engine, lease, context, sources, options.secrets, options.agents)
+    around = Surroundings(engine, lease, context, sources, schedule, options, mounts)
     by_index = {work.stage.index: work for work in works}
 
     def carry_out(index: int) -> StageResult:
@@ -120,6 +134,16 @@ def _check_networks(works: Sequence[StageWork], network: str) -> None:
         if isinstance(instruction, Run) and instruction.network == "host" and network != "host":
             remedy = f"line {instruction.line} asks for RUN --network=host; give the build the host's network"
             raise SpecError("network", network, remedy)
+
+
+def _check_rights(works: Sequence[StageWork], allow: Sequence[str]) -> None:
+    """Raise SpecError for a RUN that takes more rights than the caller allows, and for a right that there is not."""
+    if isinstance(allow, str) or not set(allow) <= set(RIGHTS):
+        raise SpecError("allow", allow, f"give a list of {', '.join(map(repr, RIGHTS))}")
+    for instruction in (step.instruction for work in works for step in work.steps):
+        if isinstance(instruction, Run) and instruction.security == "insecure" and INSECURE not in allow:
+            remedy = f"line {instruction.line} asks for RUN --security=insecure, which can do all that the builder can"
+            raise SpecError("allow", tuple(allow), f'{remedy}; where you trust the Dockerfile, give "{INSECURE}"')
 
 
 class _Bases:

@@ -18,10 +18,14 @@ import attrs
 from pylxc import sourcedate
 from pylxc.build import cache, times
 from pylxc.build.accounts import owner
+from pylxc.build.agents import Agents
 from pylxc.build.confined import ContextError
 from pylxc.build.events import BuildEvent
+from pylxc.build.runmounts import content_of
+from pylxc.build.secrets import Secrets
 from pylxc.build.sources import LayerSource
 from pylxc.build.steps import CopyStep, MetadataStep, RunStep, Step, WorkdirStep
+from pylxc.build.stubs import Stubs
 from pylxc.errors import BuildError, SpawnError, SpecError, StoreError
 from pylxc.execution import complete, environment, launch
 from pylxc.imageconfig import History
@@ -34,9 +38,10 @@ from pylxc.store.layout import explain
 from pylxc.streams import DEVNULL, PIPE, StreamSet
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Sequence
 
     from pylxc.build.context import FileSource
+    from pylxc.build.runmounts import Made, RunMounts, Shown
     from pylxc.build.schedule import Schedule
     from pylxc.build.selection import Entry, Selection
     from pylxc.build.sources import Sources
@@ -51,8 +56,13 @@ OUTPUT_KEPT = 64 << 10  # bytes of a failed step's output that its error carries
 
 @attrs.frozen(kw_only=True)
 class Options:
-    """How to build: ``no_cache``, ``network`` of RUN ("host" or "none"), ``on_event`` for what happens meanwhile."""
+    """How to build: ``no_cache``, ``network`` of RUN ("host" or "none"), ``on_event`` for what happens meanwhile.
 
+    ``secrets`` and ``agents`` are what RUN steps may ask for.
+    """
+
+    secrets: Secrets = attrs.field(factory=Secrets)
+    agents: Agents = attrs.field(factory=Agents)
     no_cache: bool = False
     network: str = "host"
     on_event: Callable[[BuildEvent], object] | None = None
@@ -81,6 +91,7 @@ class Surroundings:
     sources: Sources
     schedule: Schedule[StageResult]
     options: Options
+    mounts: RunMounts
     telling: threading.Lock = attrs.field(factory=threading.Lock)
 
 
@@ -166,8 +177,10 @@ class Executor:
     def _layer_of(self, step: Step, words: str) -> None:
         """Find the step's layer in the cache, or make it: once, if other stages have the same step on the same base."""
         copying = self._copying(step) if isinstance(step, CopyStep) else None
-        key = self._key(step, "" if copying is None else copying.identity())
-        digest, made = self._around.schedule.once(key, lambda: self._find_or_make(step, copying, key, words))
+        shown = self._around.mounts.shown(step, self._work.sources) if isinstance(step, RunStep) else ()
+        key = self._key(step, content_of(shown) if copying is None else copying.identity())
+        making = functools.partial(self._make, step, copying, shown, words)
+        digest, made = self._around.schedule.once(key, lambda: self._find_or_make(step, copying, key, words, making))
         if not made:
             self._tell("cached", step.number, words)
         self._layers.append(digest)
@@ -179,7 +192,7 @@ class Executor:
         content += "" if latest is None else f" {latest}"
         return cache.key(self._layers, step.definition(), content)
 
-    def _find_or_make(self, step: Step, copying: _Copying | None, key: str, words: str) -> str:
+    def _find_or_make(self, step: Step, copying: _Copying | None, key: str, words: str, make: Callable[[], str]) -> str:
         keys = [key]
         digest = self._cached(key)
         if digest is None and copying is not None and copying.has_identity:
@@ -188,7 +201,7 @@ class Executor:
         if digest is not None:
             self._tell("cached", step.number, words)
         else:
-            digest = self._make(step, copying, words)
+            digest = make()
         for each in keys:
             self._engine.store.cache.put(each, digest)
         return digest
@@ -196,7 +209,7 @@ class Executor:
     def _cached(self, key: str) -> str | None:
         return None if self._options.no_cache else self._engine.store.cache.get(key, self._lease)
 
-    def _make(self, step: Step, copying: _Copying | None, words: str) -> str:
+    def _make(self, step: Step, copying: _Copying | None, shown: Sequence[Shown], words: str) -> str:
         staged = self._lease.stage()
         self._engine.store.layers.require_whole(self._layers)
         tree = self._engine.tree_of(self._layers, f"{staged}/tree", f"{staged}/work")
@@ -204,7 +217,7 @@ class Executor:
             begin = 0 if isinstance(step, RunStep) else times.beginning(staged)
             isolation.prepare_upper(tree)
         if isinstance(step, RunStep):
-            self._run(step, tree)
+            self._run(step, tree, shown)
         elif isinstance(step, WorkdirStep):
             self._make_directory(step.path, tree)
         elif copying is not None:
@@ -223,12 +236,20 @@ class Executor:
         except OSError as error:
             raise StoreError(self._engine.root, explain(error)) from error
 
-    def _run(self, step: RunStep, tree: Tree) -> None:
+    def _run(self, step: RunStep, tree: Tree, shown: Sequence[Shown]) -> None:
+        view = LayerView(*self._engine.lowers(self._layers))
+        stubs = Stubs.of(view, [mount.target for mount in step.mounts if mount.target])
+        with self._around.mounts.made(step, shown, view, self._around.schedule.check) as made:
+            self._execute(step, tree, made)
+        with self._writing():
+            stubs.remove(tree.upper, view)
+
+    def _execute(self, step: RunStep, tree: Tree, made: Made) -> None:
         network = self._options.network if step.network == "default" else step.network
-        spec = ContainerSpec(image=self._work.stage.base, network=network)
+        spec = ContainerSpec(image=self._work.stage.base, network=network, privileged=step.insecure)
         payload = Payload(
             argv=step.argv,
-            env=environment(BUILD_HOSTNAME, {}, step.env),
+            env=environment(BUILD_HOSTNAME, step.env, made.env),
             user=step.user or "0",
             workdir=step.workdir,
             program=self._engine.filter_for(spec),
@@ -240,7 +261,9 @@ class Executor:
             self._tell("output", step.number, "", data=data, stream=stream)
 
         with StreamSet(DEVNULL, PIPE, PIPE) as streams, isolation.ids_for(spec) as ids:
-            plan = isolation.container_plan(spec, payload, tree, BUILD_HOSTNAME, ids)
+            plan = isolation.container_plan(spec, payload, tree, BUILD_HOSTNAME, ids, more=made.plan)
+            if made.keeper >= 0:
+                plan.descriptor(made.keeper)
             child = launch(plan, streams, owned=True)
         with self._around.schedule.ending(child.pid_fd):
             result = complete(child, step.argv, streams, None, None, check=False, on_output=on_output, keep=False)

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import attrs
 
 from pylxc.build import instructions as ast
+from pylxc.build import mountflag
 from pylxc.build.expand import ExpansionError, expand, expand_text, expand_words
 from pylxc.build.heredoc import mark_of
 from pylxc.build.modes import Mode
@@ -37,6 +38,8 @@ _PORT = re.compile(
 _LAST_PORT = 65535
 _MOST_PORTS = 4 * _LAST_PORT  # every port of every protocol, and some said twice
 _LAST_SIGNAL = 64
+
+SCRIPTS = "/dev/pipes/"  # where BuildKit has them; "$0" of a script shows it
 
 InstructionT = TypeVar("InstructionT", bound="Instruction")
 
@@ -234,16 +237,41 @@ def _maintainer(at: _Resolver, instruction: ast.Maintainer) -> Step:
 def _run(at: _Resolver, instruction: ast.Run) -> Step:
     state = at.state
     proxies = {name: value for name, value in at.scope.given.items() if name in PROXY_ARGS}
+    script = _script(instruction.command)
     return RunStep(
         instruction=instruction,
         number=at.number,
         state=state,
-        argv=at.argv(_with_documents(instruction.command)),
+        argv=at.argv(_with_documents(instruction.command)) if script is None else (script[0],),
         env={**proxies, **state.variables},
         user=state.config.user or "",
         workdir=state.workdir,
         network=instruction.network,
+        insecure=instruction.security == "insecure",
+        mounts=_mounts(at, instruction),
+        script=script,
     )
+
+
+def _mounts(at: _Resolver, instruction: ast.Run) -> tuple[mountflag.RunMount, ...]:
+    found: list[mountflag.RunMount] = []
+    for flag in instruction.mounts:
+        agents = sum(mount.type == "ssh" for mount in found)
+        try:
+            resolved = mountflag.resolve(flag, lambda word: at.expand(instruction, word))
+            found.append(mountflag.complete(resolved, at.state.workdir, agents, flag.offset))
+        except mountflag.MountFlagError as error:
+            raise instruction.error(error.reason, error.offset) from None
+    return tuple(found)
+
+
+def _script(command: Command) -> tuple[str, str] | None:
+    """Give the here-document that is a program, as the path that it gets and its content; None for everything else."""
+    if len(command.heredocs) != 1 or mark_of(command.argv[0]) is None or not command.heredocs[0].text.startswith("#!"):
+        return None
+    document = command.heredocs[0]
+    name = posixpath.basename(document.name)
+    return SCRIPTS + (name if name not in ("", ".", "..") else "script"), document.text
 
 
 def _with_documents(command: Command) -> Command:

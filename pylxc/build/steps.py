@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
     from pylxc.build.instructions import Instruction
     from pylxc.build.modes import Mode
+    from pylxc.build.mountflag import RunMount
     from pylxc.imageconfig import ImageConfig
 
 DEFAULT_SHELL = ("/bin/sh", "-c")
@@ -99,7 +100,8 @@ class MetadataStep(Step):
 class RunStep(Step):
     """A command to run. ``env`` is its whole environment as the Dockerfile gives it; ``user`` "" is root.
 
-    ``network`` is "default" (the build's), "none" or "host".
+    ``network`` is "default" (the build's), "none" or "host"; ``insecure``: with all the rights of the builder.
+    ``mounts`` are complete; ``script`` is a here-document that is run as a program, as (path, content).
     """
 
     argv: tuple[str, ...]
@@ -107,6 +109,9 @@ class RunStep(Step):
     user: str
     workdir: str
     network: str = "default"
+    insecure: bool = False
+    mounts: tuple[RunMount, ...] = ()
+    script: tuple[str, str] | None = None
 
     def describe(self) -> str:
         """Give the line for the image's history; ``|n`` introduces the n build arguments that were in scope."""
@@ -118,7 +123,11 @@ class RunStep(Step):
         declared = self.state.variables
         env = {name: value for name, value in self.env.items() if name not in PROXY_ARGS or name in declared}
         network = () if self.network == "default" else (self.network,)
-        return canonical("RUN", self.argv, env, self.user, self.workdir, *network)
+        # What from= names is known by its content, not by its name.
+        mounts = [attrs.asdict(mount, filter=lambda field, _: field.name != "stage") for mount in self.mounts]
+        more = {"mounts": mounts, "script": self.script, "security": "insecure" if self.insecure else None}
+        more = {name: value for name, value in more.items() if value}
+        return canonical("RUN", self.argv, env, self.user, self.workdir, *network, *((more,) if more else ()))
 
 
 @attrs.frozen(kw_only=True)

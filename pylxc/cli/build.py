@@ -9,6 +9,7 @@ import os
 import sys
 import time
 from contextlib import ExitStack
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -24,6 +25,9 @@ if TYPE_CHECKING:
 
     from pylxc import BuildEvent, Progress
     from pylxc.cli.app import Settings
+
+
+_SECRET_KEYS = {"source": "src"}
 
 
 class _Progress:
@@ -116,6 +120,25 @@ def _output(text: str) -> Any:
     return {**kind, "dest": sys.stdout.buffer}
 
 
+def _secrets(given: tuple[str, ...]) -> dict[str, str | Path]:
+    """Return secrets as the API has them. Without a source it is the variable, or else the file, of that name."""
+    import csv  # noqa: PLC0415  only here
+
+    found: dict[str, str | Path] = {}
+    for text in given:
+        fields = dict(part.partition("=")[::2] for part in next(csv.reader([text]), ()))
+        fields = {_SECRET_KEYS.get(key.strip().lower(), key): value for key, value in fields.items()}
+        name, kind, source, variable = (fields.pop(key, "") for key in ("id", "type", "src", "env"))
+        if not name or fields or kind not in ("", "file", "env") or (source and variable):
+            raise click.BadParameter("give id=NAME,src=FILE or id=NAME,env=VARIABLE", param_hint="--secret")
+        if kind == "env" and not variable:
+            variable, source = source or name, ""
+        elif not (kind or source or variable):
+            variable = name if name in os.environ else ""
+        found[name] = f"env:{variable}" if variable else Path(source or name)
+    return found
+
+
 def _check(context: str, dockerfile: str, arguments: dict[str, str], settings: Settings) -> None:
     """Print what the build checks find; the exit status is 1 where there is anything."""
     from pylxc.build.check import check  # noqa: PLC0415
@@ -142,6 +165,9 @@ def _check(context: str, dockerfile: str, arguments: dict[str, str], settings: S
 @click.option("--pull", is_flag=True, help="Ask the registry for the images even where they are here.")
 @click.option("--no-cache", is_flag=True, help="Carry out every step anew.")
 @click.option("--network", help='The network of RUN steps: "none" or "host".')
+@click.option("--secret", "secrets", multiple=True, help="For RUN --mount=type=secret: id=x,src=FILE or id=x,env=NAME.")
+@click.option("--ssh", "agents", multiple=True, help='For RUN --mount=type=ssh: "default" or id=SOCKET.')
+@click.option("--allow", multiple=True, help='Allow RUN --security=insecure: "security.insecure".')
 @click.option(
     "--progress", type=click.Choice(["auto", "plain", "quiet"]), default="auto", help="How to show the steps."
 )
@@ -161,6 +187,9 @@ def build(  # noqa: PLR0913  one for each flag
     contexts: tuple[str, ...],
     outputs: tuple[str, ...],
     network: str | None,
+    secrets: tuple[str, ...],
+    agents: tuple[str, ...],
+    allow: tuple[str, ...],
     progress: str,
     pull: bool,
     no_cache: bool,
@@ -179,6 +208,7 @@ def build(  # noqa: PLR0913  one for each flag
         _check(context, options.get("dockerfile", "Dockerfile"), options["args"], settings)
         return
     options.update(target=target, contexts=_contexts(contexts), output=[_output(one) for one in outputs])
+    options.update(secrets=_secrets(secrets), ssh=agents, allow=allow)
     if network is not None:
         options["network"] = network
     quiet = quiet or progress == "quiet"

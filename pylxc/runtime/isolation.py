@@ -126,6 +126,14 @@ def add_tree(plan: Plan, tree: Tree, *, read_only: bool = False) -> None:
         _add_passthrough(plan, tree, path, flags | p.OVERLAY_INSIDE, read_only=read_only)
 
 
+def add_view(plan: Plan, tree: Tree, name: str) -> None:
+    """Add a tree beside the root, where it is put together, for binds to take from."""
+    flags = p.OVERLAY_ASIDE | p.OVERLAY_VOLATILE | (p.OVERLAY_JOINED if tree.joined else 0)
+    lowers = (*map(tree.inside, tree.lowers), "empty")  # without an upper side there must be two lower ones
+    upper, work = tree.inside(tree.upper), tree.inside(tree.work)
+    plan.add(p.OVERLAY, name, upper, work, *lowers, flags=flags, subject=f"a view of {len(tree.lowers)} layers")
+
+
 def add_place(plan: Plan, scaffold: str) -> None:
     """Add the place where a root is put together, with the store in it."""
     plan.add(p.MEMORY, scaffold.removesuffix("/run"), subject=STORE_TREE)
@@ -513,11 +521,13 @@ def container_plan(  # noqa: PLR0913  what a container is made of
     volumes: Mapping[str, str] = MappingProxyType({}),
     joined: Joined | None = None,
     life: Plan | None = None,
+    more: Plan | None = None,
 ) -> Plan:
     """Return the whole plan of a container's main process. ``ids``: of its user namespace, None = it has the host's.
 
     ``terminal``: the (rows, columns) of its terminal, None = it has none. ``volumes``: target -> directory of the
-    store. ``joined``: the container that it shares namespaces with. ``life``: the monitor's own part.
+    store. ``joined``: the container that it shares namespaces with. ``life``: the monitor's own part. ``more``:
+    what else is mounted, when all the rest is.
     """
     namespaces = NEWNS | joining.own(spec)
     system = spec.init == "system"
@@ -536,6 +546,7 @@ def container_plan(  # noqa: PLR0913  what a container is made of
         is_root = payload.user.partition(":")[0] in ("0", "root")
         add_mounts(plan, spec, tree, volumes, maps_owners=ids is not None and is_root and rootless.is_privileged())
     add_etc(plan, spec, hostname)
+    plan.extend(more or Plan())
     plan.add(p.WORKDIR, payload.workdir, a=p.MAKE_DIRECTORY, subject=f"working directory {payload.workdir}")
     if spec.read_only:
         plan.add(p.ROOT_READ_ONLY)

@@ -2,9 +2,9 @@
 
 SQLite for the index, directories for content. ``database`` hides SQLite, ``layout`` the directories; ``leases``,
 ``layers``, ``blobs``, ``images``, ``containers``, ``volumes`` and ``cache`` are the tables with what belongs to them on
-disk, ``claims`` says who makes what several want, ``arrivals`` lets layers
-come in together, ``eventlog`` is what is told of containers; ``upkeep`` is what a
-check asks, ``salvage`` makes the index anew.
+disk, ``cachemounts`` are directories that builds keep, ``claims`` says who makes what several want, ``arrivals`` lets
+layers come in together, ``eventlog`` is what is told of containers; ``upkeep`` is what a check asks, ``salvage`` makes
+the index anew.
 Invariant: what the index names is there, whole and on disk; what it does not name is rubbish that the next process
 removes.
 """
@@ -19,6 +19,7 @@ from pylxc.identity import boot_id
 from pylxc.store.arrivals import Arrivals
 from pylxc.store.blobs import BlobRow, Blobs
 from pylxc.store.cache import BuildCache
+from pylxc.store.cachemounts import CacheMounts
 from pylxc.store.claims import Claims
 from pylxc.store.containers import ContainerRow, Containers
 from pylxc.store.database import REMEDY, DamagedIndexError, Database
@@ -63,6 +64,7 @@ class Store:
         self.volumes = Volumes(database, self.layout)
         self.containers = Containers(database, self.layout, self.volumes)
         self.cache = BuildCache(database)
+        self.cachemounts = CacheMounts(self.layout)
         self.upkeep = Upkeep(database, self.layout)
         self.events = EventLog(self.layout.root)
         with explained(self.layout.root):

@@ -103,8 +103,6 @@ def test_nothing_runs_before_the_whole_file_is_read(failing):
 @pytest.mark.parametrize(
     ("text", "feature"),
     [
-        ("FROM busybox\nRUN --mount=type=cache,target=/x true", "RUN --mount"),
-        ("FROM busybox\nRUN <<EOF\n#!/bin/sh\ntrue\nEOF", "RUN of a here-document with a '#!' line"),
         ("FROM busybox\nADD https://example.org/x /x", "ADD of a URL"),
         ("FROM busybox\nADD ${U:-http://h/f} /x", "ADD of a URL"),
     ],
@@ -219,10 +217,6 @@ def test_bad_options_are_told_of_before_the_work(failing, options, option):
     error = failing(pylxc.SpecError, "FROM busybox\nRUN echo ran", **options)
     assert error.option == option
     assert failing.builder.events == []
-
-
-def test_secrets_are_not_there_yet(failing):
-    assert failing(pylxc.UnsupportedError, "FROM busybox", secrets={"a": "b"}).feature == "secrets"
 
 
 def test_an_error_of_the_listener_ends_the_build(failing):
