@@ -9,13 +9,14 @@ from __future__ import annotations
 import os
 import threading
 import time
+from contextlib import suppress
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from pylxc import names, sourcedate
 from pylxc.container import Container
-from pylxc.errors import Conflict, SpecError, StoreError
+from pylxc.errors import Conflict, ImageNotFound, SpecError, StoreError
 from pylxc.identity import is_locked, own_identity
 from pylxc.runtime import cgroup, native, record, transfer
 from pylxc.runtime.isolation import Tree
@@ -39,6 +40,7 @@ if TYPE_CHECKING:
 HOST = "host"  # the word that means the embedded image wherever a reference may stand
 HOST_FRESH = 0.1  # s for which the machine's packages are not looked at again
 NAME_ATTEMPTS = 8
+OF_FAILED_STEP = "org.pylxc.build.failed"  # a label: of a container of a build's failed step, and of its image
 ORPHAN_PATIENCE = 5.0  # s
 SIGKILL = 9
 _MAY_REMOVE = '"remove":true'  # in the JSON of a spec
@@ -446,8 +448,15 @@ def _await_monitor(directory: str) -> None:
 
 def _forget(store: Store, id: str) -> None:  # noqa: A002  docker's name
     """Take a container out of the index, and tell so: once, whoever else is removing it."""
-    if store.containers.forget(id):
-        store.events.add("removed", id)
+    row = store.containers.forget(id)
+    if row is None:
+        return
+    store.events.add("removed", id)
+    if OF_FAILED_STEP in row.spec:
+        # The image was made for it alone. Somebody may have tagged it meanwhile, or made another container of it.
+        with suppress(Conflict, ImageNotFound):
+            if not store.images.get(row.image).refs:
+                store.images.remove(row.image)
 
 
 @cache

@@ -21,6 +21,7 @@ from pylxc.build.accounts import owner
 from pylxc.build.agents import Agents
 from pylxc.build.confined import ContextError
 from pylxc.build.events import BuildEvent
+from pylxc.build.failed import FailedStep
 from pylxc.build.runmounts import content_of
 from pylxc.build.secrets import Secrets
 from pylxc.build.sources import LayerSource
@@ -217,7 +218,8 @@ class Executor:
             begin = 0 if isinstance(step, RunStep) else times.beginning(staged)
             isolation.prepare_upper(tree)
         if isinstance(step, RunStep):
-            self._run(step, tree, shown)
+            with self._keeping(step, tree):
+                self._run(step, tree, shown)
         elif isinstance(step, WorkdirStep):
             self._make_directory(step.path, tree)
         elif copying is not None:
@@ -236,6 +238,18 @@ class Executor:
         except OSError as error:
             raise StoreError(self._engine.root, explain(error)) from error
 
+    @contextmanager
+    def _keeping(self, step: RunStep, tree: Tree) -> Iterator[None]:
+        """Keep the root file system of a command that failed, for whoever wants to look into it."""
+        try:
+            yield
+        except BuildError as error:
+            FailedStep(self._engine, step, self._layers, tree.upper, self._network(step)).kept_by(error)
+            raise
+
+    def _network(self, step: RunStep) -> str:
+        return self._options.network if step.network == "default" else step.network
+
     def _run(self, step: RunStep, tree: Tree, shown: Sequence[Shown]) -> None:
         view = LayerView(*self._engine.lowers(self._layers))
         stubs = Stubs.of(view, [mount.target for mount in step.mounts if mount.target])
@@ -245,8 +259,7 @@ class Executor:
             stubs.remove(tree.upper, view)
 
     def _execute(self, step: RunStep, tree: Tree, made: Made) -> None:
-        network = self._options.network if step.network == "default" else step.network
-        spec = ContainerSpec(image=self._work.stage.base, network=network, privileged=step.insecure)
+        spec = ContainerSpec(image=self._work.stage.base, network=self._network(step), privileged=step.insecure)
         payload = Payload(
             argv=step.argv,
             env=environment(BUILD_HOSTNAME, step.env, made.env),

@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 import sys
 import time
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,7 +18,7 @@ from pylxc.cli.app import printable
 from pylxc.cli.progress import showing_pull
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
     from types import TracebackType
 
     from typing_extensions import Self
@@ -153,6 +153,21 @@ def _check(context: str, dockerfile: str, arguments: dict[str, str], settings: S
         raise SystemExit(1)
 
 
+@contextmanager
+def _looking_into(on_error: str | None) -> Iterator[None]:
+    """Give the user a shell where a step fails, if that is what to do then; it stays a failure."""
+    from pylxc import BuildError  # noqa: PLC0415
+
+    try:
+        yield
+    except BuildError as error:
+        if on_error is not None:
+            from pylxc.cli.failedstep import look_into  # noqa: PLC0415
+
+            look_into(error)
+        raise
+
+
 @click.command()
 @click.option("-t", "--tag", "tags", multiple=True, help="The image's name. May be given several times.")
 @click.option("-f", "--file", "dockerfile", help="The Dockerfile (default: Dockerfile in CONTEXT).")
@@ -172,6 +187,7 @@ def _check(context: str, dockerfile: str, arguments: dict[str, str], settings: S
     "--progress", type=click.Choice(["auto", "plain", "quiet"]), default="auto", help="How to show the steps."
 )
 @click.option("-q", "--quiet", is_flag=True, help="Print nothing but the image's id.")
+@click.option("--on-error", type=click.Choice(["shell"]), help="Where a RUN fails, give a shell in what it left.")
 @click.option("--check", "only_check", is_flag=True, help="Look for mistakes in the Dockerfile, and build nothing.")
 @click.argument("context")
 @click.pass_obj
@@ -195,6 +211,7 @@ def build(  # noqa: PLR0913  one for each flag
     no_cache: bool,
     quiet: bool,
     only_check: bool,
+    on_error: str | None,
 ) -> None:
     """Build an image from the Dockerfile in the directory CONTEXT."""
     import pylxc  # noqa: PLC0415  heavy modules are imported where they are used
@@ -215,7 +232,8 @@ def build(  # noqa: PLR0913  one for each flag
     with _Progress() as shown:
         if not quiet:
             options.update(on_event=shown.show, on_progress=shown.heed)
-        image = pylxc.Image.build(context, tag=tags, engine=settings.engine(), **options)
+        with _looking_into(on_error):
+            image = pylxc.Image.build(context, tag=tags, engine=settings.engine(), **options)
     if any(not isinstance(one, str) for one in options["output"]):
         return  # the standard output has an archive
     identity = f"sha256:{image.id.removeprefix('sha256:')}"

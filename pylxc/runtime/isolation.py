@@ -158,7 +158,7 @@ def prepare_upper(tree: Tree) -> None:
 
     Those that an earlier run left are kept as they are. Raises OSError.
     """
-    for path in ("", *(() if tree.fleeting else tree.passthrough)):
+    for path in _writable_places(tree):
         below = _status_below(tree, path)
         upper = tree.upper + path
         try:
@@ -168,7 +168,21 @@ def prepare_upper(tree: Tree) -> None:
         os.chmod(upper, stat.S_IMODE(below.st_mode) if below else 0o755)  # noqa: PTH101  whatever the caller's umask
         if below is not None:
             _own(upper, below, f"{tree.lowers[0]}{path}")
-        os.mkdir(f"{tree.work}{path.replace('/', '.')}", 0o700)  # noqa: PTH102
+        _make_work(tree, path)
+
+
+def prepare_work(tree: Tree) -> None:
+    """Make what goes with an upper side that comes from another tree over the same layers. Raises OSError."""
+    for path in _writable_places(tree):
+        _make_work(tree, path)
+
+
+def _writable_places(tree: Tree) -> tuple[str, ...]:
+    return ("", *(() if tree.fleeting else tree.passthrough))
+
+
+def _make_work(tree: Tree, path: str) -> None:
+    os.mkdir(f"{tree.work}{path.replace('/', '.')}", 0o700)  # noqa: PTH102
 
 
 def _own(upper: str, below: os.stat_result, lower: str) -> None:

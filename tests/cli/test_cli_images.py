@@ -128,6 +128,20 @@ def test_checks_without_a_build(cli, context):
     assert "made" not in cli.text("images")
 
 
+def test_a_shell_where_a_build_failed(cli, context):
+    (context / "Dockerfile").write_text("FROM host\nENV A=set\nRUN echo half >/half && exit 3\n")
+    script = b"cat /half; echo $A; exit 5\n"
+    done = cli("build", "--on-error=shell", context, status=1, stdin=script)
+    assert done.stdout == b"half\nset\n"
+    assert done.stderr.count(b"exited with 3") == 2
+    assert b"a shell where it failed" in done.stderr
+    assert cli.text("ps", "-aq") == ""
+    assert len(cli.text("images", "-aq").split()) <= 1
+    (context / "Dockerfile").write_text("FROM host\nCOPY nothing /\n")
+    done = cli("build", "--on-error=shell", context, status=1, stdin=script)
+    assert b"a shell where it failed" not in done.stderr
+
+
 @pytest.mark.parametrize(
     ("dockerfile", "named"),
     [
