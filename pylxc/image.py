@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from pylxc.store import ImageRow, TagMove
 
     Output = str | os.PathLike[str] | Mapping[str, str | os.PathLike[str] | IO[bytes]]
+    CachePlace = str | os.PathLike[str]
 
 
 @frozen
@@ -159,6 +160,8 @@ class Image:
         contexts: Mapping[str, str | os.PathLike[str]] | None = None,
         pull: bool = False,
         output: Output | Sequence[Output] | None = None,
+        cache_from: CachePlace | Sequence[CachePlace] | None = None,
+        cache_to: CachePlace | Sequence[CachePlace] | None = None,
         on_event: Callable[[BuildEvent], object] | None = None,
         on_progress: Callable[[Progress], object] | None = None,
         engine: Engine | None = None,
@@ -187,6 +190,11 @@ class Image:
                 ``{"type": "image", "name": "app:1"}`` for a further tag. ``dest`` may be a binary stream, and the text
                 ``"type=tar,dest=fs.tar"`` says the same as the mapping. With outputs alone the image has no tag.
             pull: ask the registry for the images even where they are here.
+            cache_from: build caches of elsewhere, whose steps need not be carried out: directories as pathlib.Path, or
+                names in a registry ("registry.example/app:cache"); ``"type=local,src=DIRECTORY"`` and
+                ``"type=registry,ref=NAME"`` say the same. Its layers are believed: take caches only from those whose
+                images you would run. One that is not there is a warning.
+            cache_to: where this build's steps go, all of them, likewise (``"type=local,dest=DIRECTORY"``).
             on_event: called with a :class:`~pylxc.BuildEvent` for everything that happens, one at a time, by whichever
                 thread works.
             on_progress: called with a :class:`~pylxc.Progress` for what is pulled; see :meth:`pull`.
@@ -221,6 +229,8 @@ class Image:
             allow=allow,
             pull=pull,
             output=output,
+            cache_from=cache_from,
+            cache_to=cache_to,
             on_event=on_event,
             on_progress=on_progress,
         )

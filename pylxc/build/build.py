@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from pylxc.build import lint, outputs
 from pylxc.build.agents import Agents
+from pylxc.build.cachetransfer import Caches
 from pylxc.build.check import warnings_of
 from pylxc.build.context import Context
 from pylxc.build.contexts import opened_contexts
@@ -63,6 +64,8 @@ def build(  # noqa: PLR0913  the operands of one operation
     contexts: Mapping[str, str | os.PathLike[str]] | None = None,
     pull: bool = False,
     output: object = None,
+    cache_from: object = None,
+    cache_to: object = None,
     on_progress: Callable[[Progress], object] | None = None,
 ) -> Image:
     """See :meth:`pylxc.Image.build`."""
@@ -72,7 +75,12 @@ def build(  # noqa: PLR0913  the operands of one operation
     if network not in NETWORKS:
         raise SpecError("network", network, f"give one of {', '.join(map(repr, NETWORKS))}")
     options = Options(
-        no_cache=no_cache, network=network, on_event=on_event, secrets=Secrets(secrets), agents=Agents(ssh)
+        no_cache=no_cache,
+        network=network,
+        on_event=on_event,
+        secrets=Secrets(secrets),
+        agents=Agents(ssh),
+        caches=Caches(cache_from, cache_to),
     )
     opened = Context.open(context, dockerfile)
     named = opened_contexts(contexts or {})
@@ -88,7 +96,8 @@ def build(  # noqa: PLR0913  the operands of one operation
         if root is not None:
             outputs.refuse_passthrough(engine, root, wanted)
         around = lint.Surroundings(args=args, ignore=opened.ignore, base=bases.known)
-        warnings = (*planned.warnings, *warnings_of(parsed, around))
+        missing = options.caches.bring(engine, lease, on_progress)
+        warnings = (*planned.warnings, *warnings_of(parsed, around), *missing)
         _warn(options, works[-1], warnings)
         result = _carry_out(engine, lease, opened, bases, works, options)
         document = ImageDocument(
@@ -101,6 +110,7 @@ def build(  # noqa: PLR0913  the operands of one operation
         row = engine.store.images.add(document, tags, lease)
         image = Image.of(engine, engine.store.images.get(row.id))
         outputs.write(engine, image, wanted)
+        options.caches.carry(engine, lease)
     return Image.of(engine, engine.store.images.get(row.id))
 
 

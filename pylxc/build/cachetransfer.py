@@ -80,13 +80,33 @@ def _place(option: str, given: object) -> Place:
     return Place(kind, where)
 
 
-def bring(
-    engine: Engine,
-    lease: Lease,
-    place: Place,
-    *,
-    on_progress: Callable[[Progress], object] | None = None,
-) -> str:
+class Caches:
+    """What a build takes of caches elsewhere, and gives them: every step's key, with the layer that answers it."""
+
+    def __init__(self, cache_from: object = None, cache_to: object = None) -> None:
+        """Read the places. Raises SpecError."""
+        self._from = places_of("cache_from", cache_from)
+        self._to = places_of("cache_to", cache_to)
+        self._entries: dict[str, str] = {}
+
+    def note(self, key: str, digest: str) -> None:
+        """Remember what answers a step; stages may be built side by side."""
+        self._entries[key] = digest
+
+    def bring(
+        self, engine: Engine, lease: Lease, on_progress: Callable[[Progress], object] | None = None
+    ) -> Sequence[str]:
+        """Take in what is to be had; returns, as sentences, what was not there. Errors are those of a pull, a load."""
+        missing = [(place, _bring(engine, lease, place, on_progress)) for place in self._from]
+        return [f"no build cache from {place}: {reason}" for place, reason in missing if reason]
+
+    def carry(self, engine: Engine, lease: Lease) -> None:
+        """Write the steps of this build where they are to go. Errors are those of a push, a save."""
+        if self._to and self._entries:
+            _carry(engine, lease, self._entries, self._to)
+
+
+def _bring(engine: Engine, lease: Lease, place: Place, on_progress: Callable[[Progress], object] | None) -> str:
     """Take a cache in; the lease keeps its layers. Returns why there was none, "" where there was one.
 
     Raises IntegrityError for what is no cache.
@@ -134,12 +154,16 @@ def _entries(image: Image, place: Place) -> Mapping[str, str]:
     return found
 
 
-def carry(engine: Engine, lease: Lease, entries: Mapping[str, str], places: Sequence[Place]) -> None:
+def _label(entries: Mapping[str, str]) -> str:
+    """Return what a cache says, in the same bytes for the same steps."""
+    return json.dumps(entries, sort_keys=True, separators=(",", ":"))
+
+
+def _carry(engine: Engine, lease: Lease, entries: Mapping[str, str], places: Sequence[Place]) -> None:
     """Write the cache of a build, key -> diff id, to these places."""
     layers = sorted(set(entries.values()))
-    label = json.dumps(dict(sorted(entries.items())), separators=(",", ":"))
     document = ImageDocument(
-        config=ImageConfig(labels={LABEL: label}),
+        config=ImageConfig(labels={LABEL: _label(entries)}),
         platform=this_platform(),
         created=0.0,
         diff_ids=tuple(layers),

@@ -19,6 +19,7 @@ from pylxc import sourcedate
 from pylxc.build import cache, times
 from pylxc.build.accounts import owner
 from pylxc.build.agents import Agents
+from pylxc.build.cachetransfer import Caches
 from pylxc.build.confined import ContextError
 from pylxc.build.events import BuildEvent
 from pylxc.build.failed import FailedStep
@@ -59,11 +60,12 @@ OUTPUT_KEPT = 64 << 10  # bytes of a failed step's output that its error carries
 class Options:
     """How to build: ``no_cache``, ``network`` of RUN ("host" or "none"), ``on_event`` for what happens meanwhile.
 
-    ``secrets`` and ``agents`` are what RUN steps may ask for.
+    ``secrets`` and ``agents`` are what RUN steps may ask for; ``caches`` those elsewhere.
     """
 
     secrets: Secrets = attrs.field(factory=Secrets)
     agents: Agents = attrs.field(factory=Agents)
+    caches: Caches = attrs.field(factory=Caches)
     no_cache: bool = False
     network: str = "host"
     on_event: Callable[[BuildEvent], object] | None = None
@@ -205,6 +207,7 @@ class Executor:
             digest = make()
         for each in keys:
             self._engine.store.cache.put(each, digest)
+            self._options.caches.note(each, digest)
         return digest
 
     def _cached(self, key: str) -> str | None:

@@ -179,6 +179,8 @@ def _looking_into(on_error: str | None) -> Iterator[None]:
 )
 @click.option("--pull", is_flag=True, help="Ask the registry for the images even where they are here.")
 @click.option("--no-cache", is_flag=True, help="Carry out every step anew.")
+@click.option("--cache-from", multiple=True, help="A build cache: a name in a registry, or type=local,src=DIRECTORY.")
+@click.option("--cache-to", multiple=True, help="Where the steps go: a name, or type=local,dest=DIRECTORY.")
 @click.option("--network", help='The network of RUN steps: "none" or "host".')
 @click.option("--secret", "secrets", multiple=True, help="For RUN --mount=type=secret: id=x,src=FILE or id=x,env=NAME.")
 @click.option("--ssh", "agents", multiple=True, help='For RUN --mount=type=ssh: "default" or id=SOCKET.')
@@ -211,6 +213,8 @@ def build(  # noqa: PLR0913  one for each flag
     no_cache: bool,
     quiet: bool,
     only_check: bool,
+    cache_from: tuple[str, ...],
+    cache_to: tuple[str, ...],
     on_error: str | None,
 ) -> None:
     """Build an image from the Dockerfile in the directory CONTEXT."""
@@ -224,6 +228,7 @@ def build(  # noqa: PLR0913  one for each flag
     if only_check:
         _check(context, options.get("dockerfile", "Dockerfile"), options["args"], settings)
         return
+    options.update(cache_from=cache_from, cache_to=cache_to)
     options.update(target=target, contexts=_contexts(contexts), output=[_output(one) for one in outputs])
     options.update(secrets=_secrets(secrets), ssh=agents, allow=allow)
     if network is not None:
