@@ -21,10 +21,12 @@ from pylxc.build.accounts import owner
 from pylxc.build.agents import Agents
 from pylxc.build.cachetransfer import Caches
 from pylxc.build.confined import ContextError
+from pylxc.build.destination import with_directories
 from pylxc.build.events import BuildEvent
 from pylxc.build.failed import FailedStep
 from pylxc.build.runmounts import content_of
 from pylxc.build.secrets import Secrets
+from pylxc.build.layertree import LayerTree
 from pylxc.build.sources import LayerSource
 from pylxc.build.steps import CopyStep, MetadataStep, RunStep, Step, WorkdirStep
 from pylxc.build.stubs import Stubs
@@ -32,7 +34,7 @@ from pylxc.errors import BuildError, SpawnError, SpecError, StoreError
 from pylxc.execution import complete, environment, launch
 from pylxc.imageconfig import History
 from pylxc.layerview import LayerView
-from pylxc.runtime import isolation, transfer
+from pylxc.runtime import isolation, rootless, transfer
 from pylxc.runtime import plan as p
 from pylxc.runtime.isolation import Payload, Tree
 from pylxc.spec import ContainerSpec
@@ -295,24 +297,29 @@ class Executor:
     # -- copies -----------------------------------------------------------------------------------------------------
 
     def _copying(self, step: CopyStep) -> _Copying:
-        view = LayerView(*self._engine.lowers(self._layers))
+        lowers = self._engine.lowers(self._layers)
+        view = LayerView(*lowers)
         source = self._context
         if step.source is not None:
             source = self._around.sources.get(self._work.sources.get(step.source, self._work.stage.parent))
+        chosen = owner(step.chown, view) if step.chown else None
         owner_else = None if isinstance(source, LayerSource) else (0, 0)  # in layers files have owners, outside none
         select = functools.partial(
             source.select,
             step.sources,
             step.destination,
             step.workdir,
-            owner=owner(step.chown, view) if step.chown else owner_else,
+            owner=chosen or owner_else,
             mode=step.chmod,
             unpack=step.unpack,
             excludes=step.excludes,
             documents=step.documents,
             is_directory=view.is_directory,
         )
-        return _Copying(source, select)
+        if chosen is None:
+            return _Copying(source, select)
+        image = LayerTree(*lowers, "the image")
+        return _Copying(source, lambda: with_directories(select(), chosen, image))
 
     def _copy(self, source: FileSource, selection: Selection, tree: Tree) -> None:
         # What was mounted as volatile once cannot be mounted again (overlayfs.rst, "Volatile mount").
@@ -368,7 +375,7 @@ class _Copying:
     @functools.cached_property
     def selection(self) -> Selection:
         """Which files. Raises ContextError."""
-        return self.source.reading(self._select)
+        return rootless.as_owner(self._select)  # both sides may be layers
 
     @property
     def has_identity(self) -> bool:

@@ -53,9 +53,7 @@ class LayerTree(ConfinedTree):
 
     def _place(self, path: str) -> str:
         places = self._places(path)
-        if not places:  # the root of "scratch"
-            raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), path)
-        return places[0]
+        return places[0] if places else "/"  # the root of "scratch" is a directory, too, of which no more is asked
 
     def lstat(self, path: str) -> os.stat_result:
         """Give a path's status; of a link, the link's own."""

@@ -124,8 +124,6 @@ def _tree_of(engine: Engine, image: Image) -> tuple[LayerSource, Sequence[Entry]
     layers = tuple(layer.digest for layer in image.layers)
     lowers, passthrough = engine.lowers(layers)
     source = LayerSource("the image", Ignore(), layers, lowers, passthrough)
-    if not layers:
-        return source, ()
     return source, source.reading(lambda: source.select(["/"], "/", owner=None)).entries
 
 

@@ -56,7 +56,7 @@ def test_chown(on_busybox, chown, owner):
     image = on_busybox(f"FROM busybox\nARG WHO=nobody\nCOPY --chown={chown} --chmod=0640 d /new/d/")
     found = facts(image.layers[1])
     assert found["new/d/f"] == (0o640, *owner)
-    assert found["new"][1:] == (0, 0)
+    assert found["new"][1:] == found["new/d"][1:] == owner
 
 
 def test_chown_to_a_user_that_a_step_added(on_busybox):
@@ -342,3 +342,28 @@ def test_files_of_one_directory_that_are_one_stay_one(on_busybox):
     }
     assert kinds[1] == {"e": (b"5", ""), "e/f": (b"0", ""), "e/hard": (b"0", ""), "e/other": (b"0", "")}
     assert kinds[2]["h/sub/hard"] == (b"1", "h/hard")
+
+
+def test_the_directories_on_the_way_are_the_owners(on_busybox):
+    on_busybox.write({"d/f": "f", "d/sub/g": "g"})
+    (on_busybox.files.path / "d/hard").hardlink_to(on_busybox.files.path / "d/f")
+    image = on_busybox(
+        "FROM busybox\nRUN mkdir -m 700 -p /there && ln -s there /link\nCOPY --chown=5:6 d /link/a/b\n"
+        "COPY --chown=5:6 d/f /there/a/c/f\nCOPY --chown=5:6 d/f /file/\nRUN touch /plain\n"
+        "COPY --chown=5:6 d/f /there/"
+    )
+    assert facts(image.layers[2]) == {
+        "there": (0o700, 0, 0),
+        "there/a": (0o755, 5, 6),
+        "there/a/b": (0o755, 5, 6),
+        "there/a/b/f": (0o644, 5, 6),
+        "there/a/b/hard": (0o644, 5, 6),
+        "there/a/b/sub": (0o755, 5, 6),
+        "there/a/b/sub/g": (0o644, 5, 6),
+    }
+    assert members(image.layers[2])["there/a/b/hard"].linkname == "there/a/b/f"
+    assert facts(image.layers[3])["there/a/c"] == (0o755, 5, 6)
+    assert facts(image.layers[4]) == {"file": (0o755, 5, 6), "file/f": (0o644, 5, 6)}
+    assert facts(image.layers[6]) == {"there": (0o700, 0, 0), "there/f": (0o644, 5, 6)}
+    with pytest.raises(pylxc.BuildError):
+        on_busybox("FROM busybox\nRUN touch /plain\nCOPY --chown=5:6 d /plain/x/")

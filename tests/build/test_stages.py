@@ -236,6 +236,11 @@ def test_copy_from_an_image(build):
         build("FROM scratch\nCOPY --from=localhost:1/absent:1 /tool /t")
 
 
+def test_all_of_nothing(build):
+    image = build("FROM scratch AS a\nENV A=1\nFROM busybox\nCOPY --from=a / /x")
+    assert list(members(image.layers[-1])) == ["x"]
+
+
 def test_copy_from_scratch_finds_nothing(build):
     with pytest.raises(pylxc.BuildError, match="no such file in image scratch") as caught:
         build("FROM busybox\nCOPY --from=scratch /x /t")
