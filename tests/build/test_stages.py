@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import os
+import stat
 import threading
 import time
+from pathlib import Path
 
 import pytest
 from building import contents, members
@@ -199,6 +202,40 @@ def test_owner_mode_kind_and_attributes_are_the_sources(build):
     assert (found["t/h"].type, found["t/h"].linkname) == (b"1", "t/f")
     other = members(image.layers[1])["g"]
     assert (other.uid, other.gid, other.mode) == (3, 4, 0o600)
+
+
+def test_extended_attributes_come_along_and_count(build, tmp_path):
+    (tmp_path / "root").mkdir()
+    file = tmp_path / "root/f"
+    file.write_text("f")
+    texts = []
+    for value in (b"one", b"two"):
+        os.setxattr(file, "user.kept", value)
+        pylxc.Image.from_directory(tmp_path / "root", "with:attributes", engine=build.engine)
+        image = build("FROM scratch\nCOPY --from=with:attributes /f /g")
+        assert build.cached() == []
+        texts.append(members(image.layers[0])["g"].pax_headers["SCHILY.xattr.user.kept"])
+    assert texts == ["one", "two"]
+
+
+@pytest.mark.root
+def test_devices_come_along_from_a_stage(build, tmp_path):
+    (tmp_path / "root").mkdir()
+    os.mknod(tmp_path / "root/null", stat.S_IFCHR | 0o666, os.makedev(1, 3))
+    pylxc.Image.from_directory(tmp_path / "root", "with:devices", engine=build.engine)
+    found = members(build("FROM scratch\nCOPY --from=with:devices / /dev/").layers[0])["dev/null"]
+    assert (found.ischr(), found.devmajor, found.devminor) == (True, 1, 3)
+
+
+def test_copy_from_this_machine(build):
+    """Of the image "host" what it shows is copied, and nothing else."""
+    image = build("FROM scratch\nCOPY --from=host /usr/bin/env /env\nCOPY --from=host /etc/os-release /")
+    assert contents(image.layers[0])["env"] == Path("/usr/bin/env").read_bytes()
+    assert len(image.layers) == 2
+    with pytest.raises(pylxc.BuildError, match="no such file in image host"):
+        build("FROM scratch\nCOPY --from=host /etc/shadow /")
+    with pytest.raises(pylxc.BuildError, match="no such file in image host"):
+        build("FROM scratch\nCOPY --from=host /root/.bashrc /")
 
 
 def test_the_layers_of_a_stage_are_one_tree(build):
