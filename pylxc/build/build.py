@@ -85,7 +85,7 @@ def build(  # noqa: PLR0913  the operands of one operation
     opened = Context.open(context, dockerfile)
     named = opened_contexts(contexts or {})
     parsed = parse(opened.dockerfile_bytes, opened.dockerfile_path)
-    planned = plan(parsed, args, target, named.names)
+    planned = plan(parsed, args, target or None, named.names)
     with engine.store.leases.take() as lease:
         bases = _Bases(engine, lease, named, pull=pull, on_progress=on_progress)
         works = planned.unfold(lambda stage: bases.config(stage.parent))

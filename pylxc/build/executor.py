@@ -198,9 +198,12 @@ class Executor:
         return cache.key(self._layers, step.definition(), content)
 
     def _find_or_make(self, step: Step, copying: _Copying | None, key: str, words: str, make: Callable[[], str]) -> str:
+        """Look for a step's layer by what it is made of, then by what is in that; else make it."""
         keys = [key]
         digest = self._cached(key)
-        if digest is None and copying is not None and copying.has_identity:
+        if digest is not None:
+            keys.clear()
+        elif copying is not None and copying.has_identity:
             keys.append(self._key(step, copying.content()))  # other layers may show the same files
             digest = self._cached(keys[-1])
         if digest is not None:

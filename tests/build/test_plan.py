@@ -399,11 +399,9 @@ def test_steps_come_in_order_with_their_kinds():
     assert [step.describe() for step in made] == ["ENV A=1", "RUN /bin/sh -c a", "COPY b c", "WORKDIR /d", 'CMD ["e"]']
 
 
-def test_steps_are_resolved_as_they_are_reached():
-    walk = plan(parse("FROM base\nUSER a\nUSER $NONE")).steps(ImageConfig())
-    assert next(walk).state.config.user == "a"
+def test_all_steps_are_resolved_before_one_is_given():
     with pytest.raises(DockerfileError):
-        next(walk)
+        next(plan(parse("FROM base\nUSER a\nUSER $NONE")).steps(ImageConfig()))
 
 
 def test_a_walk_leaves_the_base_as_it_was():
