@@ -24,9 +24,9 @@ from pylxc.build.confined import ContextError
 from pylxc.build.destination import with_directories
 from pylxc.build.events import BuildEvent
 from pylxc.build.failed import FailedStep
+from pylxc.build.layertree import LayerTree
 from pylxc.build.runmounts import content_of
 from pylxc.build.secrets import Secrets
-from pylxc.build.layertree import LayerTree
 from pylxc.build.sources import LayerSource
 from pylxc.build.steps import CopyStep, MetadataStep, RunStep, Step, WorkdirStep
 from pylxc.build.stubs import Stubs
@@ -201,9 +201,8 @@ class Executor:
         """Look for a step's layer by what it is made of, then by what is in that; else make it."""
         keys = [key]
         digest = self._cached(key)
-        if digest is not None:
-            keys.clear()
-        elif copying is not None and copying.has_identity:
+        is_known = digest is not None
+        if digest is None and copying is not None and copying.has_identity:
             keys.append(self._key(step, copying.content()))  # other layers may show the same files
             digest = self._cached(keys[-1])
         if digest is not None:
@@ -211,7 +210,8 @@ class Executor:
         else:
             digest = make()
         for each in keys:
-            self._engine.store.cache.put(each, digest)
+            if not is_known:  # else it would be written for nothing
+                self._engine.store.cache.put(each, digest)
             self._options.caches.note(each, digest)
         return digest
 
