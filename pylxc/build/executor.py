@@ -55,6 +55,8 @@ if TYPE_CHECKING:
     from pylxc.store import Lease
 
 BUILD_HOSTNAME = "build"  # the same on every machine: what a step sees must not depend on where it runs
+# What the runtime mounts files on; an image whose /etc hides the layers below gets mount points of its own for them.
+GIVEN_FILES = ("/etc/hostname", "/etc/hosts", "/etc/resolv.conf")
 OUTPUT_KEPT = 64 << 10  # bytes of a failed step's output that its error carries
 
 
@@ -260,7 +262,7 @@ class Executor:
 
     def _run(self, step: RunStep, tree: Tree, shown: Sequence[Shown]) -> None:
         view = LayerView(*self._engine.lowers(self._layers))
-        stubs = Stubs.of(view, [mount.target for mount in step.mounts if mount.target])
+        stubs = Stubs.of(view, (*GIVEN_FILES, *(mount.target for mount in step.mounts if mount.target)))
         with self._around.mounts.made(step, shown, view, self._around.schedule.check) as made:
             self._execute(step, tree, made)
         with self._writing():

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import tarfile
 
 import pytest
 from building import contents, members, names
@@ -262,6 +263,30 @@ def test_nothing_of_a_mount_point_is_left(on_busybox):
     assert on_busybox.output() == ""
     digests = {layer.digest for layer in image.layers if not names(layer)}
     assert len(digests) == 1, "a layer in which nothing is, is the same whatever was mounted"
+
+
+def test_nothing_is_left_of_the_runtimes_own_files(on_busybox, busybox_root, tmp_path):
+    """Where an image's /etc hides what lies below it, their mount points are made in the step's own layer."""
+    with tarfile.open(tmp_path / "opaque.tar", "w") as archive:
+        for name in ("bin", "etc"):
+            archive.add(busybox_root / name, name)
+        archive.addfile(tarfile.TarInfo("etc/.wh..wh..opq"))
+    pylxc.Image.from_tar(tmp_path / "opaque.tar", "opaque", engine=on_busybox.engine)
+    image = on_busybox("FROM opaque\nRUN ls /etc\nRUN echo > /etc/mine")
+    assert on_busybox.output().split() == ["group", "hostname", "hosts", "passwd", "resolv.conf"]
+    assert [names(layer) for layer in image.layers[1:]] == [[], ["etc", "etc/mine"]]
+
+
+@pytest.mark.parametrize("kernel", ["this one's", "one without lowerdir+"])
+def test_views_on_older_kernels(on_busybox, monkeypatch, kernel):
+    if kernel != "this one's":
+        monkeypatch.setattr("pylxc.engine.kernel_is", lambda *_: False)
+    on_busybox.write({"f": "context\n"})
+    on_busybox(
+        "FROM busybox AS made\nRUN echo one > /f\nRUN echo two > /g\nFROM busybox\n"
+        "RUN --mount=from=made,target=/m --mount=target=/c,rw cat /m/f /m/g /c/f; echo > /c/x; ! touch /m/x"
+    )
+    assert on_busybox.output().startswith("one\ntwo\ncontext\ntouch: /m/x: Read-only")
 
 
 def test_a_step_cannot_lead_the_clearing_away_astray(on_busybox, tmp_path):
