@@ -320,9 +320,22 @@ class Engine:
             joined=not kernel_is(6, 5),
         )
 
-    def commit_layer(self, lease: Lease, tree: str, created_by: str, passthrough: tuple[str, ...] = ()) -> LayerRow:
-        """Make a staged tree a layer, named by the digest of its tar. Obeys SOURCE_DATE_EPOCH, also in the tree."""
-        digest, size = transfer.digest_of(tree, scaffold=self.scaffold, latest=sourcedate.latest())
+    def commit_layer(
+        self,
+        lease: Lease,
+        tree: str,
+        created_by: str,
+        passthrough: tuple[str, ...] = (),
+        *,
+        latest: int | None = None,
+    ) -> LayerRow:
+        """Make a staged tree a layer, named by the digest of its tar.
+
+        What was modified after ``latest`` (s since the epoch; by default what SOURCE_DATE_EPOCH says) gets that time,
+        also in the tree.
+        """
+        bound = sourcedate.latest() if latest is None else latest
+        digest, size = transfer.digest_of(tree, scaffold=self.scaffold, latest=bound)
         return self.store.layers.commit(lease, tree, digest, size, created_by, passthrough)
 
     def filter_for(self, spec: ContainerSpec) -> bytes:

@@ -5,8 +5,9 @@ Invariant: everything that can be judged without work is judged before it; the i
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+from pylxc import sourcedate
 from pylxc.build import lint, outputs
 from pylxc.build.agents import Agents
 from pylxc.build.cachetransfer import Caches
@@ -43,6 +44,7 @@ if TYPE_CHECKING:
     from pylxc.store import Lease
 
 NETWORKS = ("host", "none")
+_KEPT = ("author", "os.version", "os.features")
 INSECURE = "security.insecure"
 RIGHTS = ("network.host", INSECURE)  # docker's entitlements; the first is given by the option `network` here
 
@@ -70,6 +72,7 @@ def build(  # noqa: PLR0913  the operands of one operation
 ) -> Image:
     """See :meth:`pylxc.Image.build`."""
     wanted = outputs.outputs_of(output)
+    args = sourcedate.arguments(args)
     for tag in tags:
         check_tag(tag)
     if network not in NETWORKS:
@@ -81,6 +84,7 @@ def build(  # noqa: PLR0913  the operands of one operation
         secrets=Secrets(secrets),
         agents=Agents(ssh),
         caches=Caches(cache_from, cache_to),
+        latest=sourcedate.latest(args),
     )
     opened = Context.open(context, dockerfile)
     named = opened_contexts(contexts or {})
@@ -106,12 +110,20 @@ def build(  # noqa: PLR0913  the operands of one operation
             created=result.created,
             diff_ids=result.layers,
             history=result.history,
+            extra=_notes(root, works[-1].state.author),
         )
         row = engine.store.images.add(document, tags, lease)
         image = Image.of(engine, engine.store.images.get(row.id))
         outputs.write(engine, image, wanted)
         options.caches.carry(engine, lease)
     return Image.of(engine, engine.store.images.get(row.id))
+
+
+def _notes(base: Image | None, author: str | None) -> dict[str, Any]:
+    """Return what else the document says: what BuildKit takes over from the base's, and the author."""
+    theirs = base._document.extra if base else {}  # noqa: SLF001  its own half
+    kept: dict[str, Any] = {name: theirs[name] for name in _KEPT if name in theirs}
+    return kept if author is None else {**kept, "author": author}
 
 
 def _carry_out(  # noqa: PLR0913, PLR0917  what a build is made of

@@ -68,19 +68,22 @@ class FileSource:
         excludes: Sequence[str] = (),
         documents: Sequence[tuple[str, str]] = (),
         is_directory: Callable[[str], bool] = _never,
+        target: Callable[[str], str] = str,
     ) -> Selection:
         """Find what a COPY (an ADD with ``unpack``) of these sources puts into the image.
 
         ``excludes`` are patterns of what stays out, ``documents`` more files as (name, content);
         ``owner`` is (uid, gid), or None for what each file has; ``mode`` changes the permission bits;
         ``is_directory`` says of an absolute path whether it is a directory in the image: a file copied onto one goes
-        inside. Raises :class:`ContextError`.
+        inside; ``target`` gives where one goes that is copied onto a link. Wildcards may match nothing.
+        Raises :class:`ContextError`.
         """
         as_directory = destination.endswith("/") or posixpath.basename(destination) in (".", "..")
         absolute = _absolute(destination, workdir)
         if len(sources) + len(documents) > 1 and not as_directory:
             raise ContextError(destination, "the destination of several sources must end in '/'")
         as_directory = as_directory or absolute == "/" or is_directory(absolute)
+        onto = absolute if as_directory else target(absolute)
         collector = Collector(self.ignore, owner, mode, _excluded(excludes))
         directory = absolute
         with readable(self.root), self.tree() as tree:
@@ -93,12 +96,14 @@ class FileSource:
                     continue
                 if collector.add_contents(tree, resolved) or (unpack and collector.add_archive(tree, base, resolved)):
                     continue
-                directory, name = (absolute, base) if as_directory else posixpath.split(absolute)
+                directory, name = (absolute, base) if as_directory else posixpath.split(onto)
                 collector.add(tree, name, resolved)
         for base, content in documents:
-            directory, name = (absolute, base) if as_directory else posixpath.split(absolute)
+            directory, name = (absolute, base) if as_directory else posixpath.split(onto)
             collector.add_document(name, content.encode("utf-8", "surrogateescape"))
-        return Selection(collector.sorted(), directory, tuple(collector.archives))
+        if not found and not documents:
+            directory = ""  # what is copied nowhere makes no directory
+        return Selection(collector.sorted(), directory, tuple(collector.archives), owner or (0, 0))
 
     def digest(self, entries: Iterable[Entry]) -> str:
         """Give ``sha256:...`` over names, kinds, modes, owners, link texts and contents; never over times.

@@ -15,8 +15,7 @@ from typing import TYPE_CHECKING, BinaryIO, cast
 
 import attrs
 
-from pylxc import sourcedate
-from pylxc.build import cache, times
+from pylxc.build import cache, times, told
 from pylxc.build.accounts import owner
 from pylxc.build.agents import Agents
 from pylxc.build.cachetransfer import Caches
@@ -32,7 +31,6 @@ from pylxc.build.steps import CopyStep, MetadataStep, RunStep, Step, WorkdirStep
 from pylxc.build.stubs import Stubs
 from pylxc.errors import BuildError, SpawnError, SpecError, StoreError
 from pylxc.execution import complete, environment, launch
-from pylxc.imageconfig import History
 from pylxc.layerview import LayerView
 from pylxc.runtime import isolation, rootless, transfer
 from pylxc.runtime import plan as p
@@ -51,7 +49,7 @@ if TYPE_CHECKING:
     from pylxc.build.sources import Sources
     from pylxc.build.stages import StageWork
     from pylxc.engine import Engine
-    from pylxc.imageconfig import ImageConfig
+    from pylxc.imageconfig import History, ImageConfig
     from pylxc.store import Lease
 
 BUILD_HOSTNAME = "build"  # the same on every machine: what a step sees must not depend on where it runs
@@ -64,7 +62,8 @@ OUTPUT_KEPT = 64 << 10  # bytes of a failed step's output that its error carries
 class Options:
     """How to build: ``no_cache``, ``network`` of RUN ("host" or "none"), ``on_event`` for what happens meanwhile.
 
-    ``secrets`` and ``agents`` are what RUN steps may ask for; ``caches`` those elsewhere.
+    ``secrets`` and ``agents`` are what RUN steps may ask for; ``caches`` those elsewhere. ``latest``: what the steps
+    make bears no later time (s since the epoch), and the image has it as its own; None is the time of the base image.
     """
 
     secrets: Secrets = attrs.field(factory=Secrets)
@@ -73,6 +72,7 @@ class Options:
     no_cache: bool = False
     network: str = "host"
     on_event: Callable[[BuildEvent], object] | None = None
+    latest: int | None = None
 
 
 @attrs.frozen
@@ -114,7 +114,9 @@ class Executor:
         self._work = work
         self._layers: list[str] = list(base.layers)
         self._history: list[History] = list(base.history)
-        self._created = base.created
+        latest = around.options.latest
+        self._created = base.created if latest is None else float(latest)
+        self._latest = max(0, int(self._created))
 
     def run(self) -> StageResult:
         """Carry out every step. Raises BuildError, naming the step."""
@@ -153,11 +155,16 @@ class Executor:
         words = step.describe()
         self._tell("step", step.number, words)
         if isinstance(step, MetadataStep):
-            self._history.append(History(created=self._created, created_by=words, empty_layer=True))
+            self._note(step)
         else:
             with self._blame(step):
                 self._layer_of(step, words)
         self._tell("done", step.number, words, duration=time.monotonic() - begin)
+
+    def _note(self, step: Step) -> None:
+        entry = told.entry(step, self._created)
+        if entry is not None:
+            self._history.append(entry)
 
     @contextmanager
     def _blame(self, step: Step) -> Iterator[None]:
@@ -186,18 +193,15 @@ class Executor:
         copying = self._copying(step) if isinstance(step, CopyStep) else None
         shown = self._around.mounts.shown(step, self._work.sources) if isinstance(step, RunStep) else ()
         key = self._key(step, content_of(shown) if copying is None else copying.identity())
-        making = functools.partial(self._make, step, copying, shown, words)
+        making = functools.partial(self._make, step, copying, shown)
         digest, made = self._around.schedule.once(key, lambda: self._find_or_make(step, copying, key, words, making))
         if not made:
             self._tell("cached", step.number, words)
         self._layers.append(digest)
-        self._created = max(self._created, self._engine.store.layers.get(digest).created)
-        self._history.append(History(created=self._created, created_by=words))
+        self._note(step)
 
     def _key(self, step: Step, content: str) -> str:
-        latest = sourcedate.latest()
-        content += "" if latest is None else f" {latest}"
-        return cache.key(self._layers, step.definition(), content)
+        return cache.key(self._layers, step.definition(), f"{content} {self._latest}")
 
     def _find_or_make(self, step: Step, copying: _Copying | None, key: str, words: str, make: Callable[[], str]) -> str:
         """Look for a step's layer by what it is made of, then by what is in that; else make it."""
@@ -220,7 +224,7 @@ class Executor:
     def _cached(self, key: str) -> str | None:
         return None if self._options.no_cache else self._engine.store.cache.get(key, self._lease)
 
-    def _make(self, step: Step, copying: _Copying | None, shown: Sequence[Shown], words: str) -> str:
+    def _make(self, step: Step, copying: _Copying | None, shown: Sequence[Shown]) -> str:
         staged = self._lease.stage()
         self._engine.store.layers.require_whole(self._layers)
         tree = self._engine.tree_of(self._layers, f"{staged}/tree", f"{staged}/work")
@@ -231,14 +235,14 @@ class Executor:
             with self._keeping(step, tree):
                 self._run(step, tree, shown)
         elif isinstance(step, WorkdirStep):
-            self._make_directory(step.path, tree)
-        elif copying is not None:
+            self._make_directory(step, tree)
+        elif copying is not None and copying.selection.directory:
             self._copy(copying.source, copying.selection, tree)
         with self._writing():
             if not isinstance(step, RunStep):
                 times.settle(tree, begin)
             isolation.settle_upper(tree)
-        return self._engine.commit_layer(self._lease, tree.upper, words).digest
+        return self._engine.commit_layer(self._lease, tree.upper, told.words(step), latest=self._latest).digest
 
     @contextmanager
     def _writing(self) -> Iterator[None]:
@@ -294,10 +298,17 @@ class Executor:
             ended = f"was ended by signal {result.signal}" if result.signal else f"exited with {result.exit_code}"
             raise self._error(step, f"the command {ended}", exit_code=result.exit_code, output=tail.bytes())
 
-    def _make_directory(self, path: str, tree: Tree) -> None:
+    def _make_directory(self, step: WorkdirStep, tree: Tree) -> None:
         plan = isolation.transfer_plan(tree, "", self._engine.scaffold)
-        plan.add(p.DIRECTORY, path, flags=0o755, subject=f"directory {path}")
+        transfer.add_directories(plan, step.path, self._owner_of(step.user))
         transfer.run(plan)
+
+    def _owner_of(self, user: str) -> tuple[int, int]:
+        """Return the owner of what WORKDIR makes: root, where the image has no such user, as in BuildKit."""
+        try:
+            return owner(user, LayerView(*self._engine.lowers(self._layers)))
+        except SpecError:
+            return 0, 0
 
     # -- copies -----------------------------------------------------------------------------------------------------
 
@@ -320,6 +331,7 @@ class Executor:
             excludes=step.excludes,
             documents=step.documents,
             is_directory=view.is_directory,
+            target=view.place,
         )
         if chosen is None:
             return _Copying(source, select)
@@ -335,21 +347,30 @@ class Executor:
             def feed(out: BinaryIO) -> None:
                 source.reading(lambda: source.write_tar(selection.entries, out))
 
-            self._unpack(feed, where, tree, where, p.UNPACK_CREATE)
+            self._unpack(feed, selection, tree, where, p.UNPACK_CREATE)
         for entry in selection.archives:
-            self._add_archive(source, entry, selection.directory, tree)
+            self._add_archive(source, entry, selection, tree)
 
-    def _add_archive(self, source: FileSource, entry: Entry, directory: str, tree: Tree) -> None:
+    def _add_archive(self, source: FileSource, entry: Entry, selection: Selection, tree: Tree) -> None:
         try:
             with source.open_archive(entry) as archive:
                 feed = functools.partial(transfer.copy, cast("BinaryIO", archive))
-                self._unpack(feed, directory, tree, entry.source, p.UNPACK_CREATE | p.UNPACK_KEEP_DIRECTORIES)
+                self._unpack(feed, selection, tree, entry.source, p.UNPACK_CREATE | p.UNPACK_KEEP_DIRECTORIES)
         except StoreError as error:  # of the decompression
             raise ContextError(entry.source, error.reason) from error
 
-    def _unpack(self, feed: Callable[[BinaryIO], object], directory: str, tree: Tree, subject: str, flags: int) -> None:
-        scaffold = self._engine.scaffold
-        transfer.unpack(feed, scaffold=scaffold, tree=tree, destination=directory, flags=flags, subject=subject)
+    def _unpack(
+        self, feed: Callable[[BinaryIO], object], selection: Selection, tree: Tree, subject: str, flags: int
+    ) -> None:
+        transfer.unpack(
+            feed,
+            scaffold=self._engine.scaffold,
+            tree=tree,
+            destination=selection.directory,
+            flags=flags,
+            owner=selection.owner,
+            subject=subject,
+        )
 
     def _tell(  # noqa: PLR0913  the fields of an event
         self, kind: str, step: int, instruction: str, *, data: bytes = b"", stream: str = "", duration: float = 0.0

@@ -10,6 +10,7 @@ import errno
 import os
 from typing import IO, TYPE_CHECKING, BinaryIO, cast
 
+from pylxc import sourcedate
 from pylxc.build import times
 from pylxc.build.archives import open_archive
 from pylxc.errors import SpawnError, StoreError
@@ -109,11 +110,13 @@ def _make(
             raise unpacking_error(error) from error
         except OSError as error:
             raise StoreError(tree, f"{explain(error)}; nothing was kept") from error
+        latest = sourcedate.latest()
+        created = layer.created if latest is None else float(latest)
         document = ImageDocument(
             config=config or ImageConfig(),
             platform=this_platform(),
-            created=layer.created,
+            created=created,
             diff_ids=(layer.digest,),
-            history=(History(created=layer.created, created_by=words),),
+            history=(History(created=created, created_by=words),),
         )
         return Image.of(engine, engine.store.images.add(document, ref, lease))

@@ -84,7 +84,7 @@ def _read(logical: LogicalLine, escape: str, match: re.Match[str]) -> Instructio
     flags, end = _flags(logical, name, match.end())
     text = logical.text[end:].rstrip(BLANK)
     statement = Statement(logical, name, start, flags, Word(text, min(end, len(logical.text) - 1)), escape)
-    if not text:
+    if not text and name not in _MAY_BE_BARE:
         statement.fail(f"{name} needs {_NEEDS.get(name, 'an operand')}")
     return parser(statement)
 
@@ -362,11 +362,9 @@ def _onbuild(statement: Statement) -> Onbuild:
     return Onbuild(logical=logical, start=statement.start, trigger=trigger, expression=f"{statement.rest.text}{bodies}")
 
 
+_MAY_BE_BARE = frozenset(("RUN", "CMD", "ENTRYPOINT"))  # the shell is then given nothing to run
 _NEEDS = {
     "FROM": "an image: FROM debian:bookworm",
-    "RUN": "a command",
-    "CMD": "a command; CMD [] clears it",
-    "ENTRYPOINT": "a command; ENTRYPOINT [] clears it",
     "COPY": "at least one source and a destination",
     "ADD": "at least one source and a destination",
     "ENV": "name=value",

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 
 import attrs
 
+from pylxc import sourcedate
 from pylxc.build import instructions as ast
 from pylxc.build.platforms import normal_platform, platform_args
 from pylxc.build.resolve import Scope, expanded
@@ -148,5 +149,5 @@ def _unused(dockerfile: Dockerfile, given: Mapping[str, str]) -> tuple[str, ...]
     declared = {name.text.strip("'\"") for line in arg_lines for name, _ in line.declarations}
     return tuple(
         f"build argument {name!r} has no effect: no ARG declares it"
-        for name in sorted(given.keys() - declared - PROXY_ARGS)
+        for name in sorted(given.keys() - declared - PROXY_ARGS - {sourcedate.VARIABLE})
     )

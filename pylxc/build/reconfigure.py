@@ -17,7 +17,7 @@ import attrs
 from pylxc.build.dockerfile import parse
 from pylxc.build.plan import plan
 from pylxc.errors import DockerfileError, SpecError
-from pylxc.imageconfig import Healthcheck
+from pylxc.imageconfig import DEFAULT_PATH, Healthcheck
 from pylxc.units import parse_duration
 
 if TYPE_CHECKING:
@@ -73,7 +73,10 @@ def _planned(config: ImageConfig, text: str) -> ImageConfig:
         raise DockerfileError(
             error.reason, line=line, column=error.column, source=error.source, path=error.path
         ) from error
-    return state.config
+    env = state.config.env
+    if "PATH" not in config.env and env["PATH"] == DEFAULT_PATH:  # which builds set, and commits need not
+        env = {name: value for name, value in env.items() if name != "PATH"}
+    return attrs.evolve(state.config, env=env)
 
 
 def _healthcheck(change: str, operands: str) -> Healthcheck:

@@ -150,7 +150,9 @@ def _arg(at: _Resolver, instruction: ast.Arg) -> Step:
 
 def _cmd(at: _Resolver, instruction: ast.Cmd) -> Step:
     argv = at.argv(instruction.command)
-    state = attrs.evolve(at.configure(cmd=argv), command_set=True)
+    # ArgsEscaped is of no use but on Windows; BuildKit has it in every configuration with a CMD.
+    extra = {**at.state.config.extra, "ArgsEscaped": True}
+    state = attrs.evolve(at.configure(cmd=argv or None, extra=extra), command_set=True)
     return at.metadata(instruction, state, argv, f"CMD {json.dumps(argv)}")
 
 
@@ -158,7 +160,7 @@ def _entrypoint(at: _Resolver, instruction: ast.Entrypoint) -> Step:
     argv = at.argv(instruction.command)
     # A CMD that came with the base image was meant for its entry point, not for this one.
     cmd = at.state.config.cmd if at.state.command_set else None
-    state = at.configure(entrypoint=argv, cmd=cmd)
+    state = at.configure(entrypoint=argv or None, cmd=cmd)
     return at.metadata(instruction, state, argv, f"ENTRYPOINT {json.dumps(argv)}")
 
 
@@ -197,8 +199,8 @@ def _ports(instruction: Instruction, word: Word, spec: str) -> list[str]:
         raise instruction.error(reason, word.offset)
     first, protocol = int(match["first"]), (match["protocol"] or "tcp").lower()
     last = int(match["last"] or first)
-    if not 1 <= first <= last <= _LAST_PORT:
-        raise instruction.error(f"bad port {spec!r}: ports go from 1 to {_LAST_PORT}, ranges upwards", word.offset)
+    if not first <= last <= _LAST_PORT:
+        raise instruction.error(f"bad port {spec!r}: ports go from 0 to {_LAST_PORT}, ranges upwards", word.offset)
     if protocol not in ("tcp", "udp", "sctp"):
         raise instruction.error(f"bad protocol in {spec!r}: it is tcp, udp or sctp", word.offset)
     return [f"{port}/{protocol}" for port in range(first, last + 1)]
@@ -307,9 +309,6 @@ def _copy(at: _Resolver, instruction: ast.Copy) -> Step:
         refuse_source(instruction, word, source)
         if not source:
             raise instruction.error(f"{word.text!r} expands to nothing: name a file of the context", word.offset)
-    if not destination:
-        word = instruction.destination
-        raise instruction.error(f"{word.text!r} expands to nothing: name a path in the image", word.offset)
     chown = at.expand(instruction, instruction.chown) if instruction.chown else None
     unpack = isinstance(instruction, ast.Add) and instruction.unpack is not False
     return CopyStep(
@@ -317,7 +316,7 @@ def _copy(at: _Resolver, instruction: ast.Copy) -> Step:
         number=at.number,
         state=at.state,
         sources=sources,
-        destination=destination,
+        destination=destination or "./",  # what expands to nothing is the current directory
         workdir=at.state.workdir,
         chown=chown or None,
         chmod=_chmod(at, instruction),
@@ -356,7 +355,7 @@ def _workdir(at: _Resolver, instruction: ast.Workdir) -> Step:
         raise instruction.error(reason, instruction.path.offset)
     absolute = "/" + posixpath.normpath(posixpath.join("/", at.state.workdir, path)).lstrip("/")
     state = at.configure(workdir=absolute)
-    return WorkdirStep(instruction=instruction, number=at.number, state=state, path=absolute)
+    return WorkdirStep(instruction=instruction, number=at.number, state=state, path=absolute, user=state.config.user)
 
 
 def _resolver(

@@ -61,15 +61,17 @@ class Entry:
 
 @attrs.frozen
 class Selection:
-    """What one COPY or ADD puts where.
+    """What one COPY or ADD puts where; nothing at all, and ``directory`` "", where wildcards match nothing.
 
     ``entries`` are sorted by name, directories before what they hold; ``directory`` is the absolute directory in the
-    image that they are unpacked in; ``archives`` are the local archives that an ADD unpacks there afterwards.
+    image that they are unpacked in; ``archives`` are the local archives that an ADD unpacks there afterwards. What is
+    missing of the directory becomes ``owner``'s.
     """
 
     entries: tuple[Entry, ...]
     directory: str
     archives: tuple[Entry, ...] = ()
+    owner: tuple[int, int] = (0, 0)
 
 
 def by_name(entry: Entry) -> bytes:
@@ -78,27 +80,23 @@ def by_name(entry: Entry) -> bytes:
 
 
 def matches(tree: ConfinedTree, ignore: Ignore, source: str) -> list[tuple[str, str]]:
-    """Find the (path as named, path without links) of all that one source operand means. Raises when there is none."""
+    """Find the (path as named, path without links) of all that one source operand means.
+
+    Raises :class:`ContextError` when there is none; wildcards may match nothing.
+    """
     # Joined to "/", no number of ".." leads above the root.
     pattern = posixpath.normpath("/" + source).lstrip("/")
+    is_wild = any(char in pattern for char in _WILDCARDS)
     try:
-        named = _glob(tree, pattern) if any(char in pattern for char in _WILDCARDS) else [pattern]
-        found = []
-        hidden = False
-        for path in named:
-            resolved = tree.resolve(path)
-            if _visible(tree, ignore, path, resolved):
-                found.append((path, resolved))
-            else:
-                hidden = True
+        named = [(path, tree.resolve(path)) for path in (_glob(tree, pattern) if is_wild else [pattern])]
+        found = [(path, resolved) for path, resolved in named if _visible(tree, ignore, path, resolved)]
     except PatternError as error:
         raise ContextError(source, str(error)) from None
     except OSError as error:
         missing = error.errno in (errno.ENOENT, errno.ENOTDIR)
         raise ContextError(source, f"no such file in {tree.called}" if missing else f"{error.strerror}") from None
-    if not found:
-        reason = f"excluded from {tree.called} by the ignore file" if hidden else f"no file in {tree.called} matches"
-        raise ContextError(source, reason)
+    if not found and not is_wild:
+        raise ContextError(source, f"excluded from {tree.called} by the ignore file")
     return found
 
 

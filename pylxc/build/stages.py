@@ -17,6 +17,7 @@ from pylxc.build.dockerfile import parse_trigger
 from pylxc.build.refusals import refuse_each
 from pylxc.build.resolve import Scope, resolve
 from pylxc.build.steps import State
+from pylxc.imageconfig import DEFAULT_PATH
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
@@ -172,7 +173,7 @@ class _Unfolding:
             start = _start(self.done[stage.parent.index].state)
             waiting = self.done[stage.parent.index].state.config.onbuild
         else:
-            config = self.base(stage)
+            config = _completed(self.base(stage), stage.base)
             start = _start(State(config))
             waiting = () if stage.replaced else config.onbuild
         instructions = (*_triggers(waiting, stage.base), *stage.instructions)
@@ -189,6 +190,12 @@ class _Unfolding:
                 sources[word.text] = origin
         steps = tuple(resolve(self.scope, start, instructions))
         self.done[index] = StageWork(stage, start, steps, sources)
+
+
+def _completed(config: ImageConfig, base: str) -> ImageConfig:
+    """Give the configuration of a base with what BuildKit adds to it: a PATH, and for "scratch" a directory."""
+    env = config.env if "PATH" in config.env else {**config.env, "PATH": DEFAULT_PATH}
+    return attrs.evolve(config, env=env, workdir=config.workdir or ("/" if base == SCRATCH else ""))
 
 
 def _start(before: State) -> State:

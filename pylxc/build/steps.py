@@ -170,9 +170,10 @@ class CopyStep(Step):
 
 @attrs.frozen(kw_only=True)
 class WorkdirStep(Step):
-    """A directory to make where it is missing. ``path`` is absolute and normalised."""
+    """A directory to make where it is missing, and ``user``'s then. ``path`` is absolute and normalised."""
 
     path: str
+    user: str = ""
 
     def describe(self) -> str:
         """Give the line for the image's history."""
@@ -180,7 +181,7 @@ class WorkdirStep(Step):
 
     def definition(self) -> bytes:
         """Give canonical bytes of what the result depends on, apart from the parent."""
-        return canonical("WORKDIR", self.path)
+        return canonical("WORKDIR", self.path, *((self.user,) if self.user else ()))
 
 
 def canonical(*parts: object) -> bytes:

@@ -40,8 +40,11 @@ def unpack(  # noqa: PLR0913  the operands of one operation
     limit: int | None = None,
     subject: str = "the archive",
     keeper: int = -1,
+    owner: tuple[int, int] = (0, 0),
 ) -> None:
     """Unpack what ``feed`` writes (a tar stream) into ``destination`` of a merged tree or of a bare directory.
+
+    With UNPACK_CREATE, what is missing of the way there is made, and is ``owner``'s.
 
     ``keeper``: a descriptor that stays open for as long as something may still be written, also when this process is
     killed: one that holds a lock. ``limit``: the most bytes of file content, UNPACKED_LIMIT unless given.
@@ -54,9 +57,20 @@ def unpack(  # noqa: PLR0913  the operands of one operation
         plan.descriptor(keeper)
     theirs, ours = os.pipe()
     flags |= what_a_user_may()
+    if flags & p.UNPACK_CREATE and owner != (0, 0):
+        add_directories(plan, destination, owner)
     plan.add(p.UNPACK, destination, flags=flags, a=plan.descriptor(theirs), b=limit or UNPACKED_LIMIT, subject=subject)
     with _owners_explained():
         write(plan, ours, theirs, feed)
+
+
+def add_directories(plan: p.Plan, path: str, owner: tuple[int, int]) -> None:
+    """Have a plan make what is missing of an absolute path: directories of an owner (uid, gid), 0755."""
+    uid, gid = owner
+    parts = [part for part in path.split("/") if part]
+    for count in range(1, len(parts) + 1):
+        way = "/" + "/".join(parts[:count])
+        plan.add(p.DIRECTORY, way, flags=0o755, a=uid, b=gid, subject=f"directory {way}")
 
 
 def write(plan: p.Plan, ours: int, theirs: int, feed: Callable[[BinaryIO], object]) -> None:

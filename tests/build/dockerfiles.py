@@ -121,7 +121,8 @@ def _values(one: ast.Instruction) -> tuple[tuple[str, ...], bool]:
     if isinstance(one, ast.From):
         return tuple(map(str, filter(None, (one.image, one.keyword, one.alias_word)))), False
     if isinstance(one, (ast.Run, ast.Cmd, ast.Entrypoint)):
-        return one.command.argv, not one.command.shell
+        argv = one.command.argv
+        return () if argv == ("",) else argv, not one.command.shell
     if isinstance(one, ast.Healthcheck):
         if one.command is None:
             return ("NONE",), False

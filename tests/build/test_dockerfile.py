@@ -278,11 +278,7 @@ BAD = [
     ("FROM a IN b", 1, 6, "AS name"),
     ("FROM a AS 1b", 1, 11, "cannot name a stage"),
     ("FROM a AS b!", 1, 11, "cannot name a stage"),
-    ("FROM a\nRUN", 2, 1, "RUN needs a command"),
-    ("FROM a\nRUN   \n", 2, 1, "RUN needs a command"),
     ("FROM a\nRUN []", 2, 5, "empty"),
-    ("FROM a\nCMD", 2, 1, "CMD []"),
-    ("FROM a\nENTRYPOINT", 2, 1, "ENTRYPOINT []"),
     ('FROM a\nRUN ["a", 1]', 2, 5, "must be a string"),
     ('FROM a\nCMD ["a", ["b"]]', 2, 5, "must be a string"),
     ('FROM a\nCMD ["a\\u0000"]', 2, 5, "NUL"),
@@ -352,6 +348,10 @@ def test_of_a_long_line_the_message_shows_what_lies_around():
 
 @pytest.mark.parametrize("name", ALL_NAMES)
 def test_every_instruction_of_the_reference_is_known(name):
+    if name in ("RUN", "CMD", "ENTRYPOINT"):
+        (found,) = parse(f"FROM a\n{name}").stages[0].instructions
+        assert found.command == Command(("",), shell=True)
+        return
     with pytest.raises(DockerfileError) as caught:
         parse(f"FROM a\n{name}")
     assert "unknown instruction" not in str(caught.value)

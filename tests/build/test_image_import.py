@@ -238,10 +238,13 @@ def test_history_and_size(on_busybox, busybox):
     steps = [(entry.created_by, entry.empty_layer) for entry in image.history()]
     assert steps[len(busybox.history()) :] == [
         ("ENV A=1", True),
-        ("COPY f /f", False),
-        ("RUN /bin/sh -c touch /g", False),
+        ("COPY f /f # buildkit", False),
+        ("RUN /bin/sh -c touch /g # buildkit", False),
     ]
     assert image.history()[: len(busybox.history())] == busybox.history()
-    assert [layer.created_by for layer in image.layers[1:]] == ["COPY f /f", "RUN /bin/sh -c touch /g"]
+    assert [layer.created_by for layer in image.layers[1:]] == [
+        "COPY f /f # buildkit",
+        "RUN /bin/sh -c touch /g # buildkit",
+    ]
     assert image.size == sum(layer.size for layer in image.layers)
     assert image.created >= busybox.created

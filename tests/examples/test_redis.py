@@ -35,9 +35,9 @@ def test_image_says_what_the_dockerfile_says(redis: pylxc.Image) -> None:
     assert redis.config.cmd is None
     assert redis.config.exposed_ports == ("6379/tcp",)
     assert [entry.created_by for entry in redis.history()[1:]] == [
-        "RUN /bin/sh -c apt-get update",
-        "RUN /bin/sh -c apt-get -y install redis-server",
-        "EXPOSE 6379/tcp",
+        "RUN /bin/sh -c apt-get update # buildkit",
+        "RUN /bin/sh -c apt-get -y install redis-server # buildkit",
+        "EXPOSE [6379/tcp]",
         'ENTRYPOINT ["/usr/bin/redis-server"]',
     ]
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import shutil
 import subprocess
+import sys
 from pathlib import Path
 from xml.etree import ElementTree as ET
 
@@ -129,6 +130,24 @@ def test_containers(user, part):
 @pytest.mark.slow
 def test_everything(user):
     assert_passing(user, "everything", EVERYTHING)
+
+
+BUILD = """
+import sys
+from pathlib import Path
+sys.path[:0] = ["tests/build", "tests"]
+import pylxc, test_reproducible
+place = Path(sys.argv[1])
+files = test_reproducible.context(place / "context", backwards=False)
+print(pylxc.Image.build(files, no_cache=True, engine=pylxc.Engine(place / "store")).id)
+"""
+
+
+def test_a_build_gives_the_image_that_root_gets(user, tmp_path):
+    words = [sys.executable, "-c", BUILD, tmp_path]
+    roots = subprocess.run(words, cwd=TREE, capture_output=True, text=True, check=True, timeout=PATIENCE)
+    done = user.run(user.python, "-c", BUILD, user.home / "build")
+    assert (done.returncode, done.stdout) == (0, roots.stdout)
 
 
 def test_the_quickstart(user):
