@@ -142,17 +142,18 @@ def changes(tree: dict[str, list[Any]], base: dict[str, list[Any]]) -> dict[str,
 def told(words: str) -> str:
     """Return the words of a history without what BuildKit tells otherwise since 2021, or did not tell then.
 
-    What EXPOSE and HEALTHCHECK come to is in the configuration, an owner in the tree; a RUN tells the arguments.
+    What EXPOSE and HEALTHCHECK come to is in the configuration, an owner in the tree.
     """
     name, _, rest = words.partition(" ")
     if name in ("EXPOSE", "HEALTHCHECK"):
         return name
     if name == "ARG":
         return f"{name} {rest.partition('=')[0]}"
-    if name == "RUN":  # an ARG that is declared twice was told twice
-        rest = re.sub(r"^\|\d+ (\S+ )\1?", r"| \1", rest)
+    count = re.match(r"\|(\d+) ", rest)
+    if name == "RUN" and count:  # an ARG that is declared twice was told twice, one of the stage before not at all
+        rest = rest.split(" ", 1 + int(count[1]))[-1]
     if name in ("COPY", "ADD"):
-        rest = re.sub(r"^--chown=\S+ ", "", rest)
+        rest = re.sub(r"^(--(chown|from)=\S+ )+", "", rest)
         rest = rest.replace("./ #", " #") if rest.endswith(" ./ # buildkit") else rest
     return f"{name} {rest}"
 

@@ -60,7 +60,7 @@ def recorded() -> dict[str, dict[str, Any]]:
     return {one["name"]: one for one in map(json.loads, RECORDED.read_text().splitlines())}
 
 
-@pytest.mark.parametrize("case", (*CASES, *STAGES), ids=lambda case: case.name)
+@pytest.mark.parametrize("case", [*CASES, *STAGES], ids=lambda case: case.name)
 def test_the_same_as_buildkit(bench: Bench, recorded: dict[str, dict[str, Any]], case: Case) -> None:
     theirs = dict(recorded[case.name])
     assert theirs.pop("of") == fingerprint(case), "the case has changed: record it anew"
