@@ -46,25 +46,32 @@ class Schedule(Generic[T]):
         # In this order a stage waits only for those that have a thread, or had one: however few there are, it goes on.
         pool = ThreadPoolExecutor(min(len(order), MOST_AT_ONCE), "pylxc-build")
         try:
-            for future in as_completed([pool.submit(self._carry_out, index, carry_out) for index in order]):
-                future.result()
-        except BaseException as error:
+            for _ in as_completed([pool.submit(self._carry_out, index, carry_out) for index in order]):
+                if self._stopped:
+                    break
+        except BaseException as error:  # noqa: BLE001  raised below
             self._stop(error)
-            if self._failure is not None and self._failure is not error:
-                raise self._failure from None  # the other one only followed from it
-            raise
         finally:
             pool.shutdown(wait=True, cancel_futures=True)
+        self._raise_failure()
         return self._results[order[-1]].result()
+
+    def _raise_failure(self) -> None:
+        """Raise what went wrong first. Nothing here refers to it then: what it carries goes when its owner drops it."""
+        failure, self._failure = self._failure, None
+        try:
+            if failure is not None:
+                raise failure
+        finally:
+            del failure
 
     def _carry_out(self, index: int, carry_out: Callable[[int], T]) -> None:
         try:
             self.check()
             self._results[index].set_result(carry_out(index))
-        except BaseException as error:
+        except BaseException as error:  # noqa: BLE001  raised by the thread that waits for all
             self._stop(error)
             self._results[index].set_exception(StoppedError())
-            raise
 
     def _stop(self, error: BaseException) -> None:
         with self._lock:
