@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import gc
 from typing import TYPE_CHECKING
 
 import pytest
 from building import Builder, Files
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from pathlib import Path
 
     import pylxc
@@ -21,9 +23,10 @@ def busybox_root(busybox_root: Path) -> Path:
 
 
 @pytest.fixture
-def build(tmp_path: Path, engine: pylxc.Engine) -> Builder:
+def build(tmp_path: Path, engine: pylxc.Engine) -> Iterator[Builder]:
     """Builds on an empty context; only "scratch" and "host" are there to build on."""
-    return Builder(Files(tmp_path / "context"), engine)
+    yield Builder(Files(tmp_path / "context"), engine)
+    gc.collect()  # the test's own traceback may still hold an error, and that what a failed step left
 
 
 @pytest.fixture
