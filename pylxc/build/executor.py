@@ -20,10 +20,8 @@ from pylxc.build.accounts import owner
 from pylxc.build.agents import Agents
 from pylxc.build.cachetransfer import Caches
 from pylxc.build.confined import ContextError
-from pylxc.build.destination import with_directories
 from pylxc.build.events import BuildEvent
 from pylxc.build.failed import FailedStep
-from pylxc.build.layertree import LayerTree
 from pylxc.build.runmounts import content_of
 from pylxc.build.secrets import Secrets
 from pylxc.build.sources import LayerSource
@@ -313,19 +311,17 @@ class Executor:
     # -- copies -----------------------------------------------------------------------------------------------------
 
     def _copying(self, step: CopyStep) -> _Copying:
-        lowers = self._engine.lowers(self._layers)
-        view = LayerView(*lowers)
+        view = LayerView(*self._engine.lowers(self._layers))
         source = self._context
         if step.source is not None:
             source = self._around.sources.get(self._work.sources.get(step.source, self._work.stage.parent))
-        chosen = owner(step.chown, view) if step.chown else None
         owner_else = None if isinstance(source, LayerSource) else (0, 0)  # in layers files have owners, outside none
         select = functools.partial(
             source.select,
             step.sources,
             step.destination,
             step.workdir,
-            owner=chosen or owner_else,
+            owner=owner(step.chown, view) if step.chown else owner_else,
             mode=step.chmod,
             unpack=step.unpack,
             excludes=step.excludes,
@@ -333,10 +329,7 @@ class Executor:
             is_directory=view.is_directory,
             target=view.place,
         )
-        if chosen is None:
-            return _Copying(source, select)
-        image = LayerTree(*lowers, "the image")
-        return _Copying(source, lambda: with_directories(select(), chosen, image))
+        return _Copying(source, select)
 
     def _copy(self, source: FileSource, selection: Selection, tree: Tree) -> None:
         # What was mounted as volatile once cannot be mounted again (overlayfs.rst, "Volatile mount").
