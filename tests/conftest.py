@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import shutil
 import subprocess
@@ -86,6 +87,7 @@ def engine(tmp_path: Path) -> Iterator[pylxc.Engine]:
     yield made
     if not (made.root / "pylxc.db").exists():
         return
+    gc.collect()  # an error of a build has what the failed step left, and a traceback is a cycle
     left = pylxc.Container.list(all=True, engine=made)
     for container in left:
         container.remove(force=True)

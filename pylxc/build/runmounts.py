@@ -294,9 +294,12 @@ def _select(context: FileSource, source: str) -> tuple[Selection, int]:
     literal = re.sub(r"([*?\[\\])", r"\\\1", source)  # a mount's source has no wildcards
     with readable(context.root), context.tree() as tree:
         try:
-            ((_, path),) = matches(tree, context.ignore, literal)
+            found = matches(tree, context.ignore, literal)
         except ContextError as error:
             raise ContextError(source, error.reason) from None
+        if not found:
+            raise ContextError(source, f"no file in {tree.called} matches")
+        path = found[0][1]
         if collector.add_contents(tree, path):
             mode = stat.S_IMODE(tree.lstat(path).st_mode) if path else 0o755
             return Selection(collector.sorted(), "/"), mode

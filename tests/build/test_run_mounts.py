@@ -360,7 +360,7 @@ def test_a_document_with_an_interpreter_is_run_by_it(on_busybox):
     )
     assert on_busybox.output() == '>#!/bin/sed s/^/>/\n>first "$WHO" \\n\n/dev/pipes/EOT env\n#!/bin/cat\n'
     assert [names(layer) for layer in image.layers[1:]] == [[], [], []]
-    assert [line.created_by for line in image.history()][-1] == "RUN /dev/pipes/EOF"
+    assert [line.created_by for line in image.history()][-1] == "RUN /dev/pipes/EOF # buildkit"
 
 
 def test_the_document_is_part_of_the_key(on_busybox):
