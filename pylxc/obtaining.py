@@ -85,6 +85,13 @@ def _pulled(
     return found[0]
 
 
+def fetch(engine: Engine, ref: str, on_progress: Callable[[Progress], object] | None = None) -> Image:
+    """Pull what a reference names, and move no tag: the caller gives it a use, or removes it. Errors as of a pull."""
+    from pylxc.exchange.pull import pull  # noqa: PLC0415  as above
+
+    return pull(engine, ref, on_progress=on_progress, tagged=False)
+
+
 def _explained(ref: str, refusal: ImageNotFound, error: ImageNotFound | RegistryError) -> ImageNotFound | AuthError:
     """Return one error for an image that is neither here nor to be had."""
     if isinstance(error, AuthError):

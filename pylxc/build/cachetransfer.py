@@ -19,6 +19,7 @@ from pylxc import untrusted
 from pylxc.errors import ImageNotFound, IntegrityError, PylxcError, SpecError
 from pylxc.image import Image
 from pylxc.imageconfig import History, ImageConfig, ImageDocument
+from pylxc.obtaining import fetch
 from pylxc.platforms import this_platform
 from pylxc.reference import Reference
 from pylxc.store.layout import explained
@@ -135,9 +136,7 @@ def _bring(engine: Engine, lease: Lease, place: Place, on_progress: Callable[[Pr
 def _fetch(engine: Engine, place: Place, on_progress: Callable[[Progress], object] | None) -> Image:
     if place.kind == "local":
         return Image.load(f"{place.where}/{FILE}", engine=engine)
-    from pylxc.exchange.pull import pull  # noqa: PLC0415  only for registries
-
-    return pull(engine, place.where, on_progress=on_progress, tagged=False)
+    return fetch(engine, place.where, on_progress)
 
 
 def _entries(image: Image, place: Place) -> Mapping[str, str]:
