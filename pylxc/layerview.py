@@ -39,6 +39,8 @@ class LayerView:
 
     def _is_directory(self, path: str) -> bool:
         found = self._resolve(path)
+        if found == ():
+            return True  # the root of no layers at all
         return found is not None and stat.S_ISDIR(os.lstat(found[0]).st_mode)
 
     def resolve(self, path: str) -> str | None:

@@ -8,6 +8,7 @@ leaves no image, no tag and no staging, and keeps the layers of the steps before
 from __future__ import annotations
 
 import functools
+import posixpath
 import threading
 import time
 from contextlib import contextmanager
@@ -327,7 +328,7 @@ class Executor:
             excludes=step.excludes,
             documents=step.documents,
             is_directory=view.is_directory,
-            target=view.place,
+            target=lambda path: view.place(path) if view.is_directory(posixpath.dirname(path)) else path,
         )
         return _Copying(source, select)
 
