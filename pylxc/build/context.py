@@ -21,6 +21,7 @@ from pylxc.build import tarwriter
 from pylxc.build.archives import decompressed
 from pylxc.build.confined import ConfinedTree, ContextError, open_regular, readable
 from pylxc.build.ignore import Ignore, PatternError
+from pylxc.build.parents import add_with_parents
 from pylxc.build.selection import Collector, Selection, by_name, matches
 from pylxc.errors import DockerfileError, SpecError
 
@@ -81,11 +82,13 @@ class Context:
         unpack: bool = False,
         excludes: Sequence[str] = (),
         documents: Sequence[tuple[str, str]] = (),
+        parents: bool = False,
         is_directory: Callable[[str], bool] = _never,
     ) -> Selection:
         """Find what a COPY (an ADD with ``unpack``) of these sources puts into the image.
 
-        ``excludes`` are patterns of what stays out, ``documents`` more files as (name, content);
+        ``excludes`` are patterns of what stays out, ``documents`` more files as (name, content), ``parents`` keeps the
+        directories that lead to the sources;
         ``owner`` is (uid, gid); ``mode`` changes the permission bits; ``is_directory`` says of an absolute path
         whether it is a directory in the image: a file copied onto one goes inside. Raises :class:`ContextError`.
         """
@@ -95,11 +98,30 @@ class Context:
             raise ContextError(destination, "the destination of several sources must end in '/'")
         as_directory = as_directory or absolute == "/" or is_directory(absolute)
         collector = Collector(self.ignore, owner, mode, _excluded(excludes))
+        if parents:
+            directory = absolute
+            self._add_with_parents(collector, sources)
+        else:
+            directory = self._add(collector, sources, absolute, as_directory=as_directory, unpack=unpack)
+        for base, content in documents:
+            directory, name = (absolute, base) if as_directory else posixpath.split(absolute)
+            collector.add_document(name, content.encode("utf-8", "surrogateescape"))
+        return Selection(collector.sorted(), directory, tuple(collector.archives))
+
+    def _add_with_parents(self, collector: Collector, sources: Sequence[str]) -> None:
+        with readable(self.root), ConfinedTree(self.root) as tree:
+            for source in sources:
+                add_with_parents(collector, tree, source)
+
+    def _add(
+        self, collector: Collector, sources: Sequence[str], absolute: str, *, as_directory: bool, unpack: bool
+    ) -> str:
+        """Add what the sources mean; return the directory that their names are relative to."""
         directory = absolute
         with readable(self.root), ConfinedTree(self.root) as tree:
             found = [match for source in sources for match in matches(tree, self.ignore, source)]
             if len(found) > 1 and not as_directory:
-                raise ContextError(destination, f"{len(found)} files match: the destination must end in '/'")
+                raise ContextError(absolute, f"{len(found)} files match: the destination must end in '/'")
             for named, resolved in found:
                 base = posixpath.basename(named)
                 if collector.is_excluded(base) and not stat.S_ISDIR(tree.lstat(resolved).st_mode):
@@ -108,10 +130,7 @@ class Context:
                     continue
                 directory, name = (absolute, base) if as_directory else posixpath.split(absolute)
                 collector.add(tree, name, resolved)
-        for base, content in documents:
-            directory, name = (absolute, base) if as_directory else posixpath.split(absolute)
-            collector.add_document(name, content.encode("utf-8", "surrogateescape"))
-        return Selection(collector.sorted(), directory, tuple(collector.archives))
+        return directory
 
     def digest(self, entries: Iterable[Entry]) -> str:
         """Give ``sha256:...`` over names, kinds, modes, owners, link texts and contents; never over times.

@@ -208,6 +208,7 @@ class Executor:
             unpack=step.unpack,
             excludes=step.excludes,
             documents=step.documents,
+            parents=step.parents,
             is_directory=view.is_directory,
         )
 

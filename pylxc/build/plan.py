@@ -168,19 +168,22 @@ class CopyStep(Step):
     unpack: bool
     excludes: tuple[str, ...] = ()
     documents: tuple[tuple[str, str], ...] = ()
+    parents: bool = False
 
     def describe(self) -> str:
         """Give the line for the image's history."""
         flags = [f"--chown={self.chown}"] if self.chown is not None else []
         flags += [f"--chmod={self.chmod}"] if self.chmod is not None else []
+        flags += ["--parents"] if self.parents else []
         documents = (f"<<{name}" for name, _ in self.documents)
         return " ".join((self.instruction.name, *flags, *self.sources, *documents, self.destination))
 
     def definition(self) -> bytes:
         """Give canonical bytes of what the result depends on, apart from the parent and the files."""
-        more = (self.excludes, self.documents) if self.excludes or self.documents else ()
+        more: tuple[object, ...] = (self.excludes, self.documents) if self.excludes or self.documents else ()
         name = "ADD" if self.unpack else "COPY"
         mode = None if self.chmod is None else self.chmod.text
+        more += ("parents",) if self.parents else ()
         return _canonical(name, self.sources, self.destination, self.workdir, self.chown, mode, *more)
 
 
@@ -551,6 +554,7 @@ def _copy(at: _Resolver, instruction: ast.Copy) -> Step:
         unpack=unpack,
         excludes=tuple(at.expand(instruction, word) for word in instruction.excludes),
         documents=tuple(_document(at, instruction, one) for one in instruction.heredocs),
+        parents=instruction.parents,
     )
 
 

@@ -65,8 +65,6 @@ def _copy(copy: ast.Copy) -> UnsupportedError | None:
     if copy.source_stage is not None:
         remedy = "build the other image first and copy its files into the context"
         return copy.unsupported("COPY --from", remedy, copy.source_stage.offset)
-    if copy.parents:
-        return copy.unsupported("COPY --parents", "name the directories", copy.flags["parents"][0].offset)
     if isinstance(copy, ast.Add) and copy.checksum is not None:
         return copy.unsupported("ADD --checksum", "check it in a RUN", copy.checksum.offset)
     if isinstance(copy, ast.Add) and copy.keep_git_dir:

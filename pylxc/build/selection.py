@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     Kind = Literal["file", "directory", "symlink", "fifo"]
 
 DOCUMENT_MODE = 0o644
-_WILDCARDS = "*?[\\"
+WILDCARDS = "*?[\\"
 
 
 @attrs.frozen
@@ -79,7 +79,7 @@ def matches(tree: ConfinedTree, ignore: Ignore, source: str) -> list[tuple[str, 
     # Joined to "/", no number of ".." leads above the root.
     pattern = posixpath.normpath("/" + source).lstrip("/")
     try:
-        named = _glob(tree, pattern) if any(char in pattern for char in _WILDCARDS) else [pattern]
+        named = glob(tree, pattern) if any(char in pattern for char in WILDCARDS) else [pattern]
         found = []
         hidden = False
         for path in named:
@@ -99,14 +99,14 @@ def matches(tree: ConfinedTree, ignore: Ignore, source: str) -> list[tuple[str, 
     return found
 
 
-def _glob(tree: ConfinedTree, pattern: str) -> list[str]:
+def glob(tree: ConfinedTree, pattern: str) -> list[str]:
     """Match component by component; names that begin with a dot match too.
 
     Links are followed in the part before the first wildcard only, as Docker does: what a wildcard finds would
     otherwise come twice, by the directory and by a link to it.
     """
     parts = pattern.split("/")
-    plain = next(index for index, part in enumerate(parts) if any(char in part for char in _WILDCARDS))
+    plain = next(index for index, part in enumerate(parts) if any(char in part for char in WILDCARDS))
     paths = [tree.resolve("/".join(parts[:plain]))]
     for part in parts[plain:]:
         expression = compile_glob(part, recursive=False)
@@ -129,10 +129,10 @@ def _visible(tree: ConfinedTree, ignore: Ignore, named: str, resolved: str) -> b
         return True
     if not stat.S_ISDIR(tree.lstat(resolved).st_mode):
         return False
-    return next(_walk(tree, ignore, resolved), None) is not None
+    return next(walk(tree, ignore, resolved), None) is not None
 
 
-def _walk(tree: ConfinedTree, ignore: Ignore, top: str) -> Iterator[tuple[str, os.stat_result]]:
+def walk(tree: ConfinedTree, ignore: Ignore, top: str) -> Iterator[tuple[str, os.stat_result]]:
     """Yield the included paths below ``top``; an excluded directory only after something in it is included."""
     pending = [top]
     waiting: dict[str, os.stat_result] = {}  # excluded directories that may yet be needed
@@ -171,20 +171,20 @@ class Collector:
         """Add what a directory holds; say False when the path is not one."""
         if not stat.S_ISDIR(tree.lstat(directory).st_mode):
             return False
-        for path, status in _walk(tree, self.ignore, directory):
+        for path, status in walk(tree, self.ignore, directory):
             name = posixpath.relpath(path, directory or ".")
             # A socket is nothing without the process that listens on it.
             if not (stat.S_ISSOCK(status.st_mode) or self.is_excluded(name)):
                 self.add(tree, name, path)
         if self.excludes is not None:
-            self._complete(tree, directory)
+            self.complete(tree, directory)
         return True
 
     def is_excluded(self, name: str) -> bool:
         """Tell whether ``--exclude`` keeps out what would get this name."""
         return self.excludes is not None and self.excludes.excludes(name)
 
-    def _complete(self, tree: ConfinedTree, directory: str) -> None:
+    def complete(self, tree: ConfinedTree, directory: str) -> None:
         """Add the directories that are excluded and hold something that is not."""
         for name in tuple(self.entries):
             parent = posixpath.dirname(name)
