@@ -92,11 +92,10 @@ class Context:
         ``owner`` is (uid, gid); ``mode`` changes the permission bits; ``is_directory`` says of an absolute path
         whether it is a directory in the image: a file copied onto one goes inside. Raises :class:`ContextError`.
         """
-        as_directory = destination.endswith("/") or posixpath.basename(destination) in (".", "..")
         absolute = _absolute(destination, workdir)
-        if len(sources) + len(documents) > 1 and not as_directory:
+        if len(sources) + len(documents) > 1 and not is_into_directory(destination):
             raise ContextError(destination, "the destination of several sources must end in '/'")
-        as_directory = as_directory or absolute == "/" or is_directory(absolute)
+        as_directory = is_into_directory(destination, workdir, is_directory)
         collector = Collector(self.ignore, owner, mode, _excluded(excludes))
         if parents:
             directory = absolute
@@ -166,6 +165,18 @@ class Context:
         """Open one of :attr:`Selection.archives` as a raw tar stream; see :func:`open_archive`."""
         with readable(entry.source), ConfinedTree(self.root) as tree:
             return decompressed(tree.open_file(entry.source, entry.stamp), entry.source)
+
+
+def is_into_directory(
+    destination: str, workdir: str | None = None, is_directory: Callable[[str], bool] = _never
+) -> bool:
+    """Say whether a file copied to ``destination`` goes inside; without ``workdir``, whether its text alone says so."""
+    if destination.endswith("/") or posixpath.basename(destination) in (".", ".."):
+        return True
+    if workdir is None:
+        return False
+    absolute = _absolute(destination, workdir)
+    return absolute == "/" or is_directory(absolute)
 
 
 def _excluded(patterns: Sequence[str]) -> Ignore | None:

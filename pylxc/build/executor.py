@@ -19,6 +19,7 @@ from pylxc.build import cache, times
 from pylxc.build.accounts import owner
 from pylxc.build.confined import ContextError
 from pylxc.build.events import BuildEvent
+from pylxc.build.gathering import Room, gather
 from pylxc.build.plan import CopyStep, MetadataStep, RunStep, Step, WorkdirStep
 from pylxc.errors import BuildError, SpawnError, SpecError, StoreError
 from pylxc.execution import complete, environment, launch
@@ -35,8 +36,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from pylxc.build.context import Context
+    from pylxc.build.gathering import Gathered
     from pylxc.build.plan import Plan
-    from pylxc.build.selection import Entry, Selection
+    from pylxc.build.selection import Entry
     from pylxc.engine import Engine
     from pylxc.image import Image
     from pylxc.imageconfig import ImageConfig
@@ -122,10 +124,8 @@ class Executor:
 
     def _layer_of(self, step: Step, words: str) -> None:
         """Find the step's layer in the cache, or make it."""
-        selection = self._select(step) if isinstance(step, CopyStep) else None
-        content = ""
-        if selection is not None:
-            content = self._context.digest((*selection.entries, *selection.archives)) + selection.directory
+        gathered = self._gather(step) if isinstance(step, CopyStep) else None
+        content = gathered.content if gathered is not None else ""
         latest = sourcedate.latest()
         content += "" if latest is None else f" {latest}"
         key = cache.key(self._layers, step.definition(), content)
@@ -133,13 +133,13 @@ class Executor:
         if digest is not None:
             self._tell("cached", step.number, words)
         else:
-            digest = self._make(step, selection, words)
+            digest = self._make(step, gathered, words)
             self._engine.store.cache.put(key, digest)
         self._layers.append(digest)
         self._created = max(self._created, self._engine.store.layers.get(digest).created)
         self._history.append(History(created=self._created, created_by=words))
 
-    def _make(self, step: Step, selection: Selection | None, words: str) -> str:
+    def _make(self, step: Step, gathered: Gathered | None, words: str) -> str:
         staged = self._lease.stage()
         self._engine.store.layers.require_whole(self._layers)
         tree = self._engine.tree_of(self._layers, f"{staged}/tree", f"{staged}/work")
@@ -150,8 +150,8 @@ class Executor:
             self._run(step, tree)
         elif isinstance(step, WorkdirStep):
             self._make_directory(step.path, tree)
-        elif selection is not None:
-            self._copy(selection, tree)
+        elif gathered is not None:
+            self._copy(gathered, tree)
         with self._writing():
             if not isinstance(step, RunStep):
                 times.settle(tree, begin)
@@ -197,33 +197,26 @@ class Executor:
 
     # -- copies -----------------------------------------------------------------------------------------------------
 
-    def _select(self, step: CopyStep) -> Selection:
+    def _gather(self, step: CopyStep) -> Gathered:
         view = LayerView(*self._engine.lowers(self._layers))
-        return self._context.select(
-            step.sources,
-            step.destination,
-            step.workdir,
-            owner=owner(step.chown, view) if step.chown else (0, 0),
-            mode=step.chmod,
-            unpack=step.unpack,
-            excludes=step.excludes,
-            documents=step.documents,
-            parents=step.parents,
-            is_directory=view.is_directory,
-        )
+        ids = owner(step.chown, view) if step.chown else (0, 0)
+        return gather(Room(self._engine, self._lease), self._context, step, ids, view.is_directory)
 
-    def _copy(self, selection: Selection, tree: Tree) -> None:
+    def _copy(self, gathered: Gathered, tree: Tree) -> None:
+        opened = [portion.open() for portion in gathered.portions]
         # What was mounted as volatile once cannot be mounted again (overlayfs.rst, "Volatile mount").
-        tree = attrs.evolve(tree, volatile=not selection.archives)
-        if selection.entries or not selection.archives:
+        tree = attrs.evolve(tree, volatile=len(opened) == 1 and not opened[0][1].archives)
+        for context, selection in opened:
             where = selection.directory
-            self._unpack(lambda out: self._context.write_tar(selection.entries, out), where, tree, where)
-        for entry in selection.archives:
-            self._add_archive(entry, selection.directory, tree)
+            if selection.entries or not selection.archives:
+                feed = functools.partial(context.write_tar, selection.entries)
+                self._unpack(feed, where, tree, where)
+            for entry in selection.archives:
+                self._add_archive(context, entry, where, tree)
 
-    def _add_archive(self, entry: Entry, directory: str, tree: Tree) -> None:
+    def _add_archive(self, context: Context, entry: Entry, directory: str, tree: Tree) -> None:
         try:
-            with self._context.open_archive(entry) as archive:
+            with context.open_archive(entry) as archive:
                 feed = functools.partial(transfer.copy, cast("BinaryIO", archive))
                 self._unpack(feed, directory, tree, entry.source)
         except StoreError as error:  # of the decompression

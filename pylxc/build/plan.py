@@ -13,6 +13,7 @@ Source: Dockerfile reference, https://docs.docker.com/reference/dockerfile/.
 
 from __future__ import annotations
 
+import functools
 import json
 import posixpath
 import re
@@ -26,7 +27,9 @@ from pylxc.build.expand import ExpansionError, expand, expand_text, expand_words
 from pylxc.build.heredoc import mark_of
 from pylxc.build.modes import Mode
 from pylxc.build.platforms import normal_platform, platform_args
-from pylxc.build.refusals import refuse, refuse_each, refuse_source
+from pylxc.build.refusals import refuse, refuse_each
+from pylxc.build.remotes import check_source, remote_options
+from pylxc.build.urls import shown
 from pylxc.imageconfig import DEFAULT_PATH, Healthcheck
 
 if TYPE_CHECKING:
@@ -158,6 +161,8 @@ class CopyStep(Step):
     ``destination`` is as written once expanded: relative to ``workdir`` perhaps, and a slash at its end counts.
     ``chown`` is ``"user"`` or ``"user:group"``, names or numbers, or None for 0:0; ``chmod`` a mode or None.
     ``excludes`` are patterns of what stays out; ``documents`` are here-documents, as (file name, content).
+    ``fetches``: an ADD, whose sources may be URLs; of them are ``checksum`` ("" for none), ``keep_git_dir`` and
+    ``unpack_remote``.
     """
 
     sources: tuple[str, ...]
@@ -169,22 +174,36 @@ class CopyStep(Step):
     excludes: tuple[str, ...] = ()
     documents: tuple[tuple[str, str], ...] = ()
     parents: bool = False
+    fetches: bool = False
+    checksum: str = ""
+    keep_git_dir: bool = False
+    unpack_remote: bool = False
 
     def describe(self) -> str:
         """Give the line for the image's history."""
         flags = [f"--chown={self.chown}"] if self.chown is not None else []
         flags += [f"--chmod={self.chmod}"] if self.chmod is not None else []
         flags += ["--parents"] if self.parents else []
+        flags += [f"--checksum={self.checksum}"] if self.checksum else []
+        flags += ["--keep-git-dir=true"] if self.keep_git_dir else []
         documents = (f"<<{name}" for name, _ in self.documents)
-        return " ".join((self.instruction.name, *flags, *self.sources, *documents, self.destination))
+        return " ".join((self.instruction.name, *flags, *self._shown(), *documents, self.destination))
 
     def definition(self) -> bytes:
-        """Give canonical bytes of what the result depends on, apart from the parent and the files."""
+        """Give canonical bytes of what the result depends on, apart from the parent and the files.
+
+        What a checksum says is the files' affair.
+        """
         more: tuple[object, ...] = (self.excludes, self.documents) if self.excludes or self.documents else ()
         name = "ADD" if self.unpack else "COPY"
         mode = None if self.chmod is None else self.chmod.text
         more += ("parents",) if self.parents else ()
-        return _canonical(name, self.sources, self.destination, self.workdir, self.chown, mode, *more)
+        more += ("unpack",) if self.unpack_remote else ()
+        return _canonical(name, self._shown(), self.destination, self.workdir, self.chown, mode, *more)
+
+    def _shown(self) -> tuple[str, ...]:
+        """Give the sources without the passwords of URLs."""
+        return tuple(shown(source) if self.fetches and "://" in source else source for source in self.sources)
 
 
 @attrs.frozen(kw_only=True)
@@ -534,7 +553,7 @@ def _copy(at: _Resolver, instruction: ast.Copy) -> Step:
     sources = tuple(at.expand(instruction, word) for word in instruction.sources)
     destination = at.expand(instruction, instruction.destination)
     for word, source in zip(instruction.sources, sources, strict=True):
-        refuse_source(instruction, word, source)
+        check_source(instruction, word, source)
         if not source:
             raise instruction.error(f"{word.text!r} expands to nothing: name a file of the context", word.offset)
     if not destination:
@@ -555,6 +574,7 @@ def _copy(at: _Resolver, instruction: ast.Copy) -> Step:
         excludes=tuple(at.expand(instruction, word) for word in instruction.excludes),
         documents=tuple(_document(at, instruction, one) for one in instruction.heredocs),
         parents=instruction.parents,
+        **remote_options(instruction, sources, functools.partial(at.expand, instruction)),
     )
 
 

@@ -6,8 +6,10 @@ from typing import TYPE_CHECKING
 
 import pytest
 from building import Builder, Files
+from webserver import Web
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from pathlib import Path
 
     import pylxc
@@ -31,3 +33,13 @@ def on_busybox(build: Builder, busybox: pylxc.Image) -> Builder:
     """Builds with an image "busybox" in the store."""
     assert busybox.refs == ("busybox:latest",)
     return build
+
+
+@pytest.fixture
+def web(monkeypatch: pytest.MonkeyPatch) -> Iterator[Web]:
+    """A web server on loopback, asked without a proxy and with short pauses."""
+    for name in ("http_proxy", "https_proxy", "HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "all_proxy"):
+        monkeypatch.delenv(name, raising=False)
+    server = Web()
+    yield server
+    server.close()
