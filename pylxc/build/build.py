@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING
 import attrs
 
 from pylxc.build.check import warnings_of
-from pylxc.build.context import Context
 from pylxc.build.dockerfile import parse
 from pylxc.build.executor import Executor, Options
 from pylxc.build.instructions import Run
 from pylxc.build.lint import Surroundings
+from pylxc.build.opening import opened
 from pylxc.build.plan import plan
 from pylxc.errors import ImageNotFound, SpecError
 from pylxc.image import Image, check_tag
@@ -23,11 +23,12 @@ from pylxc.obtaining import obtain
 from pylxc.platforms import this_platform
 
 if TYPE_CHECKING:
-    import os
     from collections.abc import Callable, Mapping
 
+    from pylxc.build.context import Context
     from pylxc.build.events import BuildEvent
     from pylxc.build.instructions import Dockerfile
+    from pylxc.build.opening import Source
     from pylxc.engine import Engine
     from pylxc.registry.progress import Progress
     from pylxc.store import Lease
@@ -37,8 +38,8 @@ NETWORKS = ("host", "none")
 
 def build(  # noqa: PLR0913  the operands of one operation
     engine: Engine,
-    context: str | os.PathLike[str],
-    dockerfile: str | os.PathLike[str],
+    context: Source,
+    dockerfile: Source,
     *,
     tags: tuple[str, ...],
     args: Mapping[str, str],
@@ -54,13 +55,28 @@ def build(  # noqa: PLR0913  the operands of one operation
         check_tag(tag)
     if network not in NETWORKS:
         raise SpecError("network", network, f"give one of {', '.join(map(repr, NETWORKS))}")
-    opened = Context.open(context, dockerfile)
+    options = Options(no_cache=no_cache, network=network, on_event=on_event)
+    with opened(engine, context, dockerfile) as found:
+        return _build(engine, found, options, tags=tags, args=args, target=target, pull=pull, on_progress=on_progress)
+
+
+def _build(  # noqa: PLR0913  the operands of one operation
+    engine: Engine,
+    opened: Context,
+    options: Options,
+    *,
+    tags: tuple[str, ...],
+    args: Mapping[str, str],
+    target: str | None,
+    pull: bool,
+    on_progress: Callable[[Progress], object] | None,
+) -> Image:
+    """Build on a context that is here."""
     parsed = parse(opened.dockerfile_bytes, opened.dockerfile_path)
     planned = plan(parsed, args)
-    _check_networks(parsed, network)
+    _check_networks(parsed, options.network)
     if target is not None and target not in (planned.stage, "0"):
         raise SpecError("target", target, f"there is no such stage; the only one is {planned.stage or '0'!r}")
-    options = Options(no_cache=no_cache, network=network, on_event=on_event)
     with engine.store.leases.take() as lease:
         base = _base(engine, planned.base, lease, pull=pull, on_progress=on_progress)
         config = base.config if base else ImageConfig()

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from pylxc.build.selection import Entry
 
 _CHUNK = 1 << 20
-_LARGEST_DOCKERFILE = 4 << 20  # bytes; a text that someone wrote is never near it
+LARGEST_DOCKERFILE = 4 << 20  # bytes; a text that someone wrote is never near it
 
 
 def _never(_path: str) -> bool:
@@ -49,8 +49,13 @@ class Context:
     dockerfile_path: str
 
     @classmethod
-    def open(cls, path: str | os.PathLike[str], dockerfile: str | os.PathLike[str] = "Dockerfile") -> Context:
-        """Open a directory. ``dockerfile`` is relative to it, or absolute, and may lie outside.
+    def open(
+        cls,
+        path: str | os.PathLike[str],
+        dockerfile: str | os.PathLike[str] = "Dockerfile",
+        text: bytes | None = None,
+    ) -> Context:
+        """Open a directory. ``dockerfile`` is relative to it, or absolute, and may lie outside; ``text`` is its text.
 
         Raises :class:`~pylxc.errors.SpecError` when there is no such directory, and
         :class:`~pylxc.errors.DockerfileError` when there is no such Dockerfile or an ignore pattern is malformed.
@@ -61,11 +66,11 @@ class Context:
             found = "not a directory" if directory.exists() else "no such directory"
             raise SpecError("context", str(path), f"{found}: give the directory that holds the files to build from")
         with ConfinedTree(root) as tree:
-            data = _read_text(tree, name)
+            data = _read_text(tree, name) if text is None else text
             if data is None:
                 reason = f"no such file in {root}: create it, or name another one with dockerfile="
                 raise DockerfileError(reason, line=1, column=1, path=name)
-            for candidate in (f"{name}.dockerignore", ".dockerignore"):
+            for candidate in (f"{name}.dockerignore", ".dockerignore")[text is not None :]:
                 patterns = _read_text(tree, candidate)
                 if patterns is not None:
                     return cls(root, Ignore.parse(patterns, candidate), data, name)
@@ -198,14 +203,14 @@ def _read_text(tree: ConfinedTree, name: str) -> bytes | None:
         else:
             stream = tree.open_file(tree.resolve(name))
         with stream:
-            data = stream.read(_LARGEST_DOCKERFILE + 1)
+            data = stream.read(LARGEST_DOCKERFILE + 1)
     except (FileNotFoundError, NotADirectoryError):
         return None
     except (ContextError, OSError) as error:
         reason = error.reason if isinstance(error, ContextError) else error.strerror or str(error)
         raise DockerfileError(f"cannot be read: {reason}", line=1, column=1, path=name) from None
-    if len(data) > _LARGEST_DOCKERFILE:
-        raise DockerfileError(f"larger than {_LARGEST_DOCKERFILE} bytes", line=1, column=1, path=name)
+    if len(data) > LARGEST_DOCKERFILE:
+        raise DockerfileError(f"larger than {LARGEST_DOCKERFILE} bytes", line=1, column=1, path=name)
     return data
 
 

@@ -40,11 +40,14 @@ UNPACKED_LIMIT = 1 << 36  # bytes of the files of one repository, or of one cont
 
 @frozen
 class Room:
-    """Where a build puts what it fetches: a store, and a lease of it. ``agent``: see :class:`~pylxc.build.git.Git`."""
+    """Where a build puts what it fetches: a store, and a lease of it.
+
+    ``agent`` and ``protocols``: see :class:`~pylxc.build.git.Git`.
+    """
 
     engine: Engine
     lease: Lease
-    agent: str = ""
+    agent: str | None = None
     protocols: str = "http:https:ssh:git"
 
     def git(self) -> Git:

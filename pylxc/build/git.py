@@ -66,11 +66,12 @@ _PASSED_ON = (
 class Git:
     """Runs git for one purpose: ``directory`` is an empty one of its own, for the repository and all that git writes.
 
-    ``agent``: the socket of an ssh agent that may be used, "" for none: then ssh logs in with no key at all.
+    ``agent``: the socket of an ssh agent that may be used; "" for the user's keys without an agent; None for no key at
+    all. The user's configuration of ssh counts unless it is None.
     ``protocols``: which git may speak.
     """
 
-    def __init__(self, directory: str, *, agent: str = "", protocols: str = PROTOCOLS) -> None:
+    def __init__(self, directory: str, *, agent: str | None = None, protocols: str = PROTOCOLS) -> None:
         self._directory = directory
         self.repository = f"{directory}/git"
         self._agent = agent
@@ -185,7 +186,7 @@ class Git:
         ssh += ["-oControlMaster=no", "-oControlPath=none"]  # nothing that stays behind
         if self._agent:
             passed["SSH_AUTH_SOCK"] = self._agent
-        else:
+        if self._agent is None:
             ssh += ["-F/dev/null", "-oIdentityAgent=none", "-oIdentityFile=/dev/null", "-oIdentitiesOnly=yes"]
         return {
             "PATH": os.defpath,

@@ -32,13 +32,15 @@ class Repository:
     subdir: str = ""
 
     @classmethod
-    def of(cls, text: str) -> Repository | None:
-        """Read a URL; None where it means no repository. Raises :class:`ContextError` for one that may not be.
+    def of(cls, text: str, *, unmarked: bool = False) -> Repository | None:
+        """Read a URL; None where it means no repository; ``unmarked``: it does, whatever it looks like.
+
+        Raises :class:`ContextError` for one that may not be given to git.
 
         >>> Repository.of("https://example.org/a.git#v1:docs")
         Repository(remote='https://example.org/a.git', ref='v1', subdir='docs')
         """
-        if not cls.means(text):
+        if not unmarked and not cls.means(text):
             return None
         remote, _, fragment = text.partition("#")
         ref, _, subdir = fragment.partition(":")

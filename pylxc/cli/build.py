@@ -6,9 +6,10 @@ Invariant: progress goes to standard error, line by line; with ``--quiet`` the i
 from __future__ import annotations
 
 import os
+import sys
 import time
 from contextlib import ExitStack
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 import click
 
@@ -87,13 +88,33 @@ def _arguments(given: tuple[str, ...]) -> dict[str, str]:
     return result
 
 
-def _check(context: str, dockerfile: str, arguments: dict[str, str], settings: Settings) -> None:
+def _context(context: str, dockerfile: str | None) -> str | BinaryIO:
+    """Return the context: standard input for "-"."""
+    if context != "-":
+        return context
+    if dockerfile == "-":
+        raise click.UsageError("standard input cannot be both the context and the Dockerfile")
+    return sys.stdin.buffer
+
+
+def _dockerfile(context: str, dockerfile: str) -> str | BinaryIO:
+    """Return the Dockerfile: relative to here, as in docker, and to a context that is elsewhere."""
+    from pylxc.build.opening import is_remote  # noqa: PLC0415
+
+    if dockerfile == "-":
+        return sys.stdin.buffer
+    is_elsewhere = context == "-" or is_remote(context)
+    return dockerfile if is_elsewhere else os.path.abspath(dockerfile)  # noqa: PTH100  pathlib does not normalise
+
+
+def _check(context: str | BinaryIO, dockerfile: str | BinaryIO, arguments: dict[str, str], settings: Settings) -> None:
     """Print what the build checks find; the exit status is 1 where there is anything."""
     from pylxc.build.check import check  # noqa: PLC0415
 
     found = check(context, dockerfile, args=arguments, engine=settings.engine())
+    name = dockerfile if isinstance(dockerfile, str) else "-"
     for warning in found:
-        click.echo(f"{dockerfile}:{warning.line}:{warning.column}: {warning.rule}: {printable(warning.message)}")
+        click.echo(f"{name}:{warning.line}:{warning.column}: {warning.rule}: {printable(warning.message)}")
         click.echo(f"  {warning.url}")
     words = {0: "no warnings found", 1: "1 warning has been found"}
     click.echo(f"Check complete, {words.get(len(found), f'{len(found)} warnings have been found')}.", err=True)
@@ -103,7 +124,9 @@ def _check(context: str, dockerfile: str, arguments: dict[str, str], settings: S
 
 @click.command()
 @click.option("-t", "--tag", "tags", multiple=True, help="The image's name. May be given several times.")
-@click.option("-f", "--file", "dockerfile", help="The Dockerfile (default: Dockerfile in CONTEXT).")
+@click.option(
+    "-f", "--file", "dockerfile", help="The Dockerfile (default: Dockerfile in CONTEXT); - for standard input."
+)
 @click.option("--build-arg", "arguments", multiple=True, help="Set an ARG: NAME=value.")
 @click.option("--pull", is_flag=True, help="Ask the registry for the image after FROM even where it is here.")
 @click.option("--no-cache", is_flag=True, help="Carry out every step anew.")
@@ -130,16 +153,19 @@ def build(  # noqa: PLR0913  one for each flag
     quiet: bool,
     only_check: bool,
 ) -> None:
-    """Build an image from the Dockerfile in the directory CONTEXT."""
+    """Build an image from a Dockerfile and the files of CONTEXT.
+
+    CONTEXT is a directory, a URL of a repository, of a tar archive or of a Dockerfile, or - for standard input: a tar
+    archive, or a Dockerfile that needs no files.
+    """
     import pylxc  # noqa: PLC0415  heavy modules are imported where they are used
 
-    if "-" in (context, dockerfile):
-        raise pylxc.UnsupportedError("a build from standard input", "not in this version; give a directory")
+    source = _context(context, dockerfile)
     options: dict[str, Any] = {"args": _arguments(arguments), "pull": pull, "no_cache": no_cache}
-    if dockerfile is not None:  # relative to here, as in docker; the API takes it relative to the context
-        options["dockerfile"] = os.path.abspath(dockerfile)  # noqa: PTH100  pathlib does not normalise
+    if dockerfile is not None:
+        options["dockerfile"] = _dockerfile(context, dockerfile)
     if only_check:
-        _check(context, options.get("dockerfile", "Dockerfile"), options["args"], settings)
+        _check(source, options.get("dockerfile", "Dockerfile"), options["args"], settings)
         return
     if network is not None:
         options["network"] = network
@@ -147,7 +173,7 @@ def build(  # noqa: PLR0913  one for each flag
     with _Progress() as shown:
         if not quiet:
             options.update(on_event=shown.show, on_progress=shown.heed)
-        image = pylxc.Image.build(context, tag=tags[0] if tags else None, engine=settings.engine(), **options)
+        image = pylxc.Image.build(source, tag=tags[0] if tags else None, engine=settings.engine(), **options)
     for tag in tags[1:]:
         image.tag(tag)
     identity = f"sha256:{image.id.removeprefix('sha256:')}"

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 from building import Builder, Files
+from upstream import Upstream
 from webserver import Web
 
 if TYPE_CHECKING:
@@ -43,3 +44,11 @@ def web(monkeypatch: pytest.MonkeyPatch) -> Iterator[Web]:
     server = Web()
     yield server
     server.close()
+
+
+@pytest.fixture
+def upstream(tmp_path: Path, web: Web) -> Upstream:
+    """A repository on that server."""
+    made = Upstream(tmp_path / "served", web)
+    made.commit({"a": "a", "sub/b": "b", "sub/tool": "#!", "link": "-> sub/b"})
+    return made

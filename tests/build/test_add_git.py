@@ -8,69 +8,13 @@ from pathlib import Path
 
 import pytest
 from building import contents, members
+from upstream import WHO, Upstream
 
 from pylxc.build import git as running
 from pylxc.build.confined import ContextError
 from pylxc.build.git import Git
 from pylxc.build.repository import Repository
 from pylxc.errors import BuildError, DockerfileError
-
-WHO = {
-    "PATH": os.environ["PATH"],
-    "HOME": "/nonexistent",
-    "GIT_CONFIG_GLOBAL": "/dev/null",
-    "GIT_CONFIG_NOSYSTEM": "1",
-    "GIT_AUTHOR_NAME": "a",
-    "GIT_AUTHOR_EMAIL": "a@example.org",
-    "GIT_COMMITTER_NAME": "a",
-    "GIT_COMMITTER_EMAIL": "a@example.org",
-    "GIT_AUTHOR_DATE": "1000000000 +0000",
-    "GIT_COMMITTER_DATE": "1000000000 +0000",
-}
-
-
-class Upstream:
-    """A repository that the loopback server has, with a working tree to commit from."""
-
-    def __init__(self, top: Path, web, name: str = "r") -> None:
-        self.path = top / f"{name}.git"
-        self.url = f"{web.url}/{name}.git"
-        self.path.mkdir(parents=True)
-        web.repositories = top
-        self.git("init", "-q", "-b", "main")
-
-    def git(self, *words: str, **more) -> str:
-        done = subprocess.run(
-            ["git", "-c", "protocol.file.allow=always", *words], cwd=self.path, env=WHO, check=True, text=True,
-            capture_output=True, timeout=60, **more,
-        )  # fmt: skip
-        return done.stdout.strip()
-
-    def commit(self, files: dict[str, str]) -> str:
-        for name, content in files.items():
-            path = self.path / name
-            path.parent.mkdir(parents=True, exist_ok=True)
-            if content.startswith("-> "):
-                path.symlink_to(content[3:])
-            else:
-                path.write_text(content)
-        self.git("add", "-A")
-        self.git("commit", "-q", "-m", "change")
-        return self.git("rev-parse", "HEAD")
-
-    def tree_with(self, entries: str) -> str:
-        """Commit a tree that no git would make: lines of ls-tree(1)."""
-        tree = self.git("mktree", input=entries)
-        commit = self.git("commit-tree", tree, "-m", "made by hand")
-        self.git("update-ref", "refs/heads/main", commit)
-        return commit
-
-
-@pytest.fixture
-def upstream(tmp_path, web):
-    made = Upstream(tmp_path / "served", web)
-    made.commit({"a": "a", "sub/b": "b", "sub/tool": "#!", "link": "-> sub/b"})
-    return made
 
 
 def add(build, line):
@@ -361,7 +305,7 @@ def test_git_gets_no_terminal_no_input_and_no_keys(monkeypatch, tmp_path):
     monkeypatch.setenv("SSH_ASKPASS", "/bin/ask")
     monkeypatch.setenv("GIT_ASKPASS", "/bin/ask")
     (tmp_path / "room").mkdir()
-    for agent in ("", "/an/agent"):
+    for agent in (None, "", "/an/agent"):
         with pytest.raises(ContextError):
             Git(str(tmp_path / "room"), agent=agent).resolve(Repository("git@h:r.git"))
         lines = (tmp_path / "env").read_text().splitlines()
@@ -372,7 +316,7 @@ def test_git_gets_no_terminal_no_input_and_no_keys(monkeypatch, tmp_path):
         agents = [line for line in lines if line.startswith("SSH_AUTH_SOCK=")]
         assert agents == ([f"SSH_AUTH_SOCK={agent}"] if agent else [])
         command = next(line for line in lines if line.startswith("GIT_SSH_COMMAND="))
-        assert ("IdentityAgent=none" in command) is (agent == "")
+        assert ("IdentityAgent=none" in command) is (agent is None)
         assert "BatchMode=yes" in command
 
 
