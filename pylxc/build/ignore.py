@@ -71,7 +71,7 @@ def compile_glob(pattern: str, *, recursive: bool) -> re.Pattern[str]:
 
 def _is_suffix(pattern: str) -> bool:
     """Tell whether a pattern is ``**`` and plain text: Docker takes that for the end of a path, as in ``**.log``."""
-    return pattern.startswith("**") and not any(char in pattern[2:] for char in "/*?[]\\")
+    return pattern.startswith("**") and pattern[2:3] != "/" and not any(char in pattern[2:] for char in "*?[]\\")
 
 
 def _character_class(pattern: str, at: int) -> tuple[str, int]:
