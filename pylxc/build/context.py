@@ -19,7 +19,8 @@ import attrs
 
 from pylxc.build import tarwriter
 from pylxc.build.archives import decompressed
-from pylxc.build.confined import ConfinedTree, ContextError, open_regular, readable
+from pylxc.build.confined import SHORTER, ConfinedTree, ContextError, open_regular, readable
+from pylxc.build.filehashes import LARGEST_KEPT, FileHashes
 from pylxc.build.ignore import Ignore, PatternError
 from pylxc.build.parents import add_with_parents
 from pylxc.build.selection import Collector, Selection, by_name, matches
@@ -47,6 +48,7 @@ class Context:
     ignore: Ignore
     dockerfile_bytes: bytes = attrs.field(repr=False)
     dockerfile_path: str
+    hashes: FileHashes = attrs.field(factory=FileHashes, init=False, repr=False, eq=False)
 
     @classmethod
     def open(
@@ -144,14 +146,27 @@ class Context:
         total = hashlib.sha256()
         with ConfinedTree(self.root) as tree:
             for entry in sorted(entries, key=by_name):
-                content = hashlib.sha256()
-                for chunk in _content(tree, entry):
-                    content.update(chunk)
-                facts = (entry.kind, f"{entry.mode:o}", str(entry.uid), str(entry.gid), content.hexdigest())
+                content = self._hash(tree, entry)
+                facts = (entry.kind, f"{entry.mode:o}", str(entry.uid), str(entry.gid), content)
                 for part in (os.fsencode(entry.name), os.fsencode(entry.target), *map(str.encode, facts)):
                     # With its length before it, no part can run into the next.
                     total.update(b"%d:%b" % (len(part), part))
         return f"sha256:{total.hexdigest()}"
+
+    def _hash(self, tree: ConfinedTree, entry: Entry) -> str:
+        """Give the SHA-256 of an entry's content; of what is no file, that of nothing."""
+        if entry.kind != "file" or entry.content is not None:
+            return hashlib.sha256(entry.content or b"").hexdigest()
+        known = self.hashes.get(entry)
+        if known is not None:
+            return known
+        total = hashlib.sha256()
+        chunk = b""
+        for chunk in _content(tree, entry):
+            total.update(chunk)
+        digest = total.hexdigest()
+        self.hashes.put(entry, digest, chunk if 0 < entry.size <= LARGEST_KEPT else None)
+        return digest
 
     def write_tar(self, entries: Iterable[Entry], out: IO[bytes]) -> None:
         """Write the entries as a tar stream (ustar, with pax records where a value does not fit).
@@ -161,7 +176,8 @@ class Context:
         with ConfinedTree(self.root) as tree:
             for entry in sorted(entries, key=by_name):
                 out.write(tarwriter.header(entry))
-                for chunk in _content(tree, entry):
+                here = self.hashes.take(entry) if entry.size else None
+                for chunk in _content(tree, entry) if here is None else (here,):
                     out.write(chunk)
                 out.write(tarwriter.padding(entry.size))
         out.write(tarwriter.END)
@@ -222,6 +238,10 @@ def _content(tree: ConfinedTree, entry: Entry) -> Iterator[bytes]:
         yield entry.content
         return
     left = entry.size
+    if left <= LARGEST_KEPT:
+        with readable(entry.source):
+            yield tree.read_file(entry.source, entry.stamp, left)
+        return
     with readable(entry.source):
         stream = tree.open_file(entry.source, entry.stamp)
     with stream:
@@ -229,6 +249,6 @@ def _content(tree: ConfinedTree, entry: Entry) -> Iterator[bytes]:
             with readable(entry.source):
                 chunk = stream.read(min(left, _CHUNK))
             if not chunk:
-                raise ContextError(entry.source, "it became shorter while the build read it")
+                raise ContextError(entry.source, SHORTER)
             left -= len(chunk)
             yield chunk

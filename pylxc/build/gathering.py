@@ -11,6 +11,7 @@ import hashlib
 import json
 import os
 import posixpath
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from attrs import asdict, field, frozen
@@ -24,7 +25,7 @@ from pylxc.runtime import plan as p
 from pylxc.runtime import transfer
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterator, Sequence
     from typing import BinaryIO
 
     from pylxc.build.fetch import Download
@@ -158,7 +159,8 @@ class _Surroundings:
         found = self.select(
             self.context, sources, unpack=step.unpack, documents=documents, parents=step.parents,
         )  # fmt: skip
-        content = self.context.digest((*found.entries, *found.archives)) + found.directory
+        with _remembering(self.room, self.context):
+            content = self.context.digest((*found.entries, *found.archives)) + found.directory
         return Portion(content, lambda: (self.context, found))
 
     def of_repository(self, source: Repository) -> Portion:
@@ -194,6 +196,19 @@ class _Surroundings:
         """Return what the result depends on beside the step's definition."""
         into = is_into_directory(self.step.destination, self.step.workdir, self.is_directory)
         return json.dumps([*words, *self.owner, into, keep])
+
+
+@contextmanager
+def _remembering(room: Room, context: Context) -> Iterator[None]:
+    """Let the files that are the same as in the build before not be read again."""
+    cache, hashes = room.engine.store.cache, context.hashes
+    name = f"hashes:{hashlib.sha256(os.fsencode(context.root)).hexdigest()}"
+    if not hashes.is_loaded:
+        hashes.load(cache.recall(name))
+    yield
+    text = hashes.dump()
+    if text is not None:
+        cache.remember(name, text)
 
 
 def _literal(name: str) -> str:

@@ -155,6 +155,8 @@ class Ignore:
 
     def excludes(self, relative_path: str) -> bool:
         """Tell whether the path is kept out of the context. A directory's exclusion holds for all below it."""
+        if not self._rules:
+            return False
         matched = self._matched(posixpath.normpath(relative_path))
         return matched > 0 and not self._rules[matched.bit_length() - 1].included
 

@@ -38,7 +38,7 @@ def add_with_parents(collector: Collector, tree: ConfinedTree, source: str) -> N
         found = [_add(collector, tree, base, pattern) for base in bases]
     except PatternError as error:
         raise ContextError(source, str(error)) from None
-    if not any(found):
+    if not any(found) and not _has_wildcard(source):
         raise ContextError(source, "nothing in the context, less what its ignore file keeps out, is or matches this")
 
 

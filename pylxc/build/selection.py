@@ -138,9 +138,8 @@ def walk(tree: ConfinedTree, ignore: Ignore, top: str) -> Iterator[tuple[str, os
     waiting: dict[str, os.stat_result] = {}  # excluded directories that may yet be needed
     while pending:
         directory = pending.pop()
-        for name in tree.names(directory):
-            path = posixpath.join(directory, name)
-            status = tree.lstat(path)
+        for name, status in tree.listed(directory):
+            path = f"{directory}/{name}" if directory else name
             is_directory = stat.S_ISDIR(status.st_mode)
             if ignore.excludes(path):
                 if is_directory and not ignore.prunes(path):
@@ -171,11 +170,12 @@ class Collector:
         """Add what a directory holds; say False when the path is not one."""
         if not stat.S_ISDIR(tree.lstat(directory).st_mode):
             return False
+        start = len(directory) + 1 if directory else 0
         for path, status in walk(tree, self.ignore, directory):
-            name = posixpath.relpath(path, directory or ".")
+            name = path[start:]
             # A socket is nothing without the process that listens on it.
             if not (stat.S_ISSOCK(status.st_mode) or self.is_excluded(name)):
-                self.add(tree, name, path)
+                self.add(tree, name, path, status)
         if self.excludes is not None:
             self.complete(tree, directory)
         return True
@@ -205,9 +205,9 @@ class Collector:
         self.archives.append(self._entry(name, path, status, "file", ""))
         return True
 
-    def add(self, tree: ConfinedTree, name: str, path: str) -> None:
+    def add(self, tree: ConfinedTree, name: str, path: str, status: os.stat_result | None = None) -> None:
         """Add one path under a name. Raises :class:`ContextError` for what cannot be copied."""
-        status = tree.lstat(path)
+        status = tree.lstat(path) if status is None else status
         kind = _KINDS.get(stat.S_IFMT(status.st_mode))
         if kind is None:
             raise ContextError(path, "a device or a socket cannot be copied: list it in .dockerignore")
