@@ -186,6 +186,7 @@ class CopyStep(Step):
         flags += ["--parents"] if self.parents else []
         flags += [f"--checksum={self.checksum}"] if self.checksum else []
         flags += ["--keep-git-dir=true"] if self.keep_git_dir else []
+        flags += ["--unpack=true"] if self.unpack_remote else []
         documents = (f"<<{name}" for name, _ in self.documents)
         return " ".join((self.instruction.name, *flags, *self._shown(), *documents, self.destination))
 
