@@ -93,7 +93,8 @@ def _attempt(request: _Request, path: str, checksum: str) -> Download | None:
             wait = retry_after(answer.header("Retry-After"))
             answer.start_of_body()
         except Broken as broken:
-            problem = f"cannot be fetched: {broken.reason}; check the URL and the network"
+            remedy = "" if "check" in broken.reason else "; check the URL and the network"
+            problem = f"cannot be fetched: {broken.reason}{remedy}"
             if not broken.may_pass or broken.is_absent:
                 raise request.error(problem) from broken
         if attempts.is_over():

@@ -106,8 +106,6 @@ def test_nothing_runs_before_the_whole_file_is_read(failing):
         ("FROM busybox AS a\nFROM busybox", "multi-stage builds"),
         ("FROM busybox\nRUN --mount=type=cache,target=/x true", "RUN --mount"),
         ("FROM busybox\nRUN <<EOF\n#!/bin/sh\ntrue\nEOF", "RUN of a here-document with a '#!' line"),
-        ("FROM busybox\nADD https://example.org/x /x", "ADD of a URL"),
-        ("FROM busybox\nADD ${U:-http://h/f} /x", "ADD of a URL"),
     ],
 )
 def test_what_a_later_version_will_do(failing, text, feature):
