@@ -55,18 +55,21 @@ enum pylxc_op_code {
                              whose target_fd the monitor fills in. Carried out by the monitor */
     PYLXC_OP_OVERLAY,     /* strings: mount point, upper, work, lower (topmost first)...; upper and work "" = read-only;
                              relative to the MEMORY directory; an absolute lower one is the host's;
-                             flags: PYLXC_OVERLAY_*. Becomes the root, or with PYLXC_OVERLAY_INSIDE is mounted in it */
+                             flags: PYLXC_OVERLAY_*. Becomes the root, or with PYLXC_OVERLAY_INSIDE is mounted in it, or
+                             with PYLXC_OVERLAY_ASIDE stays where it is, for a BIND to take from */
     PYLXC_OP_BIND_ROOT,   /* strings: mount point, source directory. Becomes the root */
     PYLXC_OP_MEMORY,      /* strings: the store's directory. A tmpfs becomes the working directory, with the store as "store",
                              an empty directory "root" to mount the root on, and room for what FILE and MASK mount */
     PYLXC_OP_MOUNT,       /* strings: type, target in the root, options "k=v,k"; flags: MOUNT_ATTR_*; a: PYLXC_MAKE_* */
     PYLXC_OP_BIND,        /* strings: source on the host, target in the root; flags: MOUNT_ATTR_*; a: PYLXC_MAKE_* | PYLXC_BIND_*;
-                             a relative source lies below the MEMORY directory */
+                             a relative source lies below the MEMORY directory. A third string is a directory there in
+                             which the source is looked up as in a root of its own: no link in it leads out of it */
     PYLXC_OP_DEVICE,      /* strings: node on the host, path in the root; a, b: its major and minor, which are checked;
                              flags: PYLXC_DEVICE_COPY */
     PYLXC_OP_SYMLINK,     /* strings: path in the root, its text */
     PYLXC_OP_DIRECTORY,   /* strings: path in the root; flags: mode; parents are made as 0755; a, b: uid, gid */
-    PYLXC_OP_FILE,        /* strings: path in the root, content; flags: mode. Mounted from memory over what is there */
+    PYLXC_OP_FILE,        /* strings: path in the root, content (cut where it has a NUL)...; flags: mode, and MOUNT_ATTR_*
+                             above PYLXC_FILE_ATTRIBUTES bits; a, b: uid, gid. Mounted from memory over what is there */
     PYLXC_OP_MASK,        /* strings: paths in the root..., hidden under nothing; absent ones are passed over */
     PYLXC_OP_READ_ONLY,   /* strings: paths in the root..., made read-only; absent ones are passed over */
     PYLXC_OP_ROOT_READ_ONLY,
@@ -104,11 +107,14 @@ enum pylxc_flags {
     PYLXC_OVERLAY_VOLATILE = 1,  /* no sync on unmount: for roots that are thrown away or synced by other means */
     PYLXC_OVERLAY_INSIDE = 2,    /* mounted in the root at the first string, instead of becoming the root */
     PYLXC_OVERLAY_IN_MEMORY = 8, /* upper and work directory are made on the MEMORY file system (Linux >= 6.6) */
+    PYLXC_OVERLAY_ASIDE = 16,    /* mounted in the MEMORY directory, at the first string, which is made; never the root */
     PYLXC_OVERLAY_JOINED = 4,    /* give all layers in one lowerdir= string (Linux < 6.5 has no lowerdir+) */
 
     PYLXC_CGROUP_V2_FIRST = 1,   /* the first directory is of cgroup v2, the others of v1 */
     PYLXC_CGROUP_KEEP = 2,       /* they are another process's: not removed at the end */
     PYLXC_CGROUP_FOLLOW = 4,     /* in a PYLXC_OP_HEALTH: of v2 the one below it where the container's process is */
+
+    PYLXC_FILE_ATTRIBUTES = 32,
 
     PYLXC_DEVICE_COPY = 1,       /* in a user namespace: a node with the same mode and owners as the container sees them */
 

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from pylxc import aio, linux
     from pylxc.attachment import Attachment, Output
     from pylxc.build.events import BuildEvent
+    from pylxc.build.fluent import Build
     from pylxc.care.reports import CheckReport, DiskUsage, Problem, Pruned, RepairReport, Usage
     from pylxc.changes import Change
     from pylxc.container import Container
@@ -64,6 +65,7 @@ __version__ = "0.1.0"
 __all__ = [  # noqa: RUF022  in plain order, as sorted() has it
     "Attachment",
     "AuthError",
+    "Build",
     "BuildError",
     "BuildEvent",
     "Change",
@@ -133,6 +135,7 @@ __all__ = [  # noqa: RUF022  in plain order, as sorted() has it
 _HOMES = {
     "attachment": ("Attachment", "Output"),
     "build.events": ("BuildEvent",),
+    "build.fluent": ("Build",),
     "changes": ("Change",),
     "care.reports": ("CheckReport", "DiskUsage", "Problem", "Pruned", "RepairReport", "Usage"),
     "container": ("Container",),

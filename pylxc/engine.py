@@ -9,13 +9,14 @@ from __future__ import annotations
 import os
 import threading
 import time
+from contextlib import suppress
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from pylxc import names, sourcedate
 from pylxc.container import Container
-from pylxc.errors import Conflict, SpecError, StoreError
+from pylxc.errors import Conflict, ImageNotFound, SpecError, StoreError
 from pylxc.identity import is_locked, own_identity
 from pylxc.runtime import cgroup, native, record, transfer
 from pylxc.runtime.isolation import Tree
@@ -39,6 +40,7 @@ if TYPE_CHECKING:
 HOST = "host"  # the word that means the embedded image wherever a reference may stand
 HOST_FRESH = 0.1  # s for which the machine's packages are not looked at again
 NAME_ATTEMPTS = 8
+OF_FAILED_STEP = "org.pylxc.build.failed"  # a label: of a container of a build's failed step, and of its image
 ORPHAN_PATIENCE = 5.0  # s
 SIGKILL = 9
 _MAY_REMOVE = '"remove":true'  # in the JSON of a spec
@@ -53,6 +55,9 @@ def default_root() -> Path:
         return Path("/var/lib/pylxc")
     data = os.environ.get("XDG_DATA_HOME") or os.path.expanduser("~/.local/share")  # noqa: PTH111
     return Path(data, "pylxc")
+
+
+LOWERS_KEPT = 64  # lists of layers whose directories are remembered: what has a digest never changes
 
 
 class Engine:
@@ -77,6 +82,7 @@ class Engine:
         self._lock = threading.RLock()
         self._host: tuple[object, Image] | None = None  # and what the machine looked like
         self._host_until = 0.0
+        self._lowers: dict[tuple[str, ...], tuple[tuple[str, ...], tuple[str, ...]]] = {}
 
     @classmethod
     def default(cls) -> Engine:
@@ -179,7 +185,8 @@ class Engine:
             images: those without a name; with ``all`` every one that no container was made from.
             all: see images; and of the build cache also what images have.
             volumes: the anonymous ones that no container has.
-            cache: what only the build cache wants; with ``labels`` or ``without_labels`` it is left alone.
+            cache: what only the build cache wants, and the caches that RUN steps mount, unless one has it now; with
+                ``labels`` or ``without_labels`` it is left alone.
             until: only what was made longer ago than this (s, or "24h").
             labels: only what has each of these: "key" or "key=value".
             without_labels: only what has none of these.
@@ -285,10 +292,17 @@ class Engine:
 
     def lowers(self, digests: Sequence[str]) -> tuple[tuple[str, ...], tuple[str, ...]]:
         """Return the directories of layers (given lowest first), topmost first, and what the host passes through."""
-        layers = self.store.layers
-        passthrough = layers.passthrough(digests[0]) if digests else ()
-        # Each once, where it lies topmost: overlayfs refuses a layer that comes twice, and it would change nothing.
-        return tuple(dict.fromkeys(layers.path(digest) for digest in reversed(digests))), passthrough
+        key = tuple(digests)
+        found = self._lowers.get(key)
+        if found is None:
+            layers = self.store.layers
+            passthrough = layers.passthrough(key[0]) if key else ()
+            # Each once, where it lies topmost: overlayfs refuses a layer that comes twice, and it would change nothing.
+            found = tuple(dict.fromkeys(map(layers.path, reversed(key)))), passthrough
+            if len(self._lowers) >= LOWERS_KEPT:
+                self._lowers.clear()
+            self._lowers[key] = found
+        return found
 
     def tree_of(
         self, digests: Sequence[str], upper: str, work: str, *, volatile: bool = True, fleeting: bool = False
@@ -434,8 +448,15 @@ def _await_monitor(directory: str) -> None:
 
 def _forget(store: Store, id: str) -> None:  # noqa: A002  docker's name
     """Take a container out of the index, and tell so: once, whoever else is removing it."""
-    if store.containers.forget(id):
-        store.events.add("removed", id)
+    row = store.containers.forget(id)
+    if row is None:
+        return
+    store.events.add("removed", id)
+    if OF_FAILED_STEP in row.spec:
+        # The image was made for it alone. Somebody may have tagged it meanwhile, or made another container of it.
+        with suppress(Conflict, ImageNotFound):
+            if not store.images.get(row.image).refs:
+                store.images.remove(row.image)
 
 
 @cache

@@ -32,6 +32,7 @@ import os
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from pylxc.build.failed import FailedStep
     from pylxc.container import Container
     from pylxc.result import Result
 
@@ -165,7 +166,19 @@ class BuildError(PylxcError):
 
     Fields: ``step`` (counted from 1), ``line`` (in the Dockerfile, from 1), ``instruction`` (its text),
     ``exit_code`` (of a RUN, else None), ``output`` (bytes: the last of what the step wrote), ``container`` (the failed
-    step's root filesystem as a container, else None; it does not survive pickling).
+    RUN's root file system as a running container, else None).
+
+    The container is made when it is first asked for, and belongs to this process as others do: it is there until it is
+    removed, or the process ends. Until then the step's files are kept for as long as the error is. Asking for it raises
+    SpawnError where the file system has no shell to wait in. It does not survive pickling.
+
+    Example:
+        >>> try:                                                                    # doctest: +SKIP
+        ...     pylxc.Image.build("app")
+        ... except pylxc.BuildError as error:
+        ...     with error.container as container:
+        ...         print(container.exec(["cat", "/app/config.log"]).text)
+
     """
 
     def __init__(  # noqa: PLR0913  one field each, fixed by the public contract
@@ -187,10 +200,23 @@ class BuildError(PylxcError):
         self.instruction = instruction
         self.exit_code = exit_code
         self.output = output
-        self.container = container
+        self._container = container
+        self._kept: FailedStep | None = None
+
+    @property
+    def container(self) -> Container | None:
+        """The failed step's root file system as a running container, made with the first look at it."""
+        if self._container is None and self._kept is not None:
+            kept, self._kept = self._kept, None
+            self._container = kept.container()
+        return self._container
+
+    def keep(self, failed: FailedStep) -> None:
+        """Carry what a container can be made of."""
+        self._kept = failed
 
     def _picklable_fields(self) -> dict[str, Any]:
-        return {**self.__dict__, "container": None}
+        return {**self.__dict__, "_container": None, "_kept": None}
 
 
 class DockerfileError(PylxcError):

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from attrs import field, frozen
 
-from pylxc.errors import SpecError, UnsupportedError
+from pylxc.errors import SpecError
 from pylxc.imageconfig import ImageConfig, ImageDocument
 from pylxc.layer import Layer
 from pylxc.platforms import this_platform
@@ -20,12 +20,17 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
     from typing import IO, Literal
 
+    from pylxc.build.agents import AgentSource
     from pylxc.build.events import BuildEvent
+    from pylxc.build.secrets import SecretSource
     from pylxc.engine import Engine
     from pylxc.imageconfig import History
     from pylxc.registry.progress import Progress
     from pylxc.registry.settings import Settings
     from pylxc.store import ImageRow, TagMove
+
+    Output = str | os.PathLike[str] | Mapping[str, str | os.PathLike[str] | IO[bytes]]
+    CachePlace = str | os.PathLike[str]
 
 
 @frozen
@@ -147,10 +152,16 @@ class Image:
         args: Mapping[str, str] | None = None,
         target: str | None = None,
         *,
-        secrets: Mapping[str, str] | None = None,
+        secrets: Mapping[str, SecretSource] | None = None,
+        ssh: AgentSource | None = None,
+        allow: Sequence[str] = (),
         no_cache: bool = False,
         network: str = "host",
+        contexts: Mapping[str, str | os.PathLike[str]] | None = None,
         pull: bool = False,
+        output: Output | Sequence[Output] | None = None,
+        cache_from: CachePlace | Sequence[CachePlace] | None = None,
+        cache_to: CachePlace | Sequence[CachePlace] | None = None,
         on_event: Callable[[BuildEvent], object] | None = None,
         on_progress: Callable[[Progress], object] | None = None,
         engine: Engine | None = None,
@@ -164,12 +175,30 @@ class Image:
             dockerfile: the Dockerfile, relative to the context or absolute, or a stream of its text.
             tag: a reference, or several, for the result.
             args: values of ARGs.
-            target: the stage to build; only the last one so far.
-            secrets: not in this version.
+            target: the stage to build, by name or number (default: the last one). Only what it needs is built, what is
+                independent side by side, and what two stages have in common once.
+            secrets: what ``RUN --mount=type=secret`` shows, by its id: the content as bytes, the path of a file, or
+                ``"env:NAME"``. It is never in the image, its history, the cache or an error.
+            ssh: agents for ``RUN --mount=type=ssh``: True or "default" for that of SSH_AUTH_SOCK, "id=/socket", a list
+                of these, or a mapping.
+            allow: "security.insecure" lets ``RUN --security=insecure`` do all that the caller can.
             no_cache: carry out every step anew.
             network: of RUN steps, "host" or "none".
-            pull: ask the registry for the image after FROM even where it is here.
-            on_event: called with a :class:`~pylxc.BuildEvent` for everything that happens.
+            contexts: further contexts by name, for ``FROM name``, ``COPY --from=name`` and ``RUN --mount=from=name``:
+                a directory, or ``"docker-image://debian:bookworm"``. They win over stages and images of that name.
+            output: where the result is wanted beside the store, or several such places: a directory, which gets the
+                image's files (as the caller's, without set-id bits and devices); ``{"type": "tar", "dest": "fs.tar"}``
+                for a tar of them as they are; likewise "oci" and "docker" for what :meth:`save` writes, and
+                ``{"type": "image", "name": "app:1"}`` for a further tag. ``dest`` may be a binary stream, and the text
+                ``"type=tar,dest=fs.tar"`` says the same as the mapping. With outputs alone the image has no tag.
+            pull: ask the registry for the images even where they are here.
+            cache_from: build caches of elsewhere, whose steps need not be carried out: directories as pathlib.Path, or
+                names in a registry ("registry.example/app:cache"); ``"type=local,src=DIRECTORY"`` and
+                ``"type=registry,ref=NAME"`` say the same. Its layers are believed: take caches only from those whose
+                images you would run. One that is not there is a warning.
+            cache_to: where this build's steps go, all of them, likewise (``"type=local,dest=DIRECTORY"``).
+            on_event: called with a :class:`~pylxc.BuildEvent` for everything that happens, one at a time, by whichever
+                thread works.
             on_progress: called with a :class:`~pylxc.Progress` for what is pulled; see :meth:`pull`.
             engine: the store to use.
 
@@ -177,7 +206,8 @@ class Image:
             BuildError: a step failed; it names the step, and for a RUN its exit code and the end of its output. Nothing
                 is tagged or added then; layers of the steps before it stay as cache.
             DockerfileError: the Dockerfile is missing or malformed; line and column.
-            ImageNotFound: the image after FROM is not there, and cannot be pulled.
+            ImageNotFound: an image after FROM or ``--from`` is not there, and cannot be pulled.
+            SpecError: there is no such stage, context directory or network.
             AuthError, RegistryError: its registry wants another login, or, with ``pull``, cannot be asked.
 
         Example:
@@ -186,9 +216,6 @@ class Image:
         """
         from pylxc.build.build import build  # noqa: PLC0415  only for builds
 
-        if secrets:
-            remedy = "not in this version of pylxc; give build arguments for what is no secret"
-            raise UnsupportedError("secrets", remedy)
         return build(
             _engine(engine),
             context,
@@ -198,7 +225,14 @@ class Image:
             target=target,
             no_cache=no_cache,
             network=network,
+            contexts=contexts,
+            secrets=secrets,
+            ssh=ssh,
+            allow=allow,
             pull=pull,
+            output=output,
+            cache_from=cache_from,
+            cache_to=cache_to,
             on_event=on_event,
             on_progress=on_progress,
         )

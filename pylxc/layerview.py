@@ -46,6 +46,16 @@ class LayerView:
         way = self._walk(path)
         return None if way is None else "/" + "/".join(name for name, _ in way)
 
+    def place(self, path: str) -> str:
+        """Return where an absolute path of the image is, or would be made: links followed, those to nothing too."""
+        way = _as_owner(lambda path: self._walk(path, whole=True), path)
+        return path if way is None else "/" + "/".join(name for name, _ in way)
+
+    def locate(self, path: str) -> str | None:
+        """Return where an absolute path of the image lies in its topmost layer, links followed; None for nothing."""
+        found = self._resolve(path)
+        return found[0] if found else None
+
     def read(self, path: str) -> bytes | None:
         """Return the content of a regular file of the image; None when there is none at that path.
 
@@ -70,23 +80,23 @@ class LayerView:
         way = self._walk(path)
         return None if way is None else way[-1][1] if way else self._lowers
 
-    def _walk(self, path: str) -> list[tuple[str, tuple[str, ...]]] | None:
-        """Return the components of a path, links followed, each with where it lies."""
+    def _walk(self, path: str, *, whole: bool = False) -> list[tuple[str, tuple[str, ...]]] | None:
+        """Return the components of a path, links followed, each with where it lies; ``whole``: () where it does not."""
         todo = _backwards(path)
         done: list[tuple[str, tuple[str, ...]]] = []  # components that were taken, and where each lies
         links = 0
         while todo:
             name = todo.pop()
             if name in (".", ".."):
-                if done and not stat.S_ISDIR(os.lstat(done[-1][1][0]).st_mode):
+                if done and done[-1][1] and not stat.S_ISDIR(os.lstat(done[-1][1][0]).st_mode):
                     return None  # as the kernel: only directories have these entries
                 del done[len(done) - (name == "..") :]
                 continue
             here = done[-1][1] if done else self._lowers
-            found = self._child(here, name, "/".join(["", *(part for part, _ in done), name]))
-            if not found:
+            found = self.child(here, name, "/".join(["", *(part for part, _ in done), name]))
+            if not found and not whole:
                 return None
-            if stat.S_ISLNK(os.lstat(found[0]).st_mode):
+            if found and stat.S_ISLNK(os.lstat(found[0]).st_mode):
                 links += 1
                 if links > LINKS_LIMIT:
                     return None
@@ -98,7 +108,19 @@ class LayerView:
             done.append((name, found))
         return done
 
-    def _child(self, directories: tuple[str, ...], name: str, path: str) -> tuple[str, ...]:
+    @staticmethod
+    def names(directories: tuple[str, ...]) -> set[str]:
+        """Return the names in a merged directory; ``directories`` are where it lies, the topmost first."""
+        found: set[str] = set()
+        hidden: set[str] = set()
+        for directory in directories:
+            with os.scandir(directory) as entries:
+                new = [entry for entry in entries if entry.name not in found and entry.name not in hidden]
+            for entry in new:
+                (hidden if _is_whiteout(entry) else found).add(entry.name)
+        return found
+
+    def child(self, directories: tuple[str, ...], name: str, path: str) -> tuple[str, ...]:
         """Return where an entry of a merged directory lies; () when it is not there."""
         found: list[str] = []
         candidates = [f"{directory}/{name}" for directory in directories]
@@ -135,6 +157,13 @@ def _backwards(path: str) -> list[str]:
     """Return a path's components, the last one first; a slash at the end asks for a directory (path_resolution(7))."""
     parts = [part for part in path.split("/") if part]
     return [*(["."] if parts and path.endswith("/") else ()), *reversed(parts)]
+
+
+def _is_whiteout(entry: os.DirEntry[str]) -> bool:
+    if entry.is_dir(follow_symlinks=False) or entry.is_file(follow_symlinks=False) or entry.is_symlink():
+        return False
+    status = entry.stat(follow_symlinks=False)
+    return stat.S_ISCHR(status.st_mode) and status.st_rdev == 0
 
 
 def _is_opaque(directory: str) -> bool:

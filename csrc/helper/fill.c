@@ -38,9 +38,22 @@ int op_mount(struct launch *l, const struct pylxc_op *op)
     return mount < 0 ? mount : attach(l, mount, target);
 }
 
+/* What lies at a path of a tree that somebody else filled, as a mount: the tree is the path's whole world. */
+static int part_of_tree(struct launch *l, const struct pylxc_op *op)
+{
+    const uint64_t resolve = RESOLVE_IN_ROOT | RESOLVE_NO_MAGICLINKS;
+    struct open_how how = {.flags = O_PATH | O_CLOEXEC, .resolve = DEFENCE(RESOLVE, resolve, 0)};
+    fd_close int top = (int)sys(openat, l->memory_fd, op_string(op, 2), O_PATH | O_DIRECTORY | O_CLOEXEC, 0);
+    fd_close int part = top < 0 ? top : (int)sys(openat2, top, op_string(op, 0), &how, sizeof how);
+    fd_close int tree = part < 0 ? part : (int)sys(open_tree, part, "", DETACHED_COPY | AT_EMPTY_PATH);
+    int r = tree < 0 ? tree : set_attributes(tree, op->flags, 0);
+    return r < 0 ? r : steal_fd(&tree);
+}
+
 int op_bind(struct launch *l, const struct pylxc_op *op)
 {
-    fd_close int tree = source_tree(l, op, 0);
+    enum { WITHIN = 3 };
+    fd_close int tree = op->strings >= WITHIN ? part_of_tree(l, op) : source_tree(l, op, 0);
     if (tree == -ENOENT && op->a & PYLXC_BIND_OPTIONAL)
         return 0;
     if (tree < 0)
@@ -97,17 +110,23 @@ int op_directory(struct launch *l, const struct pylxc_op *op)
 int op_file(struct launch *l, const struct pylxc_op *op)
 {
     const char *content = op_string(op, 1);
+    const char *last = op->strings > 1 ? op_string(op, op->strings - 1u) : content;
+    size_t size = (size_t)(last - content) + strlen(last); /* with the NULs between its strings */
     TEXT(name, 32);
     text_number(&name, l->memory_names++);
     fd_close int target = make_file_in_root(l, op_string(op, 0));
     if (target < 0)
         return target;
-    fd_close int file = (int)sys(openat, l->memory_fd, name.data, O_CREAT | O_EXCL | O_WRONLY | O_CLOEXEC, op->flags);
-    int r = file < 0 ? file : write_all(file, content, strlen(content));
+    fd_close int file =
+        (int)sys(openat, l->memory_fd, name.data, O_CREAT | O_EXCL | O_WRONLY | O_CLOEXEC, op->flags & 07777);
+    long r = file < 0 ? file : write_all(file, content, size);
+    if (r >= 0 && (op->a || op->b))
+        r = sys(fchownat, file, "", op->a, op->b, AT_EMPTY_PATH);
     if (r < 0)
-        return r;
+        return (int)r;
     fd_close int tree = (int)sys(open_tree, l->memory_fd, name.data, DETACHED_COPY);
-    return tree < 0 ? tree : attach(l, tree, target);
+    r = tree < 0 ? tree : set_attributes(tree, op->flags >> PYLXC_FILE_ATTRIBUTES, 0);
+    return r < 0 ? (int)r : attach(l, tree, target);
 }
 
 /* A device node of the host, as a mount. That it really is the device meant is checked, not believed

@@ -184,6 +184,8 @@ static int overlay(struct launch *l, const struct pylxc_op *op, const char *uppe
     fd_close int mount = finish_filesystem(fs, MOUNT_ATTR_NODEV | (*upper ? 0 : MOUNT_ATTR_RDONLY));
     if (mount < 0)
         return mount;
+    if (op->flags & PYLXC_OVERLAY_ASIDE)
+        return (int)sys(move_mount, mount, "", AT_FDCWD, op_string(op, 0), MOVE_MOUNT_F_EMPTY_PATH);
     if (!(op->flags & PYLXC_OVERLAY_INSIDE))
         return become_root(l, mount, op_string(op, 0));
     fd_close int target = make_directory_in_root(l, op_string(op, 0));
@@ -233,7 +235,7 @@ static int overlay_joined(struct launch *l, const struct pylxc_op *op, const cha
     text_number(&inner, target);
     const char *at = inside ? inner.data : op_string(op, 0);
     r = (int)sys(mount, "overlay", at, "overlay", MS_NODEV_ | (*upper ? 0 : MS_RDONLY_), options.data);
-    if (r < 0 || inside)
+    if (r < 0 || inside || op->flags & PYLXC_OVERLAY_ASIDE)
         return r;
     l->root_fd = (int)sys(openat, AT_FDCWD, at, O_PATH | O_DIRECTORY | O_CLOEXEC, 0);
     return l->root_fd < 0 ? l->root_fd : 0;
@@ -244,6 +246,8 @@ int op_overlay(struct launch *l, const struct pylxc_op *op)
     TEXT(upper, 4096);
     TEXT(work, 4096);
     int r = writable_side(l, op, &upper, &work);
+    if (r >= 0 && op->flags & PYLXC_OVERLAY_ASIDE)
+        r = (int)sys(mkdirat, l->memory_fd, op_string(op, 0), 0755);
     if (r < 0)
         return r;
     return op->flags & PYLXC_OVERLAY_JOINED ? overlay_joined(l, op, upper.data, work.data)

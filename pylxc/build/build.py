@@ -7,15 +7,22 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-import attrs
-
+from pylxc.build import lint, outputs
+from pylxc.build.agents import Agents
+from pylxc.build.cachetransfer import Caches
 from pylxc.build.check import warnings_of
+from pylxc.build.contexts import opened_contexts
 from pylxc.build.dockerfile import parse
-from pylxc.build.executor import Executor, Options
+from pylxc.build.events import BuildEvent
+from pylxc.build.executor import Executor, Options, StageResult, Surroundings
 from pylxc.build.instructions import Run
-from pylxc.build.lint import Surroundings
 from pylxc.build.opening import opened
 from pylxc.build.plan import plan
+from pylxc.build.runmounts import RunMounts
+from pylxc.build.schedule import Schedule
+from pylxc.build.secrets import Secrets
+from pylxc.build.sources import Sources
+from pylxc.build.stages import SCRATCH
 from pylxc.errors import ImageNotFound, SpecError
 from pylxc.image import Image, check_tag
 from pylxc.imageconfig import ImageConfig, ImageDocument
@@ -23,17 +30,23 @@ from pylxc.obtaining import obtain
 from pylxc.platforms import this_platform
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    import os
+    from collections.abc import Callable, Mapping, Sequence
 
+    from pylxc.build.agents import AgentSource
     from pylxc.build.context import Context
-    from pylxc.build.events import BuildEvent
-    from pylxc.build.instructions import Dockerfile
+    from pylxc.build.contexts import Contexts
     from pylxc.build.opening import Source
+    from pylxc.build.plan import Plan
+    from pylxc.build.secrets import SecretSource
+    from pylxc.build.stages import Origin, PlannedStage, StageWork
     from pylxc.engine import Engine
     from pylxc.registry.progress import Progress
     from pylxc.store import Lease
 
 NETWORKS = ("host", "none")
+INSECURE = "security.insecure"
+RIGHTS = ("network.host", INSECURE)  # docker's entitlements; the first is given by the option `network` here
 
 
 def build(  # noqa: PLR0913  the operands of one operation
@@ -47,74 +60,172 @@ def build(  # noqa: PLR0913  the operands of one operation
     no_cache: bool,
     network: str,
     on_event: Callable[[BuildEvent], object] | None,
+    secrets: Mapping[str, SecretSource] | None = None,
+    ssh: AgentSource | None = None,
+    allow: Sequence[str] = (),
+    contexts: Mapping[str, str | os.PathLike[str]] | None = None,
     pull: bool = False,
+    output: object = None,
+    cache_from: object = None,
+    cache_to: object = None,
     on_progress: Callable[[Progress], object] | None = None,
 ) -> Image:
     """See :meth:`pylxc.Image.build`."""
+    wanted = outputs.outputs_of(output)
     for tag in tags:
         check_tag(tag)
     if network not in NETWORKS:
         raise SpecError("network", network, f"give one of {', '.join(map(repr, NETWORKS))}")
-    options = Options(no_cache=no_cache, network=network, on_event=on_event)
-    with opened(engine, context, dockerfile) as found:
-        return _build(engine, found, options, tags=tags, args=args, target=target, pull=pull, on_progress=on_progress)
-
-
-def _build(  # noqa: PLR0913  the operands of one operation
-    engine: Engine,
-    opened: Context,
-    options: Options,
-    *,
-    tags: tuple[str, ...],
-    args: Mapping[str, str],
-    target: str | None,
-    pull: bool,
-    on_progress: Callable[[Progress], object] | None,
-) -> Image:
-    """Build on a context that is here."""
-    parsed = parse(opened.dockerfile_bytes, opened.dockerfile_path)
-    planned = plan(parsed, args)
-    _check_networks(parsed, options.network)
-    if target is not None and target not in (planned.stage, "0"):
-        raise SpecError("target", target, f"there is no such stage; the only one is {planned.stage or '0'!r}")
-    with engine.store.leases.take() as lease:
-        base = _base(engine, planned.base, lease, pull=pull, on_progress=on_progress)
-        config = base.config if base else ImageConfig()
-        platform = base.platform if base else this_platform()
-        around = Surroundings(args=args, ignore=opened.ignore, base=lambda _name: (config, platform))
-        warnings = (*planned.warnings, *warnings_of(parsed, around))
-        planned = attrs.evolve(planned.on(config), warnings=warnings)
-        executor = Executor(engine, lease, base, planned, opened, options)
-        result = executor.run(config)
+    options = Options(
+        no_cache=no_cache,
+        network=network,
+        on_event=on_event,
+        secrets=Secrets(secrets),
+        agents=Agents(ssh),
+        caches=Caches(cache_from, cache_to),
+    )
+    named = opened_contexts(contexts or {})
+    with opened(engine, context, dockerfile) as found, engine.store.leases.take() as lease:
+        parsed = parse(found.dockerfile_bytes, found.dockerfile_path)
+        planned = plan(parsed, args, target or None, named.names)
+        bases = _Bases(engine, lease, named, pull=pull, on_progress=on_progress)
+        works = planned.unfold(lambda stage: bases.config(stage.parent))
+        _check_networks(works, network)
+        _check_rights(works, allow)
+        bases.obtain_sources(works)
+        root = bases.root(planned)
+        if root is not None:
+            outputs.refuse_passthrough(engine, root, wanted)
+        around = lint.Surroundings(args=args, ignore=found.ignore, base=bases.known)
+        missing = options.caches.bring(engine, lease, on_progress)
+        warnings = (*planned.warnings, *warnings_of(parsed, around), *missing)
+        _warn(options, works[-1], warnings)
+        result = _carry_out(engine, lease, found, bases, works, options)
         document = ImageDocument(
             config=result.config,
-            platform=platform,
+            platform=this_platform() if root is None else root.platform,
             created=result.created,
             diff_ids=result.layers,
-            history=(*(base.history() if base else ()), *result.history),
+            history=result.history,
         )
         row = engine.store.images.add(document, tags, lease)
+        image = Image.of(engine, engine.store.images.get(row.id))
+        outputs.write(engine, image, wanted)
+        options.caches.carry(engine, lease)
     return Image.of(engine, engine.store.images.get(row.id))
 
 
-def _check_networks(dockerfile: Dockerfile, network: str) -> None:
+def _carry_out(  # noqa: PLR0913, PLR0917  what a build is made of
+    engine: Engine, lease: Lease, context: Context, bases: _Bases, works: Sequence[StageWork], options: Options
+) -> StageResult:
+    """Carry out the stages, each once; return what the last one came to."""
+    schedule: Schedule[StageResult] = Schedule()
+    sources = Sources(engine, bases.contexts.directories, bases.layers, lambda index: schedule.result(index).layers)
+    mounts = RunMounts(engine, lease, context, sources, options.secrets, options.agents)
+    around = Surroundings(engine, lease, context, sources, schedule, options, mounts)
+    by_index = {work.stage.index: work for work in works}
+
+    def carry_out(index: int) -> StageResult:
+        parent = by_index[index].stage.parent
+        base = schedule.result(parent.index) if parent.kind == "stage" else bases.result(parent)
+        return Executor(around, by_index[index], base).run()
+
+    return schedule.run(tuple(by_index), carry_out)
+
+
+def _warn(options: Options, target: StageWork, warnings: Sequence[str]) -> None:
+    for warning in warnings:
+        if options.on_event is not None:
+            options.on_event(BuildEvent(kind="warning", step=0, total=target.total, instruction=warning))
+
+
+def _check_networks(works: Sequence[StageWork], network: str) -> None:
     """Raise SpecError for a RUN that takes more of the network than the caller gives to the build."""
-    for instruction in dockerfile.instructions:
+    for instruction in (step.instruction for work in works for step in work.steps):
         if isinstance(instruction, Run) and instruction.network == "host" and network != "host":
             remedy = f"line {instruction.line} asks for RUN --network=host; give the build the host's network"
             raise SpecError("network", network, remedy)
 
 
-def _base(
-    engine: Engine, name: str, lease: Lease, *, pull: bool, on_progress: Callable[[Progress], object] | None
-) -> Image | None:
-    """Return the image after FROM, whose layers the lease keeps from now on; None for "scratch"."""
-    if name == "scratch":
-        return None
-    try:
-        base = obtain(engine, name, "always" if pull else "missing", on_progress=on_progress)
-        lease.protect(layer.digest for layer in base.layers)
-        engine.store.images.get(base.id)  # whoever removed it before the lease held it removed its layers, too
-    except ImageNotFound as error:
-        raise ImageNotFound(name, f"FROM names it, and {error.remedy}") from error
-    return base
+def _check_rights(works: Sequence[StageWork], allow: Sequence[str]) -> None:
+    """Raise SpecError for a RUN that takes more rights than the caller allows, and for a right that there is not."""
+    if isinstance(allow, str) or not set(allow) <= set(RIGHTS):
+        raise SpecError("allow", allow, f"give a list of {', '.join(map(repr, RIGHTS))}")
+    for instruction in (step.instruction for work in works for step in work.steps):
+        if isinstance(instruction, Run) and instruction.security == "insecure" and INSECURE not in allow:
+            remedy = f"line {instruction.line} asks for RUN --security=insecure, which can do all that the builder can"
+            raise SpecError("allow", tuple(allow), f'{remedy}; where you trust the Dockerfile, give "{INSECURE}"')
+
+
+class _Bases:
+    """The images that a build takes, by the names that it has for them. The lease keeps their layers."""
+
+    def __init__(
+        self,
+        engine: Engine,
+        lease: Lease,
+        contexts: Contexts,
+        *,
+        pull: bool,
+        on_progress: Callable[[Progress], object] | None,
+    ) -> None:
+        self.contexts = contexts
+        self._engine = engine
+        self._lease = lease
+        self._pull = "always" if pull else "missing"
+        self._on_progress = on_progress
+        self._images: dict[str, Image] = {}
+
+    def obtain_sources(self, works: Sequence[StageWork]) -> None:
+        """Obtain the images that only files are copied from."""
+        for origin in (origin for work in works for origin in work.sources.values()):
+            if origin.kind != "stage":
+                self._image(origin, "--from")
+
+    def _image(self, origin: Origin, word: str = "FROM") -> Image | None:
+        """Return what a name means, None for what is no image: "scratch", and a directory."""
+        if origin.name == SCRATCH or origin.name in self.contexts.directories:
+            return None
+        ref = self.contexts.images.get(origin.name, origin.name) if origin.kind == "context" else origin.name
+        if ref not in self._images:
+            self._images[ref] = self._obtain(ref, word)
+        return self._images[ref]
+
+    def _obtain(self, ref: str, word: str) -> Image:
+        try:
+            image = obtain(self._engine, ref, self._pull, on_progress=self._on_progress)
+            self._lease.protect(layer.digest for layer in image.layers)
+            self._engine.store.images.get(image.id)  # whoever removed it before the lease held it removed its layers
+        except ImageNotFound as error:
+            raise ImageNotFound(ref, f"{word} names it, and {error.remedy}") from error
+        return image
+
+    def config(self, origin: Origin) -> ImageConfig:
+        """Return the configuration of what a stage begins with."""
+        image = self._image(origin)
+        return image.config if image is not None else ImageConfig()
+
+    def result(self, origin: Origin) -> StageResult:
+        """Return an image in the form of a finished stage."""
+        image = self._image(origin)
+        if image is None:
+            return StageResult(ImageConfig())
+        layers = tuple(layer.digest for layer in image.layers)
+        return StageResult(image.config, layers, tuple(image.history()), image.created)
+
+    def layers(self, name: str) -> tuple[str, ...]:
+        """Return the layers of an image that was obtained, by its name or its context's."""
+        image = self._images.get(self.contexts.images.get(name, name))
+        return () if image is None else tuple(layer.digest for layer in image.layers)
+
+    def known(self, name: str) -> tuple[ImageConfig, str] | None:
+        """Return configuration and platform of an image that was obtained, for the build checks."""
+        image = self._images.get(name)
+        return None if image is None else (image.config, image.platform)
+
+    def root(self, planned: Plan) -> Image | None:
+        """Return the image that the wanted stage comes from, None where it comes from nothing."""
+        stage: PlannedStage = planned.stages[planned.target]
+        while stage.parent.kind == "stage":
+            stage = planned.stages[stage.parent.index]
+        return self._image(stage.parent)

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-VERSION = b"pylxc build 1"
+VERSION = b"pylxc build 2"
 
 
 def key(parents: Iterable[str], definition: bytes, content: str = "") -> str:

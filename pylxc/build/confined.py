@@ -11,11 +11,19 @@ import errno
 import os
 import posixpath
 import stat
-from typing import IO, TYPE_CHECKING
+from typing import IO, TYPE_CHECKING, ClassVar, Literal
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from types import TracebackType
+
+Kind = Literal["file", "directory", "symlink", "fifo", "character", "block", "hardlink"]
+KINDS: dict[int, Kind] = {
+    stat.S_IFREG: "file",
+    stat.S_IFDIR: "directory",
+    stat.S_IFLNK: "symlink",
+    stat.S_IFIFO: "fifo",
+}
 
 CHANGED = "it changed while the build read it: let no one write to the context meanwhile"
 SHORTER = "it became shorter while the build read it"
@@ -41,6 +49,9 @@ class ConfinedTree:
     Links are followed by :meth:`resolve` alone, which takes the root for "/" and for the parent of the root.
     """
 
+    called = "the context"  # what errors call it
+    kinds: ClassVar[dict[int, Kind]] = KINDS  # of what can be copied, by S_IFMT of the mode
+
     def __init__(self, root: str) -> None:
         self.root = root
         self._fd = os.open(root, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
@@ -53,6 +64,10 @@ class ConfinedTree:
     def __exit__(
         self, kind: type[BaseException] | None, value: BaseException | None, traceback: TracebackType | None
     ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Give the descriptors back."""
         self._forget()
         os.close(self._fd)
 
@@ -90,6 +105,10 @@ class ConfinedTree:
     def names(self, path: str) -> list[str]:
         """Give the names in a directory, in byte order."""
         return sorted(os.listdir(self._directory(path)), key=os.fsencode)  # noqa: PTH208  by descriptor
+
+    def attributes(self, path: str) -> tuple[tuple[str, bytes], ...]:  # noqa: ARG002  what layers have
+        """Give the extended attributes that go with a path: a context's stay behind."""
+        return ()
 
     def listed(self, path: str) -> list[tuple[str, os.stat_result]]:
         """Give the names in a directory with their status, in byte order."""

@@ -13,7 +13,7 @@ import os
 import posixpath
 import stat
 from pathlib import Path
-from typing import IO, TYPE_CHECKING
+from typing import IO, TYPE_CHECKING, TypeVar
 
 import attrs
 
@@ -31,6 +31,9 @@ if TYPE_CHECKING:
 
     from pylxc.build.modes import Mode
     from pylxc.build.selection import Entry
+    from pylxc.build.wholefile import Sink
+
+    T = TypeVar("T")
 
 _CHUNK = 1 << 20
 LARGEST_DOCKERFILE = 4 << 20  # bytes; a text that someone wrote is never near it
@@ -41,14 +44,141 @@ def _never(_path: str) -> bool:
 
 
 @attrs.frozen
-class Context:
-    """A build context. ``root`` is its absolute path, ``dockerfile_path`` what errors call the Dockerfile."""
+class FileSource:
+    """A tree to copy from: a directory (``root``, absolute), less what ``ignore`` keeps out."""
 
     root: str
     ignore: Ignore
+    hashes: FileHashes = attrs.field(factory=FileHashes, init=False, repr=False, eq=False)
+
+    def tree(self) -> ConfinedTree:
+        """Open it."""
+        return ConfinedTree(self.root)
+
+    def reading(self, look: Callable[[], T]) -> T:
+        """Call something that reads it."""
+        return look()
+
+    def select(  # noqa: PLR0913  a COPY has that many parts
+        self,
+        sources: Sequence[str],
+        destination: str,
+        workdir: str = "/",
+        *,
+        owner: tuple[int, int] | None = (0, 0),
+        mode: Mode | None = None,
+        unpack: bool = False,
+        excludes: Sequence[str] = (),
+        documents: Sequence[tuple[str, str]] = (),
+        parents: bool = False,
+        is_directory: Callable[[str], bool] = _never,
+    ) -> Selection:
+        """Find what a COPY (an ADD with ``unpack``) of these sources puts into the image.
+
+        ``excludes`` are patterns of what stays out, ``documents`` more files as (name, content), ``parents`` keeps the
+        directories that lead to the sources;
+        ``owner`` is (uid, gid), or None for what each file has; ``mode`` changes the permission bits;
+        ``is_directory`` says of an absolute path whether it is a directory in the image: a file copied onto one goes
+        inside. Raises :class:`ContextError`.
+        """
+        absolute = _absolute(destination, workdir)
+        if len(sources) + len(documents) > 1 and not is_into_directory(destination):
+            raise ContextError(destination, "the destination of several sources must end in '/'")
+        as_directory = is_into_directory(destination, workdir, is_directory)
+        collector = Collector(self.ignore, owner, mode, _excluded(excludes))
+        if parents:
+            directory = absolute
+            self._add_with_parents(collector, sources)
+        else:
+            directory = self._add(collector, sources, absolute, as_directory=as_directory, unpack=unpack)
+        for base, content in documents:
+            directory, name = (absolute, base) if as_directory else posixpath.split(absolute)
+            collector.add_document(name, content.encode("utf-8", "surrogateescape"))
+        return Selection(collector.sorted(), directory, tuple(collector.archives))
+
+    def _add_with_parents(self, collector: Collector, sources: Sequence[str]) -> None:
+        with readable(self.root), self.tree() as tree:
+            for source in sources:
+                add_with_parents(collector, tree, source)
+
+    def _add(
+        self, collector: Collector, sources: Sequence[str], absolute: str, *, as_directory: bool, unpack: bool
+    ) -> str:
+        """Add what the sources mean; return the directory that their names are relative to."""
+        directory = absolute
+        with readable(self.root), self.tree() as tree:
+            found = [match for source in sources for match in matches(tree, self.ignore, source)]
+            if len(found) > 1 and not as_directory:
+                raise ContextError(absolute, f"{len(found)} files match: the destination must end in '/'")
+            for named, resolved in found:
+                base = posixpath.basename(named)
+                if collector.is_excluded(base) and not stat.S_ISDIR(tree.lstat(resolved).st_mode):
+                    continue
+                if collector.add_contents(tree, resolved) or (unpack and collector.add_archive(tree, base, resolved)):
+                    continue
+                directory, name = (absolute, base) if as_directory else posixpath.split(absolute)
+                collector.add(tree, name, resolved)
+        return directory
+
+    def digest(self, entries: Iterable[Entry]) -> str:
+        """Give ``sha256:...`` over names, kinds, modes, owners, link texts and contents; never over times.
+
+        Raises :class:`ContextError` when a file cannot be read or has changed since it was selected.
+        """
+        total = hashlib.sha256()
+        with self.tree() as tree:
+            for entry in sorted(entries, key=by_name):
+                content = self._hash(tree, entry)
+                ids = (entry.uid, entry.gid, *entry.device)
+                facts = (entry.kind, f"{entry.mode:o}", *map(str, ids), content)
+                more = b"".join(map(_framed, (part for pair in entry.attributes for part in pair)))
+                parts: tuple[str | bytes, ...] = (entry.name, entry.target, *facts, more)
+                for part in parts:
+                    total.update(_framed(part))
+        return f"sha256:{total.hexdigest()}"
+
+    def _hash(self, tree: ConfinedTree, entry: Entry) -> str:
+        """Give the SHA-256 of an entry's content; of what is no file, that of nothing."""
+        if entry.kind != "file" or entry.content is not None:
+            return hashlib.sha256(entry.content or b"").hexdigest()
+        known = self.hashes.get(entry)
+        if known is not None:
+            return known
+        total = hashlib.sha256()
+        chunk = b""
+        for chunk in _content(tree, entry):
+            total.update(chunk)
+        digest = total.hexdigest()
+        self.hashes.put(entry, digest, chunk if 0 < entry.size <= LARGEST_KEPT else None)
+        return digest
+
+    def write_tar(self, entries: Iterable[Entry], out: Sink) -> None:
+        """Write the entries as a tar stream (ustar, with pax records where a value does not fit).
+
+        Raises :class:`ContextError` when a file cannot be read or has changed since it was selected.
+        """
+        with self.tree() as tree:
+            for entry in sorted(entries, key=by_name):
+                out.write(tarwriter.header(entry))
+                here = self.hashes.take(entry) if entry.size else None
+                for chunk in _content(tree, entry) if here is None else (here,):
+                    out.write(chunk)
+                out.write(tarwriter.padding(entry.size))
+        out.write(tarwriter.END)
+        out.flush()  # whoever writes may be a process of its own
+
+    def open_archive(self, entry: Entry) -> IO[bytes]:
+        """Open one of :attr:`Selection.archives` as a raw tar stream; see :func:`open_archive`."""
+        with readable(entry.source), self.tree() as tree:
+            return decompressed(tree.open_file(entry.source, entry.stamp), entry.source)
+
+
+@attrs.frozen
+class Context(FileSource):
+    """A build context. ``root`` is its absolute path, ``dockerfile_path`` what errors call the Dockerfile."""
+
     dockerfile_bytes: bytes = attrs.field(repr=False)
     dockerfile_path: str
-    hashes: FileHashes = attrs.field(factory=FileHashes, init=False, repr=False, eq=False)
 
     @classmethod
     def open(
@@ -72,120 +202,17 @@ class Context:
             if data is None:
                 reason = f"no such file in {root}: create it, or name another one with dockerfile="
                 raise DockerfileError(reason, line=1, column=1, path=name)
-            for candidate in (f"{name}.dockerignore", ".dockerignore")[text is not None :]:
-                patterns = _read_text(tree, candidate)
-                if patterns is not None:
-                    return cls(root, Ignore.parse(patterns, candidate), data, name)
-        return cls(root, Ignore(), data, name)
+        return cls(root, ignore_of(root, (f"{name}.dockerignore", ".dockerignore")[text is not None :]), data, name)
 
-    def select(  # noqa: PLR0913  a COPY has that many parts
-        self,
-        sources: Sequence[str],
-        destination: str,
-        workdir: str = "/",
-        *,
-        owner: tuple[int, int] = (0, 0),
-        mode: Mode | None = None,
-        unpack: bool = False,
-        excludes: Sequence[str] = (),
-        documents: Sequence[tuple[str, str]] = (),
-        parents: bool = False,
-        is_directory: Callable[[str], bool] = _never,
-    ) -> Selection:
-        """Find what a COPY (an ADD with ``unpack``) of these sources puts into the image.
 
-        ``excludes`` are patterns of what stays out, ``documents`` more files as (name, content), ``parents`` keeps the
-        directories that lead to the sources;
-        ``owner`` is (uid, gid); ``mode`` changes the permission bits; ``is_directory`` says of an absolute path
-        whether it is a directory in the image: a file copied onto one goes inside. Raises :class:`ContextError`.
-        """
-        absolute = _absolute(destination, workdir)
-        if len(sources) + len(documents) > 1 and not is_into_directory(destination):
-            raise ContextError(destination, "the destination of several sources must end in '/'")
-        as_directory = is_into_directory(destination, workdir, is_directory)
-        collector = Collector(self.ignore, owner, mode, _excluded(excludes))
-        if parents:
-            directory = absolute
-            self._add_with_parents(collector, sources)
-        else:
-            directory = self._add(collector, sources, absolute, as_directory=as_directory, unpack=unpack)
-        for base, content in documents:
-            directory, name = (absolute, base) if as_directory else posixpath.split(absolute)
-            collector.add_document(name, content.encode("utf-8", "surrogateescape"))
-        return Selection(collector.sorted(), directory, tuple(collector.archives))
-
-    def _add_with_parents(self, collector: Collector, sources: Sequence[str]) -> None:
-        with readable(self.root), ConfinedTree(self.root) as tree:
-            for source in sources:
-                add_with_parents(collector, tree, source)
-
-    def _add(
-        self, collector: Collector, sources: Sequence[str], absolute: str, *, as_directory: bool, unpack: bool
-    ) -> str:
-        """Add what the sources mean; return the directory that their names are relative to."""
-        directory = absolute
-        with readable(self.root), ConfinedTree(self.root) as tree:
-            found = [match for source in sources for match in matches(tree, self.ignore, source)]
-            if len(found) > 1 and not as_directory:
-                raise ContextError(absolute, f"{len(found)} files match: the destination must end in '/'")
-            for named, resolved in found:
-                base = posixpath.basename(named)
-                if collector.is_excluded(base) and not stat.S_ISDIR(tree.lstat(resolved).st_mode):
-                    continue
-                if collector.add_contents(tree, resolved) or (unpack and collector.add_archive(tree, base, resolved)):
-                    continue
-                directory, name = (absolute, base) if as_directory else posixpath.split(absolute)
-                collector.add(tree, name, resolved)
-        return directory
-
-    def digest(self, entries: Iterable[Entry]) -> str:
-        """Give ``sha256:...`` over names, kinds, modes, owners, link texts and contents; never over times.
-
-        Raises :class:`ContextError` when a file cannot be read or has changed since it was selected.
-        """
-        total = hashlib.sha256()
-        with ConfinedTree(self.root) as tree:
-            for entry in sorted(entries, key=by_name):
-                content = self._hash(tree, entry)
-                facts = (entry.kind, f"{entry.mode:o}", str(entry.uid), str(entry.gid), content)
-                for part in (os.fsencode(entry.name), os.fsencode(entry.target), *map(str.encode, facts)):
-                    # With its length before it, no part can run into the next.
-                    total.update(b"%d:%b" % (len(part), part))
-        return f"sha256:{total.hexdigest()}"
-
-    def _hash(self, tree: ConfinedTree, entry: Entry) -> str:
-        """Give the SHA-256 of an entry's content; of what is no file, that of nothing."""
-        if entry.kind != "file" or entry.content is not None:
-            return hashlib.sha256(entry.content or b"").hexdigest()
-        known = self.hashes.get(entry)
-        if known is not None:
-            return known
-        total = hashlib.sha256()
-        chunk = b""
-        for chunk in _content(tree, entry):
-            total.update(chunk)
-        digest = total.hexdigest()
-        self.hashes.put(entry, digest, chunk if 0 < entry.size <= LARGEST_KEPT else None)
-        return digest
-
-    def write_tar(self, entries: Iterable[Entry], out: IO[bytes]) -> None:
-        """Write the entries as a tar stream (ustar, with pax records where a value does not fit).
-
-        Raises :class:`ContextError` when a file cannot be read or has changed since it was selected.
-        """
-        with ConfinedTree(self.root) as tree:
-            for entry in sorted(entries, key=by_name):
-                out.write(tarwriter.header(entry))
-                here = self.hashes.take(entry) if entry.size else None
-                for chunk in _content(tree, entry) if here is None else (here,):
-                    out.write(chunk)
-                out.write(tarwriter.padding(entry.size))
-        out.write(tarwriter.END)
-
-    def open_archive(self, entry: Entry) -> IO[bytes]:
-        """Open one of :attr:`Selection.archives` as a raw tar stream; see :func:`open_archive`."""
-        with readable(entry.source), ConfinedTree(self.root) as tree:
-            return decompressed(tree.open_file(entry.source, entry.stamp), entry.source)
+def ignore_of(root: str, names: Sequence[str] = (".dockerignore",)) -> Ignore:
+    """Read the first of these ignore files that there is. Raises :class:`~pylxc.errors.DockerfileError`."""
+    with ConfinedTree(root) as tree:
+        for name in names:
+            patterns = _read_text(tree, name)
+            if patterns is not None:
+                return Ignore.parse(patterns, name)
+    return Ignore()
 
 
 def is_into_directory(
@@ -205,6 +232,12 @@ def _excluded(patterns: Sequence[str]) -> Ignore | None:
         return Ignore.of(patterns) if patterns else None
     except PatternError as error:
         raise ContextError("--exclude", str(error)) from None
+
+
+def _framed(part: str | bytes) -> bytes:
+    """Put its length before a part: none can run into the next then."""
+    data = os.fsencode(part)
+    return b"%d:%b" % (len(data), data)
 
 
 def _absolute(path: str, workdir: str) -> str:

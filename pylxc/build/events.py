@@ -12,7 +12,9 @@ class BuildEvent:
     ``kind``: "step" (a step begins), "cached" (its result was there already), "output" (``data`` is a piece of what a
     RUN wrote), "done" (a step ended, after ``duration`` seconds), "warning" (``instruction`` is a sentence for the
     user).
-    ``step`` counts from 1, of ``total``; ``instruction`` is the step's text; ``stream`` is "stdout" or "stderr".
+    ``step`` counts from 1 in its stage, of ``total`` there; ``stage`` is the name after AS, or "stage-2" for the third
+    one, "" where a Dockerfile has one without a name. Stages may be built side by side, but events come one at a time.
+    ``instruction`` is the step's text; ``stream`` is "stdout" or "stderr".
     """
 
     kind: str
@@ -22,3 +24,4 @@ class BuildEvent:
     data: bytes = b""
     stream: str = ""
     duration: float = 0.0
+    stage: str = ""

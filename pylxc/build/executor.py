@@ -1,4 +1,4 @@
-"""Carries out a plan: every step that touches files becomes a layer, or is found in the cache.
+"""Carries out a stage: every step that touches files becomes a layer, or is found in the cache.
 
 Hides how a layer comes to be: the step works on an overlay whose upper directory is the layer, by rename and without a
 copy. Invariant: a step's layer is in the store only when the step succeeded and its bytes are on disk; a failed build
@@ -8,6 +8,7 @@ leaves no image, no tag and no staging, and keeps the layers of the steps before
 from __future__ import annotations
 
 import functools
+import threading
 import time
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, BinaryIO, cast
@@ -17,15 +18,24 @@ import attrs
 from pylxc import sourcedate
 from pylxc.build import cache, times
 from pylxc.build.accounts import owner
+from pylxc.build.agents import DEFAULT, Agents
+from pylxc.build.cachetransfer import Caches
 from pylxc.build.confined import ContextError
+from pylxc.build.destination import with_directories
 from pylxc.build.events import BuildEvent
+from pylxc.build.failed import FailedStep
 from pylxc.build.gathering import Room, gather
-from pylxc.build.plan import CopyStep, MetadataStep, RunStep, Step, WorkdirStep
+from pylxc.build.layertree import LayerTree
+from pylxc.build.runmounts import content_of
+from pylxc.build.secrets import Secrets
+from pylxc.build.sources import LayerSource
+from pylxc.build.steps import CopyStep, MetadataStep, RunStep, Step, WorkdirStep
+from pylxc.build.stubs import Stubs
 from pylxc.errors import BuildError, SpawnError, SpecError, StoreError
 from pylxc.execution import complete, environment, launch
 from pylxc.imageconfig import History
 from pylxc.layerview import LayerView
-from pylxc.runtime import isolation, transfer
+from pylxc.runtime import isolation, rootless, transfer
 from pylxc.runtime import plan as p
 from pylxc.runtime.isolation import Payload, Tree
 from pylxc.spec import ContainerSpec
@@ -33,61 +43,112 @@ from pylxc.store.layout import explain
 from pylxc.streams import DEVNULL, PIPE, StreamSet
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Sequence
 
-    from pylxc.build.context import Context
+    from pylxc.build.context import FileSource
     from pylxc.build.gathering import Gathered
-    from pylxc.build.plan import Plan
-    from pylxc.build.selection import Entry
+    from pylxc.build.runmounts import Made, RunMounts, Shown
+    from pylxc.build.schedule import Schedule
+    from pylxc.build.selection import Entry, Selection
+    from pylxc.build.sources import Sources
+    from pylxc.build.stages import StageWork
     from pylxc.engine import Engine
-    from pylxc.image import Image
     from pylxc.imageconfig import ImageConfig
     from pylxc.store import Lease
 
 BUILD_HOSTNAME = "build"  # the same on every machine: what a step sees must not depend on where it runs
+# What the runtime mounts files on; an image whose /etc hides the layers below gets mount points of its own for them.
+GIVEN_FILES = ("/etc/hostname", "/etc/hosts", "/etc/resolv.conf")
 OUTPUT_KEPT = 64 << 10  # bytes of a failed step's output that its error carries
 
 
 @attrs.frozen(kw_only=True)
 class Options:
-    """How to build: ``no_cache``, ``network`` of RUN ("host" or "none"), ``on_event`` for what happens meanwhile."""
+    """How to build: ``no_cache``, ``network`` of RUN ("host" or "none"), ``on_event`` for what happens meanwhile.
 
+    ``secrets`` and ``agents`` are what RUN steps may ask for; ``caches`` those elsewhere.
+    """
+
+    secrets: Secrets = attrs.field(factory=Secrets)
+    agents: Agents = attrs.field(factory=Agents)
+    caches: Caches = attrs.field(factory=Caches)
     no_cache: bool = False
     network: str = "host"
     on_event: Callable[[BuildEvent], object] | None = None
 
 
+@attrs.frozen
+class StageResult:
+    """What a stage came to: the configuration, the diff ids (lowest first), the history, its time.
+
+    Of an image that a stage begins with, it is what that has.
+    """
+
+    config: ImageConfig
+    layers: tuple[str, ...] = ()
+    history: tuple[History, ...] = ()
+    created: float = 0.0
+
+
+@attrs.frozen
+class Surroundings:
+    """What the stages of one build have in common."""
+
+    engine: Engine
+    lease: Lease
+    context: FileSource
+    sources: Sources
+    schedule: Schedule[StageResult]
+    options: Options
+    mounts: RunMounts
+    telling: threading.Lock = attrs.field(factory=threading.Lock)
+
+
 class Executor:
-    """One build. ``run()`` gives the finished configuration, the diff ids and the history."""
+    """One stage of a build. ``run()`` gives what it came to."""
 
-    def __init__(  # noqa: PLR0913, PLR0917  what a build is made of
-        self, engine: Engine, lease: Lease, base: Image | None, plan: Plan, context: Context, options: Options
-    ) -> None:
-        self._engine = engine
-        self._lease = lease
-        self._plan = plan
-        self._context = context
-        self._options = options
-        self._base = base
-        self._layers: list[str] = [layer.digest for layer in base.layers] if base else []
-        self._history: list[History] = []
-        self._created = base.created if base else 0.0
+    def __init__(self, around: Surroundings, work: StageWork, base: StageResult) -> None:
+        self._around = around
+        self._engine = around.engine
+        self._lease = around.lease
+        self._context = around.context
+        self._options = around.options
+        self._work = work
+        self._layers: list[str] = list(base.layers)
+        self._history: list[History] = list(base.history)
+        self._created = base.created
 
-    def run(self, config: ImageConfig) -> ExecutorResult:
-        """Carry out every step. ``config`` is the base image's.
-
-        Raises BuildError, naming the step; DockerfileError and UnsupportedError, naming the line.
-        """
-        steps = tuple(self._plan.steps(config))  # what is wrong with a late one shows before an early one runs
-        for warning in self._plan.warnings:
-            self._tell("warning", 0, warning)
-        self._tell("step", 1, f"FROM {self._plan.base}")
-        self._tell("done", 1, f"FROM {self._plan.base}")
-        state = self._plan.start(config)
-        for step in steps:
+    def run(self) -> StageResult:
+        """Carry out every step. Raises BuildError, naming the step."""
+        words = f"FROM {self._work.stage.base}"
+        self._tell("step", 1, words)
+        parent = self._work.stage.parent
+        if parent.kind == "context" and parent.name in self._around.sources.contexts:
+            self._begin_with_directory(words)
+        self._tell("done", 1, words)
+        for step in self._work.steps:
+            self._around.schedule.check()
             self._carry_out(step)
-            state = step.state
-        return ExecutorResult(state.config, tuple(self._layers), tuple(self._history), self._created)
+        config = self._work.state.config
+        return StageResult(config, tuple(self._layers), tuple(self._history), self._created)
+
+    def _begin_with_directory(self, words: str) -> None:
+        """Make the files of a named context the first layer: that is what FROM means of a directory."""
+        stage = self._work.stage
+        step = CopyStep(
+            instruction=stage.from_,
+            number=1,
+            state=self._work.start,
+            sources=("/",),
+            destination="/",
+            workdir="/",
+            chown=None,
+            chmod=None,
+            unpack=False,
+            source=stage.parent.name,
+        )
+        with self._blame(step):
+            self._layer_of(step, words)
 
     def _carry_out(self, step: Step) -> None:
         begin = time.monotonic()
@@ -123,23 +184,47 @@ class Executor:
     # -- layers -----------------------------------------------------------------------------------------------------
 
     def _layer_of(self, step: Step, words: str) -> None:
-        """Find the step's layer in the cache, or make it."""
-        gathered = self._gather(step) if isinstance(step, CopyStep) else None
-        content = gathered.content if gathered is not None else ""
-        latest = sourcedate.latest()
-        content += "" if latest is None else f" {latest}"
-        key = cache.key(self._layers, step.definition(), content)
-        digest = None if self._options.no_cache else self._engine.store.cache.get(key, self._lease)
-        if digest is not None:
+        """Find the step's layer in the cache, or make it: once, if other stages have the same step on the same base."""
+        copying = self._copying(step) if isinstance(step, CopyStep) else None
+        shown = self._around.mounts.shown(step, self._work.sources) if isinstance(step, RunStep) else ()
+        key = self._key(step, content_of(shown) if copying is None else copying.identity())
+        making = functools.partial(self._make, step, copying, shown, words)
+        digest, made = self._around.schedule.once(key, lambda: self._find_or_make(step, copying, key, words, making))
+        if not made:
             self._tell("cached", step.number, words)
-        else:
-            digest = self._make(step, gathered, words)
-            self._engine.store.cache.put(key, digest)
         self._layers.append(digest)
         self._created = max(self._created, self._engine.store.layers.get(digest).created)
         self._history.append(History(created=self._created, created_by=words))
 
-    def _make(self, step: Step, gathered: Gathered | None, words: str) -> str:
+    def _key(self, step: Step, content: str) -> str:
+        latest = sourcedate.latest()
+        content += "" if latest is None else f" {latest}"
+        return cache.key(self._layers, step.definition(), content)
+
+    def _find_or_make(
+        self, step: Step, copying: _Copying | Gathered | None, key: str, words: str, make: Callable[[], str]
+    ) -> str:
+        """Look for a step's layer by what it is made of, then by what is in that; else make it."""
+        keys = [key]
+        digest = self._cached(key)
+        is_known = digest is not None
+        if digest is None and copying is not None and copying.has_identity:
+            keys.append(self._key(step, copying.content()))  # other layers may show the same files
+            digest = self._cached(keys[-1])
+        if digest is not None:
+            self._tell("cached", step.number, words)
+        else:
+            digest = make()
+        for each in keys:
+            if not is_known:  # else it would be written for nothing
+                self._engine.store.cache.put(each, digest)
+            self._options.caches.note(each, digest)
+        return digest
+
+    def _cached(self, key: str) -> str | None:
+        return None if self._options.no_cache else self._engine.store.cache.get(key, self._lease)
+
+    def _make(self, step: Step, copying: _Copying | Gathered | None, shown: Sequence[Shown], words: str) -> str:
         staged = self._lease.stage()
         self._engine.store.layers.require_whole(self._layers)
         tree = self._engine.tree_of(self._layers, f"{staged}/tree", f"{staged}/work")
@@ -147,11 +232,12 @@ class Executor:
             begin = 0 if isinstance(step, RunStep) else times.beginning(staged)
             isolation.prepare_upper(tree)
         if isinstance(step, RunStep):
-            self._run(step, tree)
+            with self._keeping(step, tree):
+                self._run(step, tree, shown)
         elif isinstance(step, WorkdirStep):
             self._make_directory(step.path, tree)
-        elif gathered is not None:
-            self._copy(gathered, tree)
+        elif copying is not None:
+            self._copy(copying.parts(), tree)
         with self._writing():
             if not isinstance(step, RunStep):
                 times.settle(tree, begin)
@@ -166,12 +252,31 @@ class Executor:
         except OSError as error:
             raise StoreError(self._engine.root, explain(error)) from error
 
-    def _run(self, step: RunStep, tree: Tree) -> None:
-        network = self._options.network if step.network == "default" else step.network
-        spec = ContainerSpec(image=self._plan.base, network=network)
+    @contextmanager
+    def _keeping(self, step: RunStep, tree: Tree) -> Iterator[None]:
+        """Keep the root file system of a command that failed, for whoever wants to look into it."""
+        try:
+            yield
+        except BuildError as error:
+            FailedStep(self._engine, step, self._layers, tree.upper, self._network(step)).kept_by(error)
+            raise
+
+    def _network(self, step: RunStep) -> str:
+        return self._options.network if step.network == "default" else step.network
+
+    def _run(self, step: RunStep, tree: Tree, shown: Sequence[Shown]) -> None:
+        view = LayerView(*self._engine.lowers(self._layers))
+        stubs = Stubs.of(view, (*GIVEN_FILES, *(mount.target for mount in step.mounts if mount.target)))
+        with self._around.mounts.made(step, shown, view, self._around.schedule.check) as made:
+            self._execute(step, tree, made)
+        with self._writing():
+            stubs.remove(tree.upper, view)
+
+    def _execute(self, step: RunStep, tree: Tree, made: Made) -> None:
+        spec = ContainerSpec(image=self._work.stage.base, network=self._network(step), privileged=step.insecure)
         payload = Payload(
             argv=step.argv,
-            env=environment(BUILD_HOSTNAME, {}, step.env),
+            env=environment(BUILD_HOSTNAME, step.env, made.env),
             user=step.user or "0",
             workdir=step.workdir,
             program=self._engine.filter_for(spec),
@@ -183,9 +288,12 @@ class Executor:
             self._tell("output", step.number, "", data=data, stream=stream)
 
         with StreamSet(DEVNULL, PIPE, PIPE) as streams, isolation.ids_for(spec) as ids:
-            plan = isolation.container_plan(spec, payload, tree, BUILD_HOSTNAME, ids)
+            plan = isolation.container_plan(spec, payload, tree, BUILD_HOSTNAME, ids, more=made.plan)
+            if made.keeper >= 0:
+                plan.descriptor(made.keeper)
             child = launch(plan, streams, owned=True)
-        result = complete(child, step.argv, streams, None, None, check=False, on_output=on_output, keep=False)
+        with self._around.schedule.ending(child.pid_fd):
+            result = complete(child, step.argv, streams, None, None, check=False, on_output=on_output, keep=False)
         if not result.ok:
             ended = f"was ended by signal {result.signal}" if result.signal else f"exited with {result.exit_code}"
             raise self._error(step, f"the command {ended}", exit_code=result.exit_code, output=tail.bytes())
@@ -197,55 +305,117 @@ class Executor:
 
     # -- copies -----------------------------------------------------------------------------------------------------
 
-    def _gather(self, step: CopyStep) -> Gathered:
-        view = LayerView(*self._engine.lowers(self._layers))
-        ids = owner(step.chown, view) if step.chown else (0, 0)
-        return gather(Room(self._engine, self._lease), self._context, step, ids, view.is_directory)
+    def _copying(self, step: CopyStep) -> _Copying | Gathered:
+        lowers = self._engine.lowers(self._layers)
+        view = LayerView(*lowers)
+        source = self._context
+        if step.source is not None:
+            source = self._around.sources.get(self._work.sources.get(step.source, self._work.stage.parent))
+        chosen = owner(step.chown, view) if step.chown else None
+        image = LayerTree(*lowers, "the image")
+        if step.source is None:
+            room = Room(self._engine, self._lease, agent=self._options.agents.get(DEFAULT))
 
-    def _copy(self, gathered: Gathered, tree: Tree) -> None:
-        opened = [portion.open() for portion in gathered.portions]
+            def finish(found: Selection) -> Selection:
+                return found if chosen is None else rootless.as_owner(with_directories, found, chosen, image)
+
+            return gather(room, source, step, chosen or (0, 0), view.is_directory, finish)
+        owner_else = None if isinstance(source, LayerSource) else (0, 0)  # in layers files have owners, outside none
+        select = functools.partial(
+            source.select,
+            step.sources,
+            step.destination,
+            step.workdir,
+            owner=chosen or owner_else,
+            mode=step.chmod,
+            unpack=step.unpack,
+            excludes=step.excludes,
+            documents=step.documents,
+            parents=step.parents,
+            is_directory=view.is_directory,
+        )
+        if chosen is None:
+            return _Copying(source, select)
+        return _Copying(source, lambda: with_directories(select(), chosen, image))
+
+    def _copy(self, parts: Sequence[tuple[FileSource, Selection]], tree: Tree) -> None:
         # What was mounted as volatile once cannot be mounted again (overlayfs.rst, "Volatile mount").
-        tree = attrs.evolve(tree, volatile=len(opened) == 1 and not opened[0][1].archives)
-        for context, selection in opened:
-            where = selection.directory
-            if selection.entries or not selection.archives:
-                feed = functools.partial(context.write_tar, selection.entries)
-                self._unpack(feed, where, tree, where)
-            for entry in selection.archives:
-                self._add_archive(context, entry, where, tree)
+        tree = attrs.evolve(tree, volatile=len(parts) == 1 and not parts[0][1].archives)
+        for source, selection in parts:
+            self._copy_part(source, selection, tree)
 
-    def _add_archive(self, context: Context, entry: Entry, directory: str, tree: Tree) -> None:
+    def _copy_part(self, source: FileSource, selection: Selection, tree: Tree) -> None:
+        if selection.entries or not selection.archives:
+            where = selection.directory
+
+            def feed(out: BinaryIO) -> None:
+                source.reading(lambda: source.write_tar(selection.entries, out))
+
+            self._unpack(feed, where, tree, where, p.UNPACK_CREATE)
+        for entry in selection.archives:
+            self._add_archive(source, entry, selection.directory, tree)
+
+    def _add_archive(self, source: FileSource, entry: Entry, directory: str, tree: Tree) -> None:
         try:
-            with context.open_archive(entry) as archive:
+            with source.open_archive(entry) as archive:
                 feed = functools.partial(transfer.copy, cast("BinaryIO", archive))
-                self._unpack(feed, directory, tree, entry.source)
+                self._unpack(feed, directory, tree, entry.source, p.UNPACK_CREATE | p.UNPACK_KEEP_DIRECTORIES)
         except StoreError as error:  # of the decompression
             raise ContextError(entry.source, error.reason) from error
 
-    def _unpack(self, feed: Callable[[BinaryIO], object], directory: str, tree: Tree, subject: str) -> None:
-        flags = p.UNPACK_CREATE | p.UNPACK_KEEP_DIRECTORIES
+    def _unpack(self, feed: Callable[[BinaryIO], object], directory: str, tree: Tree, subject: str, flags: int) -> None:
         scaffold = self._engine.scaffold
         transfer.unpack(feed, scaffold=scaffold, tree=tree, destination=directory, flags=flags, subject=subject)
 
     def _tell(  # noqa: PLR0913  the fields of an event
         self, kind: str, step: int, instruction: str, *, data: bytes = b"", stream: str = "", duration: float = 0.0
     ) -> None:
-        if self._options.on_event is not None:
-            total = self._plan.total
-            event = BuildEvent(
-                kind=kind, step=step, total=total, instruction=instruction, data=data, stream=stream, duration=duration
-            )
+        if self._options.on_event is None:
+            return
+        event = BuildEvent(
+            kind=kind,
+            step=step,
+            total=self._work.total,
+            instruction=instruction,
+            data=data,
+            stream=stream,
+            duration=duration,
+            stage=self._work.stage.name,
+        )
+        with self._around.telling:
             self._options.on_event(event)
 
 
-@attrs.frozen
-class ExecutorResult:
-    """What a build came to: the configuration, the diff ids (lowest first), the history of its own steps, its time."""
+class _Copying:
+    """What one COPY takes, looked for when it is asked for: a layer that is found by other means needs no look."""
 
-    config: ImageConfig
-    layers: tuple[str, ...]
-    history: tuple[History, ...]
-    created: float
+    def __init__(self, source: FileSource, select: Callable[[], Selection]) -> None:
+        self.source = source
+        self._select = select
+
+    @functools.cached_property
+    def selection(self) -> Selection:
+        """Which files. Raises ContextError."""
+        return rootless.as_owner(self._select)  # both sides may be layers
+
+    @property
+    def has_identity(self) -> bool:
+        """Say whether the source as a whole has a name that says what is in it."""
+        return isinstance(self.source, LayerSource)
+
+    def parts(self) -> tuple[tuple[FileSource, Selection], ...]:
+        """Give the files, and where they come from."""
+        return ((self.source, self.selection),)
+
+    def identity(self) -> str:
+        """Return what tells what is copied: the layers, else the content of the files themselves."""
+        return " ".join(self.source.layers) if isinstance(self.source, LayerSource) else self.content()
+
+    def content(self) -> str:
+        """Return what tells the files that are copied, and where to."""
+        chosen = self.selection
+        digest = self.source.reading(lambda: self.source.digest((*chosen.entries, *chosen.archives)))
+        return digest + chosen.directory
 
 
 class _Tail:

@@ -14,10 +14,10 @@ import posixpath
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
-from attrs import asdict, field, frozen
+from attrs import asdict, frozen
 
 from pylxc.build.confined import ContextError
-from pylxc.build.context import Context, is_into_directory
+from pylxc.build.context import FileSource, is_into_directory
 from pylxc.build.ignore import Ignore
 from pylxc.build.repository import Repository
 from pylxc.build.urls import file_name, is_url, shown
@@ -30,8 +30,8 @@ if TYPE_CHECKING:
 
     from pylxc.build.fetch import Download
     from pylxc.build.git import Git
-    from pylxc.build.plan import CopyStep
     from pylxc.build.selection import Selection
+    from pylxc.build.steps import CopyStep
     from pylxc.engine import Engine
     from pylxc.store import Lease
 
@@ -97,26 +97,39 @@ class Portion:
     """What comes from one place: ``content`` says what it is, ``open`` gives it, and where from."""
 
     content: str
-    open: Callable[[], tuple[Context, Selection]]
+    open: Callable[[], tuple[FileSource, Selection]]
 
 
 @frozen
 class Gathered:
-    """All that one step brings in. ``content`` says what it is: part of the key."""
+    """All that one step brings in."""
 
     portions: tuple[Portion, ...]
-    content: str = field(init=False)
+    has_identity = False  # there is none but what is in it
 
-    @content.default
-    def _content(self) -> str:
+    def identity(self) -> str:
+        """Return what it is: part of the key."""
+        return self.content()
+
+    def content(self) -> str:
+        """Return what it is: part of the key."""
         return " ".join(portion.content for portion in self.portions)
 
+    def parts(self) -> tuple[tuple[FileSource, Selection], ...]:
+        """Give the files, and where they come from: what is elsewhere is fetched."""
+        return tuple(portion.open() for portion in self.portions)
 
-def gather(
-    room: Room, context: Context, step: CopyStep, owner: tuple[int, int], is_directory: Callable[[str], bool]
+
+def gather(  # noqa: PLR0913, PLR0917  what a copy is made of
+    room: Room,
+    context: FileSource,
+    step: CopyStep,
+    owner: tuple[int, int],
+    is_directory: Callable[[str], bool],
+    finish: Callable[[Selection], Selection],
 ) -> Gathered:
-    """Find what a step brings in. Raises :class:`ContextError`."""
-    surroundings = _Surroundings(room, context, step, owner, is_directory)
+    """Find what a step brings in; ``finish`` completes a selection. Raises :class:`ContextError`."""
+    surroundings = _Surroundings(room, context, step, owner, is_directory, finish)
     into_directory = is_into_directory(step.destination, step.workdir, is_directory)
     if len(step.sources) + len(step.documents) > 1 and not is_into_directory(step.destination):
         raise ContextError(step.destination, "the destination of several sources must end in '/'")
@@ -142,17 +155,19 @@ def gather(
 @frozen
 class _Surroundings:
     room: Room
-    context: Context
+    context: FileSource
     step: CopyStep
     owner: tuple[int, int]
     is_directory: Callable[[str], bool]
+    finish: Callable[[Selection], Selection]
 
-    def select(self, context: Context, sources: Sequence[str], **more: Any) -> Selection:
+    def select(self, context: FileSource, sources: Sequence[str], **more: Any) -> Selection:
         step = self.step
-        return context.select(
+        found = context.select(
             sources, step.destination, step.workdir, owner=self.owner, mode=step.chmod, excludes=step.excludes,
             is_directory=self.is_directory, **more,
         )  # fmt: skip
+        return self.finish(found)
 
     def of_context(self, sources: Sequence[str], documents: Sequence[tuple[str, str]] = ()) -> Portion:
         step = self.step
@@ -170,8 +185,8 @@ class _Surroundings:
             reason = f"{source.ref or 'HEAD'} is the commit {commit}, not {step.checksum} as --checksum says"
             raise ContextError(source.shown(), reason)
 
-        def opened() -> tuple[Context, Selection]:
-            tree = Context(self.room.checkout(source, commit, keep_git=step.keep_git_dir), Ignore(), b"", "")
+        def opened() -> tuple[FileSource, Selection]:
+            tree = FileSource(self.room.checkout(source, commit, keep_git=step.keep_git_dir), Ignore())
             return tree, self.select(tree, [source.subdir or "."])
 
         return Portion(self._facts("git", commit, source.subdir, keep=step.keep_git_dir), opened)
@@ -185,9 +200,9 @@ class _Surroundings:
         file = _WebFile(self.room, url, f"{self.room.lease.stage()}/{name or 'file'}", step.checksum)
         digest = file.digest()
 
-        def opened() -> tuple[Context, Selection]:
+        def opened() -> tuple[FileSource, Selection]:
             directory, name = posixpath.split(file.bring(digest))
-            tree = Context(directory, Ignore(), b"", "")
+            tree = FileSource(directory, Ignore())
             return tree, self.select(tree, [_literal(name)], unpack=step.unpack_remote)
 
         return Portion(self._facts("web", digest, name if into_directory else ""), opened)
@@ -199,7 +214,7 @@ class _Surroundings:
 
 
 @contextmanager
-def _remembering(room: Room, context: Context) -> Iterator[None]:
+def _remembering(room: Room, context: FileSource) -> Iterator[None]:
     """Let the files that are the same as in the build before not be read again."""
     cache, hashes = room.engine.store.cache, context.hashes
     name = f"hashes:{hashlib.sha256(os.fsencode(context.root)).hexdigest()}"

@@ -8,6 +8,7 @@ Source: Dockerfile reference, "RUN --mount"; RFC 4180 for the quotes.
 
 from __future__ import annotations
 
+import posixpath
 import re
 from typing import TYPE_CHECKING
 
@@ -117,6 +118,46 @@ def resolve(flag: MountFlag, expand: Callable[[Word], str]) -> RunMount:
     if kind == "secret":
         _check_secret(made, flag)
     return made
+
+
+def complete(made: RunMount, workdir: str, agents: int, offset: int) -> RunMount:
+    """Give a mount with its defaults: absolute paths, and the id of what has one.
+
+    ``workdir`` is where a relative target begins, ``agents`` how many ssh mounts come before. A secret for a variable
+    may be without a target. Raises :class:`MountFlagError`, with ``offset``.
+    """
+    name, target = made.id, made.target
+    if made.type == "secret":
+        name = made.source or made.id or posixpath.basename(target.rstrip("/"))
+        if not target and not made.env:
+            target = f"/run/secrets/{posixpath.basename(name)}"
+    elif made.type == "ssh":
+        name = name or "default"
+        target = target or f"/run/buildkit/ssh_agent.{agents}"
+    elif not target:
+        raise MountFlagError(f"--mount: type={made.type} needs a target", offset)
+    elif made.type == "cache":
+        name = name or posixpath.normpath(target)
+        if made.source and not made.stage:
+            raise MountFlagError("--mount: the source of a cache is a path of what from= names; give that too", offset)
+    target = target and _inside(target, workdir, offset)
+    source = _absolute(made.source, "/") if made.type in ("bind", "cache") else ""
+    sharing = (made.sharing or "shared") if made.type == "cache" else ""
+    return attrs.evolve(made, id=name, target=target, source=source, sharing=sharing)
+
+
+def _inside(target: str, workdir: str, offset: int) -> str:
+    path = _absolute(target, workdir)
+    if path == "/":
+        raise MountFlagError(f"--mount: target {target!r} is the root; give a path below it", offset)
+    if path == "/proc" or path.startswith("/proc/"):
+        reason = "nothing can be mounted over /proc: programs trust what it says"
+        raise MountFlagError(f"--mount: target {target!r}: {reason}", offset)
+    return path
+
+
+def _absolute(path: str, workdir: str) -> str:
+    return "/" + posixpath.normpath(posixpath.join("/", workdir, path)).lstrip("/")
 
 
 def _check_secret(made: RunMount, flag: MountFlag) -> None:

@@ -67,9 +67,7 @@ def _split(change: str) -> tuple[str, str]:
 def _planned(config: ImageConfig, text: str) -> ImageConfig:
     try:
         planned = plan(parse(text, OPTION))
-        state = planned.start(config)
-        for step in planned.steps(config):
-            state = step.state
+        state = planned.unfold(lambda _stage: config)[-1].state
     except DockerfileError as error:
         line = error.line - 1  # FROM is not the caller's
         raise DockerfileError(

@@ -12,7 +12,7 @@ import errno
 import os
 import posixpath
 import stat
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 import attrs
 
@@ -23,11 +23,9 @@ from pylxc.build.ignore import PatternError, compile_glob
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from pylxc.build.confined import ConfinedTree
+    from pylxc.build.confined import ConfinedTree, Kind
     from pylxc.build.ignore import Ignore
     from pylxc.build.modes import Mode
-
-    Kind = Literal["file", "directory", "symlink", "fifo"]
 
 DOCUMENT_MODE = 0o644
 WILDCARDS = "*?[\\"
@@ -39,7 +37,8 @@ class Entry:
 
     ``name`` is relative to :attr:`Selection.directory`; ``source`` is relative to the context and has no link in it;
     ``mode`` are the permission bits, ``size`` bytes (0 unless a file), ``mtime`` whole seconds since the epoch,
-    ``target`` a symbolic link's text.
+    ``target`` a symbolic link's text (of a hard link the name of the entry that it is one with), ``attributes``
+    extended ones by name, ``device`` a device's numbers.
     """
 
     name: str
@@ -51,7 +50,11 @@ class Entry:
     uid: int
     gid: int
     target: str = ""
+    attributes: tuple[tuple[str, bytes], ...] = ()
+    device: tuple[int, int] = (0, 0)
     content: bytes | None = attrs.field(default=None, repr=False)  # of a here-document, which is nowhere in the context
+    # Those of one source that have the same are one file: (source, device, inode).
+    inode: tuple[int, int, int] | None = attrs.field(default=None, eq=False, repr=False)
     # Tells whether the file is still the one that was selected: (inode, mtime, ctime), times in ns.
     stamp: tuple[int, int, int] = attrs.field(default=(0, 0, 0), eq=False, repr=False)
 
@@ -92,9 +95,9 @@ def matches(tree: ConfinedTree, ignore: Ignore, source: str) -> list[tuple[str, 
         raise ContextError(source, str(error)) from None
     except OSError as error:
         missing = error.errno in (errno.ENOENT, errno.ENOTDIR)
-        raise ContextError(source, "no such file in the context" if missing else f"{error.strerror}") from None
+        raise ContextError(source, f"no such file in {tree.called}" if missing else f"{error.strerror}") from None
     if not found:
-        reason = "excluded from the context by the ignore file" if hidden else "no file in the context matches"
+        reason = f"excluded from {tree.called} by the ignore file" if hidden else f"no file in {tree.called} matches"
         raise ContextError(source, reason)
     return found
 
@@ -160,22 +163,27 @@ class Collector:
     """Gathers the entries of one selection. Of two with one name the later wins, as if copied one after the other."""
 
     ignore: Ignore
-    owner: tuple[int, int]
+    owner: tuple[int, int] | None  # None: as it was
     mode: Mode | None
     excludes: Ignore | None = None
     entries: dict[str, Entry] = attrs.Factory(dict)
     archives: list[Entry] = attrs.Factory(list)
+    _walks: int = 0
 
     def add_contents(self, tree: ConfinedTree, directory: str) -> bool:
         """Add what a directory holds; say False when the path is not one."""
         if not stat.S_ISDIR(tree.lstat(directory).st_mode):
             return False
+        self._walks += 1
         start = len(directory) + 1 if directory else 0
         for path, status in walk(tree, self.ignore, directory):
             name = path[start:]
             # A socket is nothing without the process that listens on it.
             if not (stat.S_ISSOCK(status.st_mode) or self.is_excluded(name)):
                 self.add(tree, name, path, status)
+                if stat.S_ISREG(status.st_mode) and status.st_nlink > 1:
+                    inode = (self._walks, status.st_dev, status.st_ino)
+                    self.entries[name] = attrs.evolve(self.entries[name], inode=inode)
         if self.excludes is not None:
             self.complete(tree, directory)
         return True
@@ -195,7 +203,8 @@ class Collector:
     def add_document(self, name: str, content: bytes) -> None:
         """Add a here-document as a file."""
         mode = DOCUMENT_MODE if self.mode is None else self.mode.apply(DOCUMENT_MODE, is_directory=False)
-        self.entries[name] = Entry(name, name, "file", mode, len(content), 0, *self.owner, content=content)
+        owner = self.owner or (0, 0)
+        self.entries[name] = Entry(name, name, "file", mode, len(content), 0, *owner, content=content)
 
     def add_archive(self, tree: ConfinedTree, name: str, path: str) -> bool:
         """Add an archive to be unpacked; say False when the path is not one."""
@@ -208,14 +217,16 @@ class Collector:
     def add(self, tree: ConfinedTree, name: str, path: str, status: os.stat_result | None = None) -> None:
         """Add one path under a name. Raises :class:`ContextError` for what cannot be copied."""
         status = tree.lstat(path) if status is None else status
-        kind = _KINDS.get(stat.S_IFMT(status.st_mode))
+        kind = tree.kinds.get(stat.S_IFMT(status.st_mode))
         if kind is None:
             raise ContextError(path, "a device or a socket cannot be copied: list it in .dockerignore")
         other = self.entries.get(name)
         if other is not None and (other.kind == "directory") != (kind == "directory"):
             raise ContextError(name, "one source has a file and another a directory of this name")
         target = tree.readlink(path) if kind == "symlink" else ""
-        self.entries[name] = self._entry(name, path, status, kind, target)
+        entry = self._entry(name, path, status, kind, target)
+        attributes = tree.attributes(path)
+        self.entries[name] = attrs.evolve(entry, attributes=attributes) if attributes else entry
 
     def _entry(self, name: str, path: str, status: os.stat_result, kind: Kind, target: str) -> Entry:
         mode = stat.S_IMODE(status.st_mode)
@@ -223,16 +234,15 @@ class Collector:
             mode = self.mode.apply(mode, is_directory=kind == "directory")
         size = status.st_size if kind == "file" else 0
         mtime = int(status.st_mtime_ns // 1_000_000_000)
-        return Entry(name, path, kind, mode, size, mtime, *self.owner, target, stamp=stamp_of(status))
+        owner = self.owner or (status.st_uid, status.st_gid)
+        device = (os.major(status.st_rdev), os.minor(status.st_rdev)) if kind in ("character", "block") else (0, 0)
+        return Entry(name, path, kind, mode, size, mtime, *owner, target, device=device, stamp=stamp_of(status))
 
     def sorted(self) -> tuple[Entry, ...]:
-        """Give the entries, directories before what they hold."""
-        return tuple(sorted(self.entries.values(), key=by_name))
-
-
-_KINDS: dict[int, Kind] = {
-    stat.S_IFREG: "file",
-    stat.S_IFDIR: "directory",
-    stat.S_IFLNK: "symlink",
-    stat.S_IFIFO: "fifo",
-}
+        """Give the entries, directories before what they hold; files of one directory that are one stay one."""
+        first: dict[tuple[int, int, int], Entry] = {}
+        found = []
+        for entry in sorted(self.entries.values(), key=by_name):
+            same = first.setdefault(entry.inode, entry) if entry.inode is not None else entry
+            found.append(entry if same is entry else attrs.evolve(entry, kind="hardlink", size=0, target=same.name))
+        return tuple(found)

@@ -11,11 +11,20 @@ import os
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from pylxc.build.selection import Entry, Kind
+    from pylxc.build.confined import Kind
+    from pylxc.build.selection import Entry
 
 BLOCK = 512
 END = bytes(2 * BLOCK)
-_TYPES: dict[Kind, bytes] = {"file": b"0", "symlink": b"2", "directory": b"5", "fifo": b"6"}
+_TYPES: dict[Kind, bytes] = {
+    "file": b"0",
+    "hardlink": b"1",
+    "symlink": b"2",
+    "directory": b"5",
+    "fifo": b"6",
+    "character": b"3",
+    "block": b"4",
+}
 _LARGEST_ID = 0o7777777
 _LARGEST_NUMBER = 0o77777777777  # of a size or a time
 _LONGEST_NAME = 100
@@ -39,7 +48,9 @@ def header(entry: Entry) -> bytes:
         if not 0 <= value <= (_LARGEST_ID if key in ("uid", "gid") else _LARGEST_NUMBER):
             records += _pax_record(key, str(value).encode())
             numbers[key] = 0
-    block = _block(name, entry.mode, numbers, _TYPES[entry.kind], link)
+    for key, content in entry.attributes:
+        records += _pax_record(f"SCHILY.xattr.{key}", content)
+    block = _block(name, entry.mode, numbers, _TYPES[entry.kind], link, entry.device)
     if not records:
         return block
     pax = {"uid": 0, "gid": 0, "size": len(records), "mtime": 0}
@@ -47,14 +58,16 @@ def header(entry: Entry) -> bytes:
 
 
 def _pax_record(key: str, value: bytes) -> bytes:
-    body = b" %b=%b\n" % (key.encode(), value)
+    body = b" %b=%b\n" % (os.fsencode(key), value)
     # The length counts its own digits, which may carry it over to one digit more.
     length = len(body) + len(str(len(body)))
     length = len(body) + len(str(length))
     return b"%d%b" % (length, body)
 
 
-def _block(name: bytes, mode: int, numbers: dict[str, int], kind: bytes, link: bytes) -> bytes:
+def _block(  # noqa: PLR0913, PLR0917  the fields of a header
+    name: bytes, mode: int, numbers: dict[str, int], kind: bytes, link: bytes, device: tuple[int, int] = (0, 0)
+) -> bytes:
     block = b"".join(
         (
             name[:_LONGEST_NAME].ljust(_LONGEST_NAME, b"\0"),
@@ -66,7 +79,8 @@ def _block(name: bytes, mode: int, numbers: dict[str, int], kind: bytes, link: b
             b" " * 8,  # the checksum counts as blanks while it is summed up
             kind,
             link[:_LONGEST_NAME].ljust(_LONGEST_NAME, b"\0"),
-            b"ustar\00000",
+            b"ustar\00000".ljust(72, b"\0"),  # and the names of the owners, which nobody asks for
+            b"%07o\0%07o\0" % device if any(device) else b"",
         )
     ).ljust(BLOCK, b"\0")
     return block[:148] + b"%06o\0 " % sum(block) + block[156:]

@@ -66,10 +66,12 @@ def prune(  # noqa: PLR0913  one for each kind
     gone_volumes, emptied = _volumes(engine, wanted) if volumes else ((), 0)
     gone_images, untagged = _images(engine, wanted, every=every) if images else ((), ())
     # What the build cache has bears no labels.
-    cached = _cache(engine, wanted, every=every) if cache and not (wanted.labels or wanted.without) else 0
+    unlabelled = cache and not (wanted.labels or wanted.without)
+    cached = _cache(engine, wanted, every=every) if unlabelled else 0
+    mounts, cleared = engine.store.cachemounts.remove_unused(wanted.before, taken_by) if unlabelled else (0, 0)
     left = engine.store.upkeep.digests()
-    freed += emptied + sum(size for digest, size in before.items() if digest not in left)
-    return Pruned(gone_containers, gone_images, untagged, gone_volumes, cached, freed)
+    freed += emptied + cleared + sum(size for digest, size in before.items() if digest not in left)
+    return Pruned(gone_containers, gone_images, untagged, gone_volumes, cached + mounts, freed)
 
 
 def _containers(engine: Engine, wanted: Wanted) -> tuple[tuple[str, ...], int]:

@@ -94,7 +94,8 @@ class DiskUsage:
     """The room that a store takes up, as ``docker system df`` has it.
 
     ``images`` (active: containers were made from them), ``containers`` (active: they run), ``volumes`` (active: a
-    container has them), ``build_cache`` (layers that only the build cache wants).
+    container has them), ``build_cache`` (layers that only the build cache wants, and the caches that RUN steps mount;
+    active: an image has the layer, a step the cache).
     """
 
     images: Usage
@@ -112,8 +113,8 @@ class DiskUsage:
 class Pruned:
     """What :meth:`pylxc.Engine.prune` removed: ids of ``containers`` and ``images``, names of ``volumes``.
 
-    ``untagged``: the references that went with the images. ``cached``: how many entries of the build cache.
-    ``reclaimed``: bytes on disk.
+    ``untagged``: the references that went with the images. ``cached``: how many entries of the build cache,
+    and of its cache mounts. ``reclaimed``: bytes on disk.
     """
 
     containers: tuple[str, ...] = ()

@@ -59,7 +59,11 @@ def _volumes(engine: Engine) -> Usage:
 def _build_cache(engine: Engine) -> Usage:
     entries, used, alone = engine.store.upkeep.cached()
     size = room(engine, alone)
-    return Usage(entries, used, size, size)
+    mounts = engine.store.cachemounts
+    taken = [(row.active, taken_by(mounts.path(row.name))) for row in mounts.all()]
+    in_use = sum(size for active, size in taken if active)
+    size += sum(size for _, size in taken)
+    return Usage(entries + len(taken), used + sum(active for active, _ in taken), size, size - in_use)
 
 
 def room(engine: Engine, digests: Iterable[str]) -> int:

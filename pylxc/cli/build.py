@@ -8,7 +8,8 @@ from __future__ import annotations
 import os
 import sys
 import time
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
 import click
@@ -17,7 +18,7 @@ from pylxc.cli.app import printable
 from pylxc.cli.progress import showing_pull
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
     from types import TracebackType
 
     from typing_extensions import Self
@@ -26,12 +27,16 @@ if TYPE_CHECKING:
     from pylxc.cli.app import Settings
 
 
+_SECRET_KEYS = {"source": "src"}
+
+
 class _Progress:
     """Prints the events of a build, in the manner of BuildKit's plain progress, and before them those of a pull."""
 
     def __init__(self) -> None:
-        self._partial = b""
-        self._started = time.monotonic()
+        self._partial: dict[int, bytes] = {}
+        self._started: dict[int, float] = {}
+        self._numbers: dict[tuple[str, int], int] = {}
         self._pulling = ExitStack()
         self._heed: Callable[[Progress], object] | None = None
 
@@ -52,28 +57,29 @@ class _Progress:
     def show(self, event: BuildEvent) -> None:
         """Print one event."""
         self._pulling.close()  # whatever had to come is here
+        number = self._numbers.setdefault((event.stage, event.step), len(self._numbers) + 1)
         if event.kind == "output":
-            *lines, self._partial = (self._partial + event.data).split(b"\n")
+            *lines, self._partial[number] = (self._partial.get(number, b"") + event.data).split(b"\n")
             for line in lines:
-                self._output(event.step, line)
+                self._output(number, line)
             return
-        if self._partial:
-            self._output(event.step, self._partial)
-            self._partial = b""
+        if partial := self._partial.pop(number, b""):
+            self._output(number, partial)
         if event.kind == "step":
-            self._started = time.monotonic()
-            self._print(event.step, f"[{event.step}/{event.total}] {event.instruction}")
+            self._started[number] = time.monotonic()
+            stage = f"{event.stage} " if event.stage else ""
+            self._print(number, f"[{stage}{event.step}/{event.total}] {event.instruction}")
         elif event.kind == "cached":
-            self._print(event.step, "CACHED")
+            self._print(number, "CACHED")
         elif event.kind == "done":
-            self._print(event.step, f"DONE {event.duration:.1f}s")
+            self._print(number, f"DONE {event.duration:.1f}s")
         elif event.kind == "warning":
-            self._print(event.step, f"WARNING: {event.instruction}")
+            self._print(number, f"WARNING: {event.instruction}")
 
-    def _output(self, step: int, line: bytes) -> None:
+    def _output(self, number: int, line: bytes) -> None:
         # A carriage return is a progress bar being redrawn: what stands last is what would be seen.
         text = line.decode("utf-8", "replace").rstrip("\r").rpartition("\r")[2]
-        self._print(step, f"{time.monotonic() - self._started:.3f} {text}")
+        self._print(number, f"{time.monotonic() - self._started.get(number, 0):.3f} {text}")
 
     @staticmethod
     def _print(step: int, text: str) -> None:
@@ -86,6 +92,51 @@ def _arguments(given: tuple[str, ...]) -> dict[str, str]:
 
     result: dict[str, str] = NORMAL["env"]("args", list(given))
     return result
+
+
+def _contexts(given: tuple[str, ...]) -> dict[str, str]:
+    """Return named contexts by name."""
+    from pylxc import SpecError  # noqa: PLC0415
+
+    found = dict(one.partition("=")[::2] for one in given)
+    for one in given:
+        if "=" not in one:
+            raise SpecError("build-context", one, "give NAME=directory, or NAME=docker-image://reference")
+    return found
+
+
+def _output(text: str) -> Any:
+    """Return an output; "-" is the standard output, for an archive."""
+    if text == "-":
+        text = "type=tar,dest=-"
+    *others, dest = text.rpartition("dest=-")
+    if dest or not others[-1]:
+        return text
+    if sys.stdout.isatty():
+        from pylxc import SpecError  # noqa: PLC0415
+
+        raise SpecError("output", text, "an archive does not go to a terminal: redirect it, or give dest=PATH")
+    kind = dict(field.partition("=")[::2] for field in others[0].split(",") if field)
+    return {**kind, "dest": sys.stdout.buffer}
+
+
+def _secrets(given: tuple[str, ...]) -> dict[str, str | Path]:
+    """Return secrets as the API has them. Without a source it is the variable, or else the file, of that name."""
+    import csv  # noqa: PLC0415  only here
+
+    found: dict[str, str | Path] = {}
+    for text in given:
+        fields = dict(part.partition("=")[::2] for part in next(csv.reader([text]), ()))
+        fields = {_SECRET_KEYS.get(key.strip().lower(), key): value for key, value in fields.items()}
+        name, kind, source, variable = (fields.pop(key, "") for key in ("id", "type", "src", "env"))
+        if not name or fields or kind not in ("", "file", "env") or (source and variable):
+            raise click.BadParameter("give id=NAME,src=FILE or id=NAME,env=VARIABLE", param_hint="--secret")
+        if kind == "env" and not variable:
+            variable, source = source or name, ""
+        elif not (kind or source or variable):
+            variable = name if name in os.environ else ""
+        found[name] = f"env:{variable}" if variable else Path(source or name)
+    return found
 
 
 def _context(context: str, dockerfile: str | None) -> str | BinaryIO:
@@ -122,19 +173,43 @@ def _check(context: str | BinaryIO, dockerfile: str | BinaryIO, arguments: dict[
         raise SystemExit(1)
 
 
+@contextmanager
+def _looking_into(on_error: str | None) -> Iterator[None]:
+    """Give the user a shell where a step fails, if that is what to do then; it stays a failure."""
+    from pylxc import BuildError  # noqa: PLC0415
+
+    try:
+        yield
+    except BuildError as error:
+        if on_error is not None:
+            from pylxc.cli.failedstep import look_into  # noqa: PLC0415
+
+            look_into(error)
+        raise
+
+
 @click.command()
 @click.option("-t", "--tag", "tags", multiple=True, help="The image's name. May be given several times.")
-@click.option(
-    "-f", "--file", "dockerfile", help="The Dockerfile (default: Dockerfile in CONTEXT); - for standard input."
-)
+@click.option("-f", "--file", "dockerfile", help="The Dockerfile (default: Dockerfile in CONTEXT); - for stdin.")
 @click.option("--build-arg", "arguments", multiple=True, help="Set an ARG: NAME=value.")
-@click.option("--pull", is_flag=True, help="Ask the registry for the image after FROM even where it is here.")
+@click.option("--target", help="The stage to build, by name or number (default: the last one).")
+@click.option("--build-context", "contexts", multiple=True, help="A further context: NAME=directory or image.")
+@click.option(
+    "-o", "--output", "outputs", multiple=True, help='A directory, "-", or type=tar|local|oci|docker,dest=PATH.'
+)
+@click.option("--pull", is_flag=True, help="Ask the registry for the images even where they are here.")
 @click.option("--no-cache", is_flag=True, help="Carry out every step anew.")
+@click.option("--cache-from", multiple=True, help="A build cache: a name in a registry, or type=local,src=DIRECTORY.")
+@click.option("--cache-to", multiple=True, help="Where the steps go: a name, or type=local,dest=DIRECTORY.")
 @click.option("--network", help='The network of RUN steps: "none" or "host".')
+@click.option("--secret", "secrets", multiple=True, help="For RUN --mount=type=secret: id=x,src=FILE or id=x,env=NAME.")
+@click.option("--ssh", "agents", multiple=True, help='For RUN --mount=type=ssh: "default" or id=SOCKET.')
+@click.option("--allow", multiple=True, help='Allow RUN --security=insecure: "security.insecure".')
 @click.option(
     "--progress", type=click.Choice(["auto", "plain", "quiet"]), default="auto", help="How to show the steps."
 )
 @click.option("-q", "--quiet", is_flag=True, help="Print nothing but the image's id.")
+@click.option("--on-error", type=click.Choice(["shell"]), help="Where a RUN fails, give a shell in what it left.")
 @click.option("--check", "only_check", is_flag=True, help="Look for mistakes in the Dockerfile, and build nothing.")
 @click.argument("context")
 @click.pass_obj
@@ -146,12 +221,21 @@ def build(  # noqa: PLR0913  one for each flag
     tags: tuple[str, ...],
     dockerfile: str | None,
     arguments: tuple[str, ...],
+    target: str | None,
+    contexts: tuple[str, ...],
+    outputs: tuple[str, ...],
     network: str | None,
+    secrets: tuple[str, ...],
+    agents: tuple[str, ...],
+    allow: tuple[str, ...],
     progress: str,
     pull: bool,
     no_cache: bool,
     quiet: bool,
     only_check: bool,
+    cache_from: tuple[str, ...],
+    cache_to: tuple[str, ...],
+    on_error: str | None,
 ) -> None:
     """Build an image from a Dockerfile and the files of CONTEXT.
 
@@ -167,15 +251,19 @@ def build(  # noqa: PLR0913  one for each flag
     if only_check:
         _check(source, options.get("dockerfile", "Dockerfile"), options["args"], settings)
         return
+    options.update(cache_from=cache_from, cache_to=cache_to)
+    options.update(target=target, contexts=_contexts(contexts), output=[_output(one) for one in outputs])
+    options.update(secrets=_secrets(secrets), ssh=agents, allow=allow)
     if network is not None:
         options["network"] = network
     quiet = quiet or progress == "quiet"
     with _Progress() as shown:
         if not quiet:
             options.update(on_event=shown.show, on_progress=shown.heed)
-        image = pylxc.Image.build(source, tag=tags[0] if tags else None, engine=settings.engine(), **options)
-    for tag in tags[1:]:
-        image.tag(tag)
+        with _looking_into(on_error):
+            image = pylxc.Image.build(source, tag=tags, engine=settings.engine(), **options)
+    if any(not isinstance(one, str) for one in options["output"]):
+        return  # the standard output has an archive
     identity = f"sha256:{image.id.removeprefix('sha256:')}"
     if quiet:
         click.echo(identity)

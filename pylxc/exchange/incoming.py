@@ -25,7 +25,7 @@ from pylxc.errors import IntegrityError, SpawnError, StoreError, UnsupportedErro
 from pylxc.image import Image
 from pylxc.imageconfig import ImageDocument
 from pylxc.runtime import plan, transfer
-from pylxc.store import BlobRow, ImageContent
+from pylxc.store import BlobRow, ImageContent, Staged
 from pylxc.store.layout import explained
 
 if TYPE_CHECKING:
@@ -76,6 +76,7 @@ class Incoming:
     def __init__(self, engine: Engine, lease: Lease) -> None:
         self._engine = engine
         self._lease = lease
+        self._arrivals = engine.store.arrivals(lease)
 
     def has(self, descriptor: Descriptor, diff_id: str) -> bool:
         """Say whether a layer is here, with this archive; it stays while the lease lasts. It need not come then."""
@@ -108,19 +109,21 @@ class Incoming:
         """
         subject = f"layer {descriptor.digest[:19]}"
         staged = self._lease.stage()
+        file = spool or f"{staged}/blob"
         with explained(staged):
-            received = _Received(stream, descriptor, "" if spool else f"{staged}/blob")
+            received = _Received(stream, descriptor, "" if spool else file)
             try:
                 form, content, tree = self._unpack(received, staged, diff_id, subject, again=False)
-                if tree:
-                    self._engine.store.layers.commit(self._lease, tree, diff_id, content.size, words)
             except StoreError:
                 received.finish(subject)  # bytes that are not what they should be explain any other failure
                 raise
             finally:
                 received.end()
         row = BlobRow(descriptor.digest, diff_id, LAYERS[form], descriptor.size, made=False)
-        self._engine.store.blobs.keep(spool or f"{staged}/blob", row)
+        if tree:
+            self._arrivals.settle(Staged(tree, diff_id, content.size, words, archive_file=file, archive=row))
+        else:
+            self._engine.store.blobs.keep(file, row)
 
     def beside(self, row: BlobRow) -> tuple[str, int]:
         """Unpack a layer's archive that is here beside its tree; return where, and the size of its tar (bytes).

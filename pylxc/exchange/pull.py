@@ -48,14 +48,15 @@ def pull(  # noqa: PLR0913  the operands of one operation
     on_progress: Callable[[Progress], object] | None = None,
     settings: Settings | None = None,
     stop: Stop | None = None,
+    tagged: bool = True,
 ) -> Image:
-    """See :meth:`pylxc.Image.pull`. ``stop``: when it is set the pull ends, with Stopped."""
+    """See :meth:`pylxc.Image.pull`. ``stop``: when it is set the pull ends, with Stopped; ``tagged``: move the tag."""
     reference = Reference.parse(ref)
     if reference.before:
         raise SpecError("image", ref, "a move of a tag is known to this store only; give the tag, or a digest")
     wanted = Wanted(platform)
     with Client(settings, on_progress=on_progress, stop=stop) as client:
-        return _pull(engine, client, reference, wanted, stop or Stop())
+        return _pull(engine, client, reference, wanted, stop or Stop(), tagged=tagged)
 
 
 def pull_all(
@@ -95,9 +96,11 @@ def _found(reference: Reference, ask: Callable[[], T]) -> T:
         raise
 
 
-def _pull(engine: Engine, client: Client, reference: Reference, wanted: Wanted, stop: Stop) -> Image:
+def _pull(  # noqa: PLR0913  the operands of one operation
+    engine: Engine, client: Client, reference: Reference, wanted: Wanted, stop: Stop, *, tagged: bool = True
+) -> Image:
     with engine.store.leases.take() as lease:
-        return _Pull(engine, client, reference, wanted, lease, stop).image()
+        return _Pull(engine, client, reference, wanted, lease, stop).image(tagged=tagged)
 
 
 @frozen
@@ -125,8 +128,8 @@ class _Pull:
         self._incoming = Incoming(engine, lease)
         self._indexes: list[tuple[bytes, str]] = []
 
-    def image(self) -> Image:
-        """Pull the image."""
+    def image(self, *, tagged: bool = True) -> Image:
+        """Pull the image, and let its tag point to it, if it is to be ``tagged``."""
         top = _found(self._reference, self._top)
         manifest = self._leaf(top, DEPTH_LIMIT)
         documents.check_storable((manifest.descriptor, manifest.config, *manifest.layers), self._name)
@@ -142,7 +145,7 @@ class _Pull:
         else:
             self._take_apart(list(layers.values()))
         reference = self._reference
-        refs = () if reference.digest else (reference.canonical,)
+        refs = (reference.canonical,) if tagged and not reference.digest else ()
         return self._incoming.finish(checked, refs, indexes=tuple(self._indexes))
 
     @property

@@ -8,16 +8,14 @@ Source: OCI image-spec, image-layout.md; moby, image/spec/v1.2.md.
 from __future__ import annotations
 
 import json
-import os
-import stat
-from contextlib import contextmanager, suppress
-from typing import IO, TYPE_CHECKING, Any, Protocol
+from typing import IO, TYPE_CHECKING, Any
 
 from attrs import evolve, frozen
 
 from pylxc.build import tarwriter
 from pylxc.build.archives import CHUNK
 from pylxc.build.selection import Entry
+from pylxc.build.wholefile import whole_file
 from pylxc.documents import OCI_INDEX, OCI_LAYOUT
 from pylxc.errors import SpecError, StoreError
 from pylxc.exchange.catalog import DOCKER, IMAGE_NAME, INDEX, REF_NAME
@@ -26,18 +24,16 @@ from pylxc.exchange.sources import BLOBS
 from pylxc.reference import Reference
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    import os
+    from collections.abc import Mapping, Sequence
 
+    from pylxc.build.wholefile import Sink
     from pylxc.engine import Engine
     from pylxc.exchange.incoming import Checked
     from pylxc.image import Image
 
 # What each format's readers can decompress: docker's of the 20s know no zstd.
 FORMS = {"oci": ANY_FORM, "docker": frozenset(("", "gzip"))}
-
-
-class _Sink(Protocol):
-    def write(self, data: bytes, /) -> object: ...
 
 
 @frozen
@@ -67,7 +63,7 @@ def save(
         files: dict[str, bytes] = {"oci-layout": OCI_LAYOUT, INDEX: _index(pictures)}
         if form == "docker":
             files[DOCKER] = _docker(pictures)
-        with _target(target) as sink:
+        with whole_file(target) as sink:
             _write_archive(sink, outgoing, pictures, files)
 
 
@@ -105,7 +101,7 @@ def _file(digest: str) -> str:
     return BLOBS + digest.removeprefix("sha256:")
 
 
-def _write_archive(sink: _Sink, outgoing: Outgoing, pictures: Sequence[_Picture], files: Mapping[str, bytes]) -> None:
+def _write_archive(sink: Sink, outgoing: Outgoing, pictures: Sequence[_Picture], files: Mapping[str, bytes]) -> None:
     """Write the documents first, then the layers: each blob once."""
     documents = dict(files)
     for picture in pictures:
@@ -132,7 +128,7 @@ def _entry(name: str, kind: Any, size: int) -> Entry:
     return Entry(name, "", kind, mode, size, 0, 0, 0)
 
 
-def _copy(path: str, size: int, sink: _Sink) -> None:
+def _copy(path: str, size: int, sink: Sink) -> None:
     with open(path, "rb", buffering=0) as file:  # noqa: PTH123
         left = size
         while left:
@@ -141,49 +137,3 @@ def _copy(path: str, size: int, sink: _Sink) -> None:
                 raise StoreError(path, "was cut short meanwhile; verify the store")
             sink.write(chunk)
             left -= len(chunk)
-
-
-@contextmanager
-def _target(target: str | os.PathLike[str] | IO[bytes]) -> Iterator[_Sink]:
-    """Give what the archive is written to: a stream as it is; a file that gets its name in the end."""
-    if not isinstance(target, (str, os.PathLike)):
-        yield _Whole(target)
-        return
-    path = os.fspath(target)
-    try:
-        if os.path.exists(path) and not stat.S_ISREG(os.stat(path).st_mode):  # noqa: PTH110, PTH116
-            with open(path, "wb") as file:  # noqa: PTH123  a pipe or a terminal: nothing to be renamed
-                yield file
-        else:
-            with _named_in_the_end(path) as file:
-                yield file
-    except OSError as error:
-        raise StoreError(path, f"cannot be written: {error.strerror}") from error
-
-
-@contextmanager
-def _named_in_the_end(path: str) -> Iterator[IO[bytes]]:
-    directory, name = os.path.split(os.path.realpath(path))
-    temporary = f"{directory}/.{name[:64]}.{os.urandom(6).hex()}"
-    fd = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)  # images may hold secrets
-    try:
-        with open(fd, "wb") as file:  # noqa: PTH123  a descriptor
-            yield file
-        os.rename(temporary, f"{directory}/{name}")  # noqa: PTH104
-    except BaseException:
-        with suppress(FileNotFoundError):
-            os.unlink(temporary)  # noqa: PTH108
-        raise
-
-
-class _Whole:
-    """Writes all to a stream, which may take less at once when it is not buffered."""
-
-    def __init__(self, stream: IO[bytes]) -> None:
-        self._stream = stream
-
-    def write(self, data: bytes) -> None:
-        view = memoryview(data)
-        while view:
-            taken = self._stream.write(view)
-            view = view[taken if isinstance(taken, int) else len(view) :]

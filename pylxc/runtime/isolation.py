@@ -27,7 +27,7 @@ from pylxc.runtime.plan import MountAttribute as Attr
 from pylxc.runtime.plan import Plan
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterable, Iterator, Mapping
 
     from pylxc.runtime.joining import Joined
     from pylxc.spec import ContainerSpec
@@ -78,8 +78,13 @@ class Tree:
 
     def inside(self, path: str) -> str:
         """Return a path of the store as it is seen from where the root is put together; others stay what they are."""
+        return self.all_inside((path,))[0]
+
+    def all_inside(self, paths: Iterable[str]) -> list[str]:
+        """Return paths as :meth:`inside` does: there may be hundreds of layers."""
         root = self.scaffold.removesuffix("run")
-        return f"store/{path[len(root) :]}" if path.startswith(root) else path
+        begin = len(root)
+        return [f"store/{path[begin:]}" if path.startswith(root) else path for path in paths]
 
 
 @frozen(kw_only=True)
@@ -113,12 +118,20 @@ def add_tree(plan: Plan, tree: Tree, *, read_only: bool = False) -> None:
     """Add the root file system. With ``read_only``, mount targets can still be made; the caller closes it later."""
     flags = (p.OVERLAY_VOLATILE if tree.volatile else 0) | (p.OVERLAY_JOINED if tree.joined else 0)
     add_place(plan, tree.scaffold)
-    lowers = tuple(map(tree.inside, (*tree.lowers, f"{tree.scaffold}/stubs")))
+    lowers = tree.all_inside((*tree.lowers, f"{tree.scaffold}/stubs"))
     words = f"the root file system of {len(tree.lowers)} layers"
     upper, work = tree.inside(tree.upper), tree.inside(tree.work)
     plan.add(p.OVERLAY, "root", upper, work, *lowers, flags=flags, subject=words)
     for path in tree.passthrough:
         _add_passthrough(plan, tree, path, flags | p.OVERLAY_INSIDE, read_only=read_only)
+
+
+def add_view(plan: Plan, tree: Tree, name: str) -> None:
+    """Add a tree beside the root, where it is put together, for binds to take from."""
+    flags = p.OVERLAY_ASIDE | p.OVERLAY_VOLATILE | (p.OVERLAY_JOINED if tree.joined else 0)
+    lowers = (*map(tree.inside, tree.lowers), "empty")  # without an upper side there must be two lower ones
+    upper, work = tree.inside(tree.upper), tree.inside(tree.work)
+    plan.add(p.OVERLAY, name, upper, work, *lowers, flags=flags, subject=f"a view of {len(tree.lowers)} layers")
 
 
 def add_place(plan: Plan, scaffold: str) -> None:
@@ -145,7 +158,7 @@ def prepare_upper(tree: Tree) -> None:
 
     Those that an earlier run left are kept as they are. Raises OSError.
     """
-    for path in ("", *(() if tree.fleeting else tree.passthrough)):
+    for path in _writable_places(tree):
         below = _status_below(tree, path)
         upper = tree.upper + path
         try:
@@ -155,7 +168,21 @@ def prepare_upper(tree: Tree) -> None:
         os.chmod(upper, stat.S_IMODE(below.st_mode) if below else 0o755)  # noqa: PTH101  whatever the caller's umask
         if below is not None:
             _own(upper, below, f"{tree.lowers[0]}{path}")
-        os.mkdir(f"{tree.work}{path.replace('/', '.')}", 0o700)  # noqa: PTH102
+        _make_work(tree, path)
+
+
+def prepare_work(tree: Tree) -> None:
+    """Make what goes with an upper side that comes from another tree over the same layers. Raises OSError."""
+    for path in _writable_places(tree):
+        _make_work(tree, path)
+
+
+def _writable_places(tree: Tree) -> tuple[str, ...]:
+    return ("", *(() if tree.fleeting else tree.passthrough))
+
+
+def _make_work(tree: Tree, path: str) -> None:
+    os.mkdir(f"{tree.work}{path.replace('/', '.')}", 0o700)  # noqa: PTH102
 
 
 def _own(upper: str, below: os.stat_result, lower: str) -> None:
@@ -508,11 +535,13 @@ def container_plan(  # noqa: PLR0913  what a container is made of
     volumes: Mapping[str, str] = MappingProxyType({}),
     joined: Joined | None = None,
     life: Plan | None = None,
+    more: Plan | None = None,
 ) -> Plan:
     """Return the whole plan of a container's main process. ``ids``: of its user namespace, None = it has the host's.
 
     ``terminal``: the (rows, columns) of its terminal, None = it has none. ``volumes``: target -> directory of the
-    store. ``joined``: the container that it shares namespaces with. ``life``: the monitor's own part.
+    store. ``joined``: the container that it shares namespaces with. ``life``: the monitor's own part. ``more``:
+    what else is mounted, when all the rest is.
     """
     namespaces = NEWNS | joining.own(spec)
     system = spec.init == "system"
@@ -531,6 +560,7 @@ def container_plan(  # noqa: PLR0913  what a container is made of
         is_root = payload.user.partition(":")[0] in ("0", "root")
         add_mounts(plan, spec, tree, volumes, maps_owners=ids is not None and is_root and rootless.is_privileged())
     add_etc(plan, spec, hostname)
+    plan.extend(more or Plan())
     plan.add(p.WORKDIR, payload.workdir, a=p.MAKE_DIRECTORY, subject=f"working directory {payload.workdir}")
     if spec.read_only:
         plan.add(p.ROOT_READ_ONLY)

@@ -2,8 +2,9 @@
 
 SQLite for the index, directories for content. ``database`` hides SQLite, ``layout`` the directories; ``leases``,
 ``layers``, ``blobs``, ``images``, ``containers``, ``volumes`` and ``cache`` are the tables with what belongs to them on
-disk, ``claims`` says who makes what several want, ``eventlog`` is what is told of containers; ``upkeep`` is what a
-check asks, ``salvage`` makes the index anew.
+disk, ``cachemounts`` are directories that builds keep, ``claims`` says who makes what several want, ``arrivals`` lets
+layers come in together, ``eventlog`` is what is told of containers; ``upkeep`` is what a check asks, ``salvage`` makes
+the index anew.
 Invariant: what the index names is there, whole and on disk; what it does not name is rubbish that the next process
 removes.
 """
@@ -15,14 +16,16 @@ from contextlib import suppress
 
 from pylxc.errors import StoreError
 from pylxc.identity import boot_id
+from pylxc.store.arrivals import Arrivals
 from pylxc.store.blobs import BlobRow, Blobs
 from pylxc.store.cache import BuildCache
+from pylxc.store.cachemounts import CacheMounts
 from pylxc.store.claims import Claims
 from pylxc.store.containers import ContainerRow, Containers
 from pylxc.store.database import REMEDY, DamagedIndexError, Database
 from pylxc.store.eventlog import EventLog
 from pylxc.store.images import ImageContent, ImageRow, Images, TagMove
-from pylxc.store.layers import LayerRow, Layers
+from pylxc.store.layers import LayerRow, Layers, Staged
 from pylxc.store.layout import Layout, explained
 from pylxc.store.leases import Lease, Leases
 from pylxc.store.upkeep import Upkeep
@@ -35,6 +38,7 @@ __all__ = [
     "ImageRow",
     "LayerRow",
     "Lease",
+    "Staged",
     "Store",
     "TagMove",
     "VolumeRow",
@@ -60,6 +64,7 @@ class Store:
         self.volumes = Volumes(database, self.layout)
         self.containers = Containers(database, self.layout, self.volumes)
         self.cache = BuildCache(database)
+        self.cachemounts = CacheMounts(self.layout)
         self.upkeep = Upkeep(database, self.layout)
         self.events = EventLog(self.layout.root)
         with explained(self.layout.root):
@@ -71,6 +76,10 @@ class Store:
         # In this order: who makes a new store makes the index first.
         if not os.path.exists(path) and self.layout.has_content() and not os.path.exists(path):  # noqa: PTH110
             raise DamagedIndexError(path, f"is not there, and the store is not empty; {REMEDY}")
+
+    def arrivals(self, lease: Lease) -> Arrivals:
+        """Give what takes layers in that come in several threads."""
+        return Arrivals(self.layers, lease)
 
     def close(self) -> None:
         """Close this process's connection to the index; the next use makes another one."""

@@ -64,13 +64,21 @@ class Blobs:
             with explained(target):
                 sync_file(staged)
                 with self._database.writing(durable=True) as connection:
-                    os.rename(staged, target)  # noqa: PTH104
-                    sync_directory(os.path.dirname(target))  # noqa: PTH120
-                    values = (row.digest, row.layer, row.media_type, row.size, row.made)
-                    connection.execute("INSERT OR IGNORE INTO blobs VALUES (?, ?, ?, ?, ?)", values)
+                    self.add(connection, staged, row)
+                    self.sync_names()
         except BaseException:
             self.clear([row.digest])
             raise
+
+    def add(self, connection: sqlite3.Connection, staged: str, row: BlobRow) -> None:
+        """Give a staged file, which is on disk, its name and its row; :meth:`sync_names` comes before the commit."""
+        os.rename(staged, self._layout.blob(row.digest))  # noqa: PTH104
+        values = (row.digest, row.layer, row.media_type, row.size, row.made)
+        connection.execute("INSERT OR IGNORE INTO blobs VALUES (?, ?, ?, ?, ?)", values)
+
+    def sync_names(self) -> None:
+        """Put the names of all blobs on disk."""
+        sync_directory(f"{self._layout.root}/oci/blobs/sha256")
 
     def clear(self, digests: Iterable[str]) -> None:
         """Remove the files of those blobs that nothing names."""

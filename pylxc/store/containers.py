@@ -138,17 +138,18 @@ class Containers:
             finally:
                 os.close(parent)
 
-    def forget(self, id: str) -> bool:  # noqa: A002  docker's name
+    def forget(self, id: str) -> ContainerRow | None:  # noqa: A002  docker's name
         """Remove a container's row, and its anonymous volumes: the first half of :meth:`remove`.
 
-        That is still to be called. Says whether there was one: of several processes that remove it, one hears so.
+        That is still to be called. Returns the row, if there was one: of several processes that remove it, one gets it.
         """
         with self._database.writing(durable=False, freeing=True) as connection:
             anonymous = self._volumes.anonymous_of(connection, id)
-            there = connection.execute("DELETE FROM containers WHERE id = ?", (id,)).rowcount > 0
+            found = connection.execute(f"{_SELECT} WHERE id = ?", (id,)).fetchone()
+            connection.execute("DELETE FROM containers WHERE id = ?", (id,))
             forgotten = self._volumes.forget(connection, anonymous)
         self._volumes.clear(forgotten)
-        return there
+        return None if found is None else _to_row(found)
 
     def sweep(self) -> None:
         """Remove the directories of containers whose row is gone, and make those that rows lack.

@@ -20,9 +20,9 @@ from pylxc.store.layout import explained, rename_as_owner, sync_directory, sync_
 
 if TYPE_CHECKING:
     import sqlite3
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Sequence
 
-    from pylxc.store.blobs import Blobs
+    from pylxc.store.blobs import BlobRow, Blobs
     from pylxc.store.database import Database
     from pylxc.store.layout import Layout
     from pylxc.store.leases import Lease
@@ -39,6 +39,24 @@ class LayerRow:
     created_by: str
     created: float
     passthrough: tuple[str, ...] = ()
+
+
+@frozen
+class Staged:
+    """A tree that is to become a layer, as :class:`LayerRow` has it; ``archive`` is in ``archive_file``, if it came."""
+
+    tree: str
+    digest: str
+    size: int
+    created_by: str
+    passthrough: tuple[str, ...] = ()
+    archive_file: str = ""
+    archive: BlobRow | None = None
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The digests that name something in the store once it is a layer."""
+        return (self.digest,) if self.archive is None else (self.digest, self.archive.digest)
 
 
 class Layers:
@@ -82,28 +100,47 @@ class Layers:
 
         Raises StoreError when a layer is to be replaced that somebody uses at the moment.
         """
-        row = LayerRow(digest, size, created_by, time.time(), passthrough)
-        buried: list[str] = []
+        return self.commit_all(lease, [Staged(tree, digest, size, created_by, passthrough)])[0]
+
+    def commit_all(self, lease: Lease, staged: Sequence[Staged]) -> list[LayerRow]:
+        """Do as :meth:`commit` with several layers, and with their archives: all of them, or none."""
         try:
             with explained(self._layout.root):
-                sync_filesystem(os.path.dirname(tree))  # noqa: PTH120  the tree itself may be closed to its maker
-                with self._database.writing(durable=True) as connection:
-                    found = connection.execute(f"{SELECT} WHERE digest = ?", (digest,)).fetchone()
-                    if found is None:
-                        buried = self._place(tree, digest)
-                        values = (digest, size, created_by, row.created, "\n".join(passthrough))
-                        connection.execute("INSERT INTO layers VALUES (?, ?, ?, ?, ?)", values)
-                    connection.execute("INSERT OR IGNORE INTO leased VALUES (?, ?)", (lease.id, digest))
+                # The tree itself may be closed to its maker. What is staged lies on one file system.
+                sync_filesystem(os.path.dirname(staged[0].tree))  # noqa: PTH120
+                rows, old = self._add_all(lease, staged)
         except BaseException:
-            self.clear([digest])
+            self.clear([name for one in staged for name in one.names])
             raise
+        damaged = self.damaged() if old else {}
+        for one in old:
+            if one.digest in damaged:
+                self.replace(lease, one.tree, one.digest)
+        return rows
+
+    def _add_all(self, lease: Lease, staged: Iterable[Staged]) -> tuple[list[LayerRow], list[Staged]]:
+        """Give staged layers their names and rows. Returns the rows, and those that were there already."""
+        rows, old = [], []
+        buried: list[str] = []
+        try:
+            with self._database.writing(durable=True) as connection:
+                for one in staged:
+                    found = connection.execute(f"{SELECT} WHERE digest = ?", (one.digest,)).fetchone()
+                    if found is None:
+                        buried += self._place(one.tree, one.digest)
+                        found = (one.digest, one.size, one.created_by, time.time(), "\n".join(one.passthrough))
+                        connection.execute("INSERT INTO layers VALUES (?, ?, ?, ?, ?)", found)
+                    else:
+                        old.append(one)
+                    rows.append(to_row(found))
+                    connection.execute("INSERT OR IGNORE INTO leased VALUES (?, ?)", (lease.id, one.digest))
+                    if one.archive is not None:
+                        self._blobs.add(connection, one.archive_file, one.archive)
+                sync_directory(os.path.dirname(self._layout.layer(rows[0].digest)))  # noqa: PTH120
+                self._blobs.sync_names()
         finally:
             self._layout.empty(buried)
-        if found is None:
-            return row
-        if digest in self.damaged():
-            self.replace(lease, tree, digest)
-        return to_row(found)
+        return rows, old
 
     # -- damage -----------------------------------------------------------------------------------------------------
 
@@ -176,11 +213,10 @@ class Layers:
     # -- removing ---------------------------------------------------------------------------------------------------
 
     def _place(self, tree: str, digest: str) -> list[str]:
-        """Give a tree its name. What lies there without a row is of a removal that did not come to its end."""
+        """Give a tree its name, not yet on disk. What lies there without a row is of a removal that did not end."""
         target = self._layout.layer(digest)
         buried = self._layout.bury([target])
         rename_as_owner(tree, target)
-        sync_directory(os.path.dirname(target))  # noqa: PTH120
         return buried
 
     def forget_unused(self, connection: sqlite3.Connection, candidates: Iterable[str]) -> list[str]:

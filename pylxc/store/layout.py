@@ -20,7 +20,18 @@ from pylxc.runtime import native, rootless
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
 
-DIRECTORIES = ("layers", "staging", "trash", "containers", "volumes", "run", "oci", "oci/blobs", "oci/blobs/sha256")
+DIRECTORIES = (
+    "layers",
+    "staging",
+    "trash",
+    "containers",
+    "volumes",
+    "caches",
+    "run",
+    "oci",
+    "oci/blobs",
+    "oci/blobs/sha256",
+)
 # File systems whose locks and renames are not what a store needs.
 NETWORK_FILESYSTEMS = frozenset(("nfs", "nfs4", "cifs", "smb3", "9p", "ncpfs", "afs", "ceph", "fuse.sshfs"))
 PRIVATE = 0o700

@@ -56,7 +56,7 @@ def test_chown(on_busybox, chown, owner):
     image = on_busybox(f"FROM busybox\nARG WHO=nobody\nCOPY --chown={chown} --chmod=0640 d /new/d/")
     found = facts(image.layers[1])
     assert found["new/d/f"] == (0o640, *owner)
-    assert found["new"][1:] == (0, 0)
+    assert found["new"][1:] == found["new/d"][1:] == owner
 
 
 def test_chown_to_a_user_that_a_step_added(on_busybox):
@@ -315,3 +315,55 @@ def test_a_device_in_the_context_cannot_be_copied(on_busybox):
     words = r"null: a device or a socket cannot be copied: list it in \.dockerignore"
     with pytest.raises(pylxc.BuildError, match=words):
         on_busybox("FROM busybox\nCOPY . /c/")
+
+
+# -- as docker 20.10 with BuildKit does
+
+
+def test_a_directory_below_the_one_that_is_copied_takes_the_sources_owner_and_mode(on_busybox):
+    path = on_busybox.write({"d/sub/f": "f"})
+    (path / "d/sub").chmod(0o700)
+    make = "mkdir -p /d/sub && chmod 1777 /d /d/sub && chown 5:6 /d /d/sub"
+    image = on_busybox(f"FROM busybox\nRUN {make}\nCOPY d /d")
+    assert facts(image.layers[2]) == {"d": (0o1777, 5, 6), "d/sub": (0o700, 0, 0), "d/sub/f": (0o644, 0, 0)}
+
+
+def test_files_of_one_directory_that_are_one_stay_one(on_busybox):
+    path = on_busybox.write({"d/f": "f", "g": "f"})
+    (path / "d/sub").mkdir()
+    for name in ("d/hard", "d/sub/hard", "other"):
+        (path / name).hardlink_to(path / "d/f")
+    image = on_busybox("FROM busybox\nCOPY d /d\nCOPY d/f d/hard other /e/\nCOPY --exclude=f d /h")
+    assert contents(image.layers[1])["d/f"] == b"f"
+    kinds = [{name: (one.type, one.linkname) for name, one in members(layer).items()} for layer in image.layers[1:]]
+    assert {name: kinds[0][name] for name in ("d/hard", "d/sub/hard")} == {
+        "d/hard": (b"1", "d/f"),
+        "d/sub/hard": (b"1", "d/f"),
+    }
+    assert kinds[1] == {"e": (b"5", ""), "e/f": (b"0", ""), "e/hard": (b"0", ""), "e/other": (b"0", "")}
+    assert kinds[2]["h/sub/hard"] == (b"1", "h/hard")
+
+
+def test_the_directories_on_the_way_are_the_owners(on_busybox):
+    on_busybox.write({"d/f": "f", "d/sub/g": "g"})
+    (on_busybox.files.path / "d/hard").hardlink_to(on_busybox.files.path / "d/f")
+    image = on_busybox(
+        "FROM busybox\nRUN mkdir -m 700 -p /there && ln -s there /link\nCOPY --chown=5:6 d /link/a/b\n"
+        "COPY --chown=5:6 d/f /there/a/c/f\nCOPY --chown=5:6 d/f /file/\nRUN touch /plain\n"
+        "COPY --chown=5:6 d/f /there/"
+    )
+    assert facts(image.layers[2]) == {
+        "there": (0o700, 0, 0),
+        "there/a": (0o755, 5, 6),
+        "there/a/b": (0o755, 5, 6),
+        "there/a/b/f": (0o644, 5, 6),
+        "there/a/b/hard": (0o644, 5, 6),
+        "there/a/b/sub": (0o755, 5, 6),
+        "there/a/b/sub/g": (0o644, 5, 6),
+    }
+    assert members(image.layers[2])["there/a/b/hard"].linkname == "there/a/b/f"
+    assert facts(image.layers[3])["there/a/c"] == (0o755, 5, 6)
+    assert facts(image.layers[4]) == {"file": (0o755, 5, 6), "file/f": (0o644, 5, 6)}
+    assert facts(image.layers[6]) == {"there": (0o700, 0, 0), "there/f": (0o644, 5, 6)}
+    with pytest.raises(pylxc.BuildError):
+        on_busybox("FROM busybox\nRUN touch /plain\nCOPY --chown=5:6 d /plain/x/")

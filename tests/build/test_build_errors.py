@@ -100,20 +100,6 @@ def test_nothing_runs_before_the_whole_file_is_read(failing):
     assert failing.builder.events == []
 
 
-@pytest.mark.parametrize(
-    ("text", "feature"),
-    [
-        ("FROM busybox AS a\nFROM busybox", "multi-stage builds"),
-        ("FROM busybox\nRUN --mount=type=cache,target=/x true", "RUN --mount"),
-        ("FROM busybox\nRUN <<EOF\n#!/bin/sh\ntrue\nEOF", "RUN of a here-document with a '#!' line"),
-    ],
-)
-def test_what_a_later_version_will_do(failing, text, feature):
-    error = failing(pylxc.UnsupportedError, text)
-    assert error.feature == feature
-    assert "Dockerfile:2:" in error.remedy
-
-
 def test_no_dockerfile(build):
     with pytest.raises(pylxc.DockerfileError, match=r"no such file in .*: create it, or name another one") as caught:
         pylxc.Image.build(build.files.path, engine=build.engine)
@@ -218,10 +204,6 @@ def test_bad_options_are_told_of_before_the_work(failing, options, option):
     error = failing(pylxc.SpecError, "FROM busybox\nRUN echo ran", **options)
     assert error.option == option
     assert failing.builder.events == []
-
-
-def test_secrets_are_not_there_yet(failing):
-    assert failing(pylxc.UnsupportedError, "FROM busybox", secrets={"a": "b"}).feature == "secrets"
 
 
 def test_an_error_of_the_listener_ends_the_build(failing):

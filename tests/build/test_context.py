@@ -310,13 +310,14 @@ def test_other_kinds(root):
         assert archive.getmember("fifo").isfifo()
 
 
-def test_hard_links_are_separate_files(root):
+def test_hard_links_are_kept_within_a_directory(root):
     fill(root, {"d/a": "same"})
     os.link(root / "d" / "a", root / "d" / "b")
-    assert [(entry.name, entry.kind, entry.size) for entry in select(root, "d").entries] == [
-        ("a", "file", 4),
-        ("b", "file", 4),
+    assert [(entry.name, entry.kind, entry.size, entry.target) for entry in select(root, "d").entries] == [
+        ("a", "file", 4, ""),
+        ("b", "hardlink", 0, "a"),
     ]
+    assert [(entry.name, entry.kind) for entry in select(root, "d/a d/b").entries] == [("a", "file"), ("b", "file")]
 
 
 def test_two_sources_with_one_name(root):

@@ -9,7 +9,8 @@ import pytest
 
 from pylxc.build.dockerfile import parse
 from pylxc.build.modes import Mode
-from pylxc.build.plan import DEFAULT_PATH, CopyStep, MetadataStep, RunStep, WorkdirStep, plan
+from pylxc.build.plan import plan
+from pylxc.build.steps import DEFAULT_PATH, CopyStep, MetadataStep, RunStep, WorkdirStep
 from pylxc.errors import DockerfileError, UnsupportedError
 from pylxc.imageconfig import Healthcheck, ImageConfig
 
@@ -272,11 +273,11 @@ def test_bad_operands_have_their_place(text, column, reason):
 
 def test_what_the_base_has_waiting_comes_first_and_goes():
     base = ImageConfig(onbuild=("ENV A=1", "RUN  x <<E\none\nE", "COPY a b"))
-    made = plan(parse("FROM base\nENV A=$A$A")).on(base)
+    made = plan(parse("FROM base\nENV A=$A$A"))
     steps = list(made.steps(base))
     assert [step.instruction.name for step in steps] == ["ENV", "RUN", "COPY", "ENV"]
     assert [step.number for step in steps] == [2, 3, 4, 5]
-    assert made.total == 5
+    assert made.unfold(lambda _stage: base)[-1].total == 5
     assert steps[1].argv == ("/bin/sh", "-c", "x <<E\none\nE")
     assert steps[-1].state.config.env == {"A": "11"}
     assert steps[-1].state.config.onbuild == ()
@@ -285,14 +286,14 @@ def test_what_the_base_has_waiting_comes_first_and_goes():
 @pytest.mark.parametrize("waiting", ["", "FROM a", "ONBUILD RUN a", "MAINTAINER a", "NONSENSE", "RUN a\nRUN b"])
 def test_what_a_base_may_not_have_waiting(waiting):
     with pytest.raises(DockerfileError) as caught:
-        plan(parse("FROM base")).on(ImageConfig(onbuild=(waiting,)))
+        list(plan(parse("FROM base")).steps(ImageConfig(onbuild=(waiting,))))
     assert caught.value.path == "ONBUILD of base"
 
 
 def test_what_a_base_has_waiting_is_refused_when_it_cannot_be_done():
-    with pytest.raises(UnsupportedError, match="COPY --from") as caught:
-        plan(parse("FROM base")).on(ImageConfig(onbuild=("COPY --from=a b c",)))
-    assert "ONBUILD of base:1:13" in caught.value.remedy
+    with pytest.raises(UnsupportedError, match="RUN --device") as caught:
+        list(plan(parse("FROM base")).steps(ImageConfig(onbuild=("RUN --device=a b",))))
+    assert "ONBUILD of base:1:14" in caught.value.remedy
 
 
 def test_onbuild_is_kept_for_those_who_build_on_it():
@@ -385,15 +386,13 @@ def test_steps_come_in_order_with_their_kinds():
     made = steps('ENV A=1\nRUN a\nCOPY b c\nWORKDIR d\nCMD ["e"]')
     assert [type(step) for step in made] == [MetadataStep, RunStep, CopyStep, WorkdirStep, MetadataStep]
     assert [step.number for step in made] == [2, 3, 4, 5, 6]
-    assert plan(parse('FROM base\nENV A=1\nCMD ["e"]')).total == 3
+    assert plan(parse('FROM base\nENV A=1\nCMD ["e"]')).unfold(lambda _stage: ImageConfig())[-1].total == 3
     assert [step.describe() for step in made] == ["ENV A=1", "RUN /bin/sh -c a", "COPY b c", "WORKDIR /d", 'CMD ["e"]']
 
 
-def test_steps_are_resolved_as_they_are_reached():
-    walk = plan(parse("FROM base\nUSER a\nUSER $NONE")).steps(ImageConfig())
-    assert next(walk).state.config.user == "a"
+def test_all_steps_are_resolved_before_one_is_given():
     with pytest.raises(DockerfileError):
-        next(walk)
+        next(plan(parse("FROM base\nUSER a\nUSER $NONE")).steps(ImageConfig()))
 
 
 def test_a_walk_leaves_the_base_as_it_was():

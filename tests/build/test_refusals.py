@@ -13,18 +13,13 @@ from pylxc.imageconfig import ImageConfig
 @pytest.mark.parametrize(
     ("line", "column", "feature"),
     [
-        ("FROM second", 1, "multi-stage builds"),
-        ("RUN --mount=type=cache,target=/x true", 13, "RUN --mount"),
-        ("RUN --security=insecure true", 16, "RUN --security"),
         ("RUN --device=a true", 14, "RUN --device"),
-        ("RUN <<EOF\n#!/bin/sh\nEOF", 5, "RUN of a here-document with a '#!' line"),
-        ("COPY --from=other a b", 13, "COPY --from"),
     ],
 )
 def test_before_anything_is_planned(line, column, feature):
     made = parse(f"FROM a\n# note\nRUN true\n{line}")  # it is read
     with pytest.raises(UnsupportedError) as caught:
-        plan(made)
+        list(plan(made).steps(ImageConfig()))
     assert caught.value.feature == feature
     assert caught.value.remedy.startswith("comes in a later version of pylxc; until then ")
     assert caught.value.remedy.endswith(f" (Dockerfile:4:{column})")
@@ -44,6 +39,9 @@ def test_platforms():
     [
         "RUN --network=none true",
         "RUN --network=host --security=sandbox true",
+        "RUN --security=insecure true",
+        "RUN --mount=type=cache,target=/x true",
+        "RUN <<EOF\n#!/bin/sh\nEOF",
         "RUN <<EOF\necho\nEOF",
         "RUN cat <<EOF\n#!/bin/sh\nEOF",
         "COPY --chmod=u=rwX,go=rX a b",

@@ -56,6 +56,67 @@ def test_a_dockerfile_elsewhere(cli, context, tmp_path):
     assert cli.text("run", "--rm", "other") == "other\n"
 
 
+STAGES = """
+FROM host AS tool
+RUN mkdir /out && echo from-tool > /out/f && ln /out/f /out/g && echo working
+FROM scratch AS files
+COPY --from=tool /out /
+COPY --from=more more.txt /
+FROM host
+COPY --from=files / /files/
+RUN cat /files/f
+"""
+
+
+@pytest.fixture
+def stages(context, tmp_path):
+    """A context with several stages, and another one beside it, "more"."""
+    (context / "Dockerfile").write_text(STAGES)
+    (tmp_path / "more").mkdir()
+    (tmp_path / "more/more.txt").write_text("more")
+    return context
+
+
+def test_stages_are_told_apart(cli, stages, tmp_path):
+    done = cli("build", "-t", "made", "--build-context", f"more={tmp_path}/more", stages)
+    lines = done.stderr.decode().splitlines()
+    steps = [line for line in lines if "] " in line and line.startswith("#")]
+    assert sorted(line.split("] ")[0].split("[")[1] for line in steps) == [
+        *("files 1/3", "files 2/3", "files 3/3"),
+        *("stage-2 1/3", "stage-2 2/3", "stage-2 3/3"),
+        *("tool 1/2", "tool 2/2"),
+    ]
+    numbers = [line.split()[0] for line in steps]
+    assert len(set(numbers)) == 8
+    of_tool = next(line.split()[0] for line in steps if "mkdir /out" in line)
+    assert any(line.startswith(f"{of_tool} ") and line.endswith(" working") for line in lines)
+
+
+def test_a_target_into_a_directory_and_to_the_standard_output(cli, stages, tmp_path):
+    options = ("--build-context", f"more={tmp_path}/more", "--target", "files")
+    cli("build", *options, "-o", tmp_path / "out", stages)
+    assert {path.name: path.read_text() for path in (tmp_path / "out").iterdir()} == {
+        "f": "from-tool\n",
+        "g": "from-tool\n",
+        "more.txt": "more",
+    }
+    done = cli("build", "--progress=plain", *options, "-o", "-", stages)
+    with tarfile.open(fileobj=io.BytesIO(done.stdout)) as tar:
+        assert tar.getnames() == ["f", "g", "more.txt"]
+    done = cli("build", *options, "-o", "type=oci,dest=-", stages)
+    with tarfile.open(fileobj=io.BytesIO(done.stdout)) as tar:
+        assert "oci-layout" in tar.getnames()
+
+
+def test_outputs_and_contexts_that_cannot_be(cli, stages, tmp_path):
+    assert "NAME=directory" in cli.error("build", "--build-context", "more", stages, status=1)
+    assert "no such stage" in cli.error("build", "--target", "nowhere", stages, status=1)
+    assert "TYPE" in cli.error("build", "-o", "type=nonsense,dest=x", stages, status=1)
+    more = ("--build-context", f"more={tmp_path}/more")
+    assert "this machine's own files" in cli.error("build", *more, "-o", tmp_path / "out", stages, status=1)
+    assert not (tmp_path / "out").exists()
+
+
 def test_checks_without_a_build(cli, context):
     (context / "Dockerfile").write_text("FROM host AS Base\nWORKDIR x\nCMD echo\n")
     done = cli("build", "--check", "-t", "made", context, status=1)
@@ -66,6 +127,20 @@ def test_checks_without_a_build(cli, context):
     (context / "Dockerfile").write_text("FROM host\n")
     assert cli("build", "--check", context).stdout == b""
     assert "made" not in cli.text("images")
+
+
+def test_a_shell_where_a_build_failed(cli, context):
+    (context / "Dockerfile").write_text("FROM host\nENV A=set\nRUN echo half >/half && exit 3\n")
+    script = b"cat /half; echo $A; exit 5\n"
+    done = cli("build", "--on-error=shell", context, status=1, stdin=script)
+    assert done.stdout == b"half\nset\n"
+    assert done.stderr.count(b"exited with 3") == 2
+    assert b"a shell where it failed" in done.stderr
+    assert cli.text("ps", "-aq") == ""
+    assert len(cli.text("images", "-aq").split()) <= 1
+    (context / "Dockerfile").write_text("FROM host\nCOPY nothing /\n")
+    done = cli("build", "--on-error=shell", context, status=1, stdin=script)
+    assert b"a shell where it failed" not in done.stderr
 
 
 @pytest.mark.parametrize(

@@ -24,11 +24,12 @@ PACKAGES = (
     *("attrs", "click", "isal", "rich", "urllib3", "zstandard"),
 )
 PATIENCE = 1800  # seconds; on a slow machine, with another worker beside it
+BUILD_PARTS = ("cache_mounts", "image_import", "run_mounts", "secrets", "ssh_mounts")
 EVERYTHING = (
     *("tests/rootless", "tests/runtime", "tests/security", "tests/archives", "tests/registry/test_pull.py"),
     *(f"tests/cli/test_cli_{name}.py" for name in ("run", "containers", "volumes", "attach", "terminal")),
     *(f"tests/build/test_build{name}.py" for name in ("", "_copy", "_language", "_layers")),
-    "tests/build/test_image_import.py",
+    *(f"tests/build/test_{name}.py" for name in BUILD_PARTS),
     # It is in a user namespace for whoever runs it, and takes its time.
     "--ignore=tests/runtime/test_sanitized_library.py",
 )
@@ -47,7 +48,7 @@ PARTS = {
         "--deselect=tests/runtime/test_system_containers.py::test_debian_with_sysvinit",  # a system of its own
         "tests/cli/test_cli_run.py",
         *(f"tests/build/test_build{name}.py" for name in ("", "_copy", "_layers")),
-        "tests/build/test_image_import.py",
+        *(f"tests/build/test_{name}.py" for name in BUILD_PARTS),
         "tests/registry/test_pull.py",
     ),
     "security": ("tests/security", *(f"--ignore=tests/security/test_class_{name}.py" for name in LEFT_OUT)),

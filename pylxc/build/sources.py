@@ -1,0 +1,73 @@
+"""Where files come from that are not in the main context: other stages, images, named contexts.
+
+Invariant: a source is complete before anybody gets it, and does not change while the build lasts.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, TypeVar
+
+import attrs
+
+from pylxc.build.context import FileSource
+from pylxc.build.ignore import Ignore
+from pylxc.build.layertree import LayerTree
+from pylxc.runtime import rootless
+
+_NOTHING = Ignore()  # layers have no ignore file
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from pylxc.build.confined import ConfinedTree
+    from pylxc.build.stages import Origin
+    from pylxc.engine import Engine
+
+    T = TypeVar("T")
+
+
+@attrs.frozen
+class LayerSource(FileSource):
+    """What a stage or an image shows: its ``layers`` (diff ids, the lowest first). ``root`` is what errors call it.
+
+    To mount it: ``engine.tree_of(source.layers, "", "")`` is the read-only root file system; "scratch" has no layer.
+    """
+
+    layers: tuple[str, ...]
+    lowers: tuple[str, ...]
+    passthrough: tuple[str, ...]
+
+    def tree(self) -> ConfinedTree:
+        """Open it."""
+        return LayerTree(self.lowers, self.passthrough, self.root)
+
+    def reading(self, look: Callable[[], T]) -> T:
+        """Call something that reads it: for an ordinary user in the user namespace that the layers belong to."""
+        return rootless.as_owner(look)
+
+
+@attrs.frozen
+class Sources:
+    """What the names after ``--from`` give, of a COPY and of a RUN's mounts alike.
+
+    ``contexts`` are the named contexts that are directories; ``images`` gives the layers of an image (or of the image
+    that a named context stands for), ``stage`` those of a stage, for which it waits.
+    """
+
+    engine: Engine
+    contexts: Mapping[str, FileSource] = attrs.field(hash=False)
+    images: Callable[[str], tuple[str, ...]]
+    stage: Callable[[int], tuple[str, ...]]
+
+    def get(self, origin: Origin) -> FileSource:
+        """Give what a name means: a :class:`LayerSource` for a stage or an image, else the directory of a context.
+
+        ``origin`` is ``work.sources[name]`` of the :class:`~pylxc.build.stages.StageWork` that the name stands in. This
+        waits until a stage is built.
+        """
+        if origin.name in self.contexts and origin.kind == "context":
+            return self.contexts[origin.name]
+        layers = self.stage(origin.index) if origin.kind == "stage" else self.images(origin.name)
+        lowers, passthrough = self.engine.lowers(layers)
+        kind = "stage" if origin.kind == "stage" else "image"
+        return LayerSource(f"{kind} {origin.name}", _NOTHING, layers, lowers, passthrough)
