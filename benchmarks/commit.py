@@ -15,10 +15,10 @@ import statistics
 import subprocess
 import sys
 import tempfile
-import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from dockerd import Daemon
 from workers import timed
 
 import pylxc
@@ -33,7 +33,6 @@ WRITE = (
 )
 TOUCH = "date +%s.%N >/data/0; head -c 64 /dev/urandom >>/data/0"  # another layer each time
 IMAGE = "pylxc-commit"
-PATIENCE = 60.0  # s for dockerd to come up
 
 
 def make_rootfs(directory: Path) -> Path:
@@ -89,22 +88,9 @@ class Docker:
     name = "docker"
 
     def __init__(self, directory: Path) -> None:
-        place = directory / "docker"
-        place.mkdir()
-        self._host = f"unix://{place}/docker.sock"
-        words = [
-            "--data-root",
-            str(place / "data"),
-            "--exec-root",
-            str(place / "exec"),
-            "--pidfile",
-            str(place / "pid"),
-        ]
-        with (place / "log").open("wb") as log:
-            command = ["dockerd", *words, "-H", self._host, "--bridge", "none", "--iptables=false"]
-            self._daemon = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
+        self._daemon = Daemon(directory)
+        self._client = self._daemon.client
         try:
-            self._await(place)
             archive = subprocess.run(["tar", "-C", directory / "rootfs", "-c", "."], check=True, capture_output=True)  # noqa: S607
             subprocess.run([*self._client("import", "-", IMAGE)], input=archive.stdout, check=True, capture_output=True)
             called(*self._client("run", "-d", "--network", "none", "--name", "box", IMAGE, "sleep", "100000"))()
@@ -115,16 +101,6 @@ class Docker:
         commit = called(*self._client("commit", "box", "committed"))
         self.jobs = {"diff": called(*self._client("diff", "box")), "commit": commit}
 
-    def _client(self, *words: str) -> list[str]:
-        return ["docker", "-H", self._host, *words]
-
-    def _await(self, place: Path) -> None:
-        deadline = time.monotonic() + PATIENCE
-        while subprocess.run(self._client("version"), capture_output=True, check=False).returncode:
-            if time.monotonic() > deadline or self._daemon.poll() is not None:
-                raise RuntimeError("dockerd does not come up: " + (place / "log").read_text()[-500:])
-            time.sleep(0.1)
-
     def prepare(self) -> None:
         """Let the next commit be one of something new."""
         called(*self._client("exec", "box", "sh", "-c", TOUCH))()
@@ -132,8 +108,7 @@ class Docker:
     def close(self) -> None:
         """Remove the container and stop the daemon."""
         subprocess.run(self._client("rm", "-f", "box"), check=False, capture_output=True)
-        self._daemon.terminate()
-        self._daemon.wait()
+        self._daemon.close()
 
 
 def peers(directory: Path) -> list[Pylxc | Docker]:

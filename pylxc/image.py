@@ -146,8 +146,8 @@ class Image:
     @classmethod
     def build(  # noqa: PLR0913  the public contract
         cls,
-        context: str | os.PathLike[str],
-        dockerfile: str | os.PathLike[str] = "Dockerfile",
+        context: str | os.PathLike[str] | IO[bytes],
+        dockerfile: str | os.PathLike[str] | IO[bytes] = "Dockerfile",
         tag: str | Sequence[str] | None = None,
         args: Mapping[str, str] | None = None,
         target: str | None = None,
@@ -166,11 +166,13 @@ class Image:
         on_progress: Callable[[Progress], object] | None = None,
         engine: Engine | None = None,
     ) -> Image:
-        """Build an image from a directory with a Dockerfile.
+        """Build an image from a Dockerfile and the files of its context.
 
         Args:
-            context: the directory that COPY and ADD take files from; its ``.dockerignore`` is heeded.
-            dockerfile: the Dockerfile, relative to the context or absolute.
+            context: what COPY and ADD take files from; its ``.dockerignore`` is heeded. A directory; a stream or an
+                http URL, of a tar archive or of a Dockerfile without files; a repository
+                ("https://example.org/x.git#branch:directory").
+            dockerfile: the Dockerfile, relative to the context or absolute, or a stream of its text.
             tag: a reference, or several, for the result.
             args: values of ARGs.
             target: the stage to build, by name or number (default: the last one). Only what it needs is built, what is

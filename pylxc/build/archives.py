@@ -41,19 +41,23 @@ def is_archive(path: str | os.PathLike[str]) -> bool:
     return is_archive_stream(Path(path).open("rb", buffering=0))
 
 
-class _Borrowed(io.RawIOBase):
-    """Reads a stream of somebody else's, which stays open."""
+class Borrowed(io.RawIOBase):
+    """Reads a stream of somebody else's, which stays open; ``head`` is what was read of it before."""
 
-    def __init__(self, stream: IO[bytes]) -> None:
+    def __init__(self, stream: IO[bytes], head: bytes = b"") -> None:
         super().__init__()
         self._stream = stream
+        self._head = head
 
     def readable(self) -> bool:
+        """Say that it can be read."""
         return True
 
     def readinto(self, buffer: WriteableBuffer) -> int:
+        """Read what fits and is there."""
         view = memoryview(buffer).cast("B")
-        data = self._stream.read(len(view))
+        data, self._head = self._head[: len(view)], self._head[len(view) :]
+        data = data or self._stream.read(len(view))
         view[: len(data)] = data
         return len(data)
 
@@ -66,7 +70,7 @@ def open_archive(source: str | os.PathLike[str] | IO[bytes], name: str = "") -> 
     """
     if isinstance(source, (str, os.PathLike)):
         return decompressed(Path(source).open("rb", buffering=0), os.fspath(source))
-    return decompressed(cast("IO[bytes]", _Borrowed(source)), name or str(getattr(source, "name", "archive")))
+    return decompressed(cast("IO[bytes]", Borrowed(source)), name or str(getattr(source, "name", "archive")))
 
 
 class _Decompressor(Protocol):
@@ -223,6 +227,11 @@ def is_archive_stream(stream: IO[bytes]) -> bool:
             block = opened.read(BLOCK)
     except StoreError:
         return False
+    return is_archive_block(block)
+
+
+def is_archive_block(block: bytes) -> bool:
+    """Tell whether this is the first block of a tar archive, by its checksum."""
     if len(block) < BLOCK or not any(block):
         return False
     try:

@@ -12,12 +12,12 @@ from pylxc.build import lint, outputs
 from pylxc.build.agents import Agents
 from pylxc.build.cachetransfer import Caches
 from pylxc.build.check import warnings_of
-from pylxc.build.context import Context
 from pylxc.build.contexts import opened_contexts
 from pylxc.build.dockerfile import parse
 from pylxc.build.events import BuildEvent
 from pylxc.build.executor import Executor, Options, StageResult, Surroundings
 from pylxc.build.instructions import Run
+from pylxc.build.opening import opened
 from pylxc.build.plan import plan
 from pylxc.build.runmounts import RunMounts
 from pylxc.build.schedule import Schedule
@@ -35,7 +35,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
     from pylxc.build.agents import AgentSource
+    from pylxc.build.context import Context
     from pylxc.build.contexts import Contexts
+    from pylxc.build.opening import Source
     from pylxc.build.plan import Plan
     from pylxc.build.secrets import SecretSource
     from pylxc.build.stages import Origin, PlannedStage, StageWork
@@ -51,8 +53,8 @@ RIGHTS = ("network.host", INSECURE)  # docker's entitlements; the first is given
 
 def build(  # noqa: PLR0913  the operands of one operation
     engine: Engine,
-    context: str | os.PathLike[str],
-    dockerfile: str | os.PathLike[str],
+    context: Source,
+    dockerfile: Source,
     *,
     tags: tuple[str, ...],
     args: Mapping[str, str],
@@ -86,11 +88,10 @@ def build(  # noqa: PLR0913  the operands of one operation
         caches=Caches(cache_from, cache_to),
         latest=sourcedate.latest(args),
     )
-    opened = Context.open(context, dockerfile)
     named = opened_contexts(contexts or {})
-    parsed = parse(opened.dockerfile_bytes, opened.dockerfile_path)
-    planned = plan(parsed, args, target or None, named.names)
-    with engine.store.leases.take() as lease:
+    with opened(engine, context, dockerfile) as found, engine.store.leases.take() as lease:
+        parsed = parse(found.dockerfile_bytes, found.dockerfile_path)
+        planned = plan(parsed, args, target or None, named.names)
         bases = _Bases(engine, lease, named, pull=pull, on_progress=on_progress)
         works = planned.unfold(lambda stage: bases.config(stage.parent))
         _check_networks(works, network)
@@ -99,11 +100,11 @@ def build(  # noqa: PLR0913  the operands of one operation
         root = bases.root(planned)
         if root is not None:
             outputs.refuse_passthrough(engine, root, wanted)
-        around = lint.Surroundings(args=args, ignore=opened.ignore, base=bases.known)
+        around = lint.Surroundings(args=args, ignore=found.ignore, base=bases.known)
         missing = options.caches.bring(engine, lease, on_progress)
         warnings = (*planned.warnings, *warnings_of(parsed, around), *missing)
         _warn(options, works[-1], warnings)
-        result = _carry_out(engine, lease, opened, bases, works, options)
+        result = _carry_out(engine, lease, found, bases, works, options)
         document = ImageDocument(
             config=result.config,
             platform=this_platform() if root is None else root.platform,

@@ -1,29 +1,30 @@
 """Checks a Dockerfile without building it.
 
-Invariant: nothing runs, nothing is fetched and nothing is written: what is known of a base image is what the store has.
+Invariant: nothing runs and no image is pulled, and only a context from elsewhere is fetched, for as long as
+it takes: what is known of a base image is what the store has.
 """
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from pylxc.build.context import Context
 from pylxc.build.dockerfile import parse
 from pylxc.build.lint import LintWarning, Policy, Surroundings, lint
+from pylxc.build.opening import opened
 from pylxc.errors import DockerfileError, ImageNotFound, SpecError
 
 if TYPE_CHECKING:
-    import os
     from collections.abc import Mapping
 
     from pylxc.build.instructions import Dockerfile
+    from pylxc.build.opening import Source
     from pylxc.engine import Engine
     from pylxc.imageconfig import ImageConfig
 
 
 def check(
-    context: str | os.PathLike[str],
-    dockerfile: str | os.PathLike[str] = "Dockerfile",
+    context: Source,
+    dockerfile: Source = "Dockerfile",
     *,
     args: Mapping[str, str] | None = None,
     engine: Engine | None = None,
@@ -33,10 +34,10 @@ def check(
     What ``# check=skip=...`` names is left out.
 
     Args:
-        context: the directory to build from; its ``.dockerignore`` is heeded.
-        dockerfile: the Dockerfile, relative to the context or absolute.
+        context: what to build from, as :meth:`pylxc.Image.build` takes it.
+        dockerfile: the Dockerfile, relative to the context or absolute, or a stream of its text.
         args: values of ARGs.
-        engine: the store whose images are looked at; without one nothing is known of base images.
+        engine: the store whose images are looked at; without one nothing is known of base images, and nothing fetched.
 
     Raises:
         DockerfileError: the Dockerfile is missing or malformed; line and column.
@@ -47,9 +48,9 @@ def check(
         ...     print(warning)
 
     """
-    opened = Context.open(context, dockerfile)
-    parsed = parse(opened.dockerfile_bytes, opened.dockerfile_path)
-    return lint(parsed, Surroundings(args=args or {}, ignore=opened.ignore, base=_Images(engine)))
+    with opened(engine, context, dockerfile) as found:
+        parsed = parse(found.dockerfile_bytes, found.dockerfile_path)
+        return lint(parsed, Surroundings(args=args or {}, ignore=found.ignore, base=_Images(engine)))
 
 
 class _Images:

@@ -25,6 +25,8 @@ KINDS: dict[int, Kind] = {
     stat.S_IFIFO: "fifo",
 }
 
+CHANGED = "it changed while the build read it: let no one write to the context meanwhile"
+SHORTER = "it became shorter while the build read it"
 _LINK_LIMIT = 40  # as the kernel's (path_resolution(7))
 _OPEN_DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 
@@ -108,14 +110,34 @@ class ConfinedTree:
         """Give the extended attributes that go with a path: a context's stay behind."""
         return ()
 
+    def listed(self, path: str) -> list[tuple[str, os.stat_result]]:
+        """Give the names in a directory with their status, in byte order."""
+        fd = self._directory(path)
+        return [(name, os.stat(name, dir_fd=fd, follow_symlinks=False)) for name in self.names(path)]
+
     def open_file(self, path: str, stamp: tuple[int, int, int] | None = None) -> IO[bytes]:
         """Open a regular file; with ``stamp``, only if it is still the file that had it."""
         parent, name = posixpath.split(path)
         stream = open_regular(name or ".", path, os.O_NOFOLLOW, self._directory(parent))
         if stamp is not None and stamp_of(os.fstat(stream.fileno())) != stamp:
             stream.close()
-            raise ContextError(path, "it changed while the build read it: let no one write to the context meanwhile")
+            raise ContextError(path, CHANGED)
         return stream
+
+    def read_file(self, path: str, stamp: tuple[int, int, int], size: int) -> bytes:
+        """Give the content of a small regular file if it is still the one that had this stamp and this size."""
+        parent, _, name = path.rpartition("/")
+        flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+        fd = os.open(name or ".", flags, dir_fd=self._directory(parent))
+        try:
+            if stamp_of(os.fstat(fd)) != stamp:
+                raise ContextError(path, CHANGED)
+            data = os.read(fd, size)
+        finally:
+            os.close(fd)
+        if len(data) != size:
+            raise ContextError(path, SHORTER)
+        return data
 
     def resolve(self, path: str) -> str:
         """Follow the links in ``path`` inside the root; ".." stops at it. Raises ``OSError`` as ``open`` would."""

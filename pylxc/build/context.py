@@ -19,8 +19,10 @@ import attrs
 
 from pylxc.build import tarwriter
 from pylxc.build.archives import decompressed
-from pylxc.build.confined import ConfinedTree, ContextError, open_regular, readable
+from pylxc.build.confined import SHORTER, ConfinedTree, ContextError, open_regular, readable
+from pylxc.build.filehashes import LARGEST_KEPT, FileHashes
 from pylxc.build.ignore import Ignore, PatternError
+from pylxc.build.parents import add_with_parents
 from pylxc.build.selection import Collector, Selection, by_name, matches
 from pylxc.errors import DockerfileError, SpecError
 
@@ -34,7 +36,7 @@ if TYPE_CHECKING:
     T = TypeVar("T")
 
 _CHUNK = 1 << 20
-_LARGEST_DOCKERFILE = 4 << 20  # bytes; a text that someone wrote is never near it
+LARGEST_DOCKERFILE = 4 << 20  # bytes; a text that someone wrote is never near it
 
 
 def _never(_path: str) -> bool:
@@ -47,6 +49,7 @@ class FileSource:
 
     root: str
     ignore: Ignore
+    hashes: FileHashes = attrs.field(factory=FileHashes, init=False, repr=False, eq=False)
 
     def tree(self) -> ConfinedTree:
         """Open it."""
@@ -67,43 +70,56 @@ class FileSource:
         unpack: bool = False,
         excludes: Sequence[str] = (),
         documents: Sequence[tuple[str, str]] = (),
+        parents: bool = False,
         is_directory: Callable[[str], bool] = _never,
         target: Callable[[str], str] = str,
     ) -> Selection:
         """Find what a COPY (an ADD with ``unpack``) of these sources puts into the image.
 
-        ``excludes`` are patterns of what stays out, ``documents`` more files as (name, content);
+        ``excludes`` are patterns of what stays out, ``documents`` more files as (name, content), ``parents`` keeps the
+        directories that lead to the sources;
         ``owner`` is (uid, gid), or None for what each file has; ``mode`` changes the permission bits;
         ``is_directory`` says of an absolute path whether it is a directory in the image: a file copied onto one goes
         inside; ``target`` gives where one goes that is copied onto a link. Wildcards may match nothing.
         Raises :class:`ContextError`.
         """
-        as_directory = destination.endswith("/") or posixpath.basename(destination) in (".", "..")
         absolute = _absolute(destination, workdir)
-        if len(sources) + len(documents) > 1 and not as_directory:
+        if len(sources) + len(documents) > 1 and not is_into_directory(destination):
             raise ContextError(destination, "the destination of several sources must end in '/'")
-        as_directory = as_directory or absolute == "/" or is_directory(absolute)
+        as_directory = is_into_directory(destination, workdir, is_directory)
         onto = absolute if as_directory else target(absolute)
         collector = Collector(self.ignore, owner, mode, _excluded(excludes))
-        directory = absolute
+        if parents:
+            self._add_with_parents(collector, sources)
+            directory = absolute if collector.entries else ""
+        else:
+            directory = self._add(collector, sources, onto, as_directory=as_directory, unpack=unpack)
+        for base, content in documents:
+            directory, name = (absolute, base) if as_directory else posixpath.split(onto)
+            collector.add_document(name, content.encode("utf-8", "surrogateescape"))
+        return Selection(collector.sorted(), directory, tuple(collector.archives), owner or (0, 0))
+
+    def _add_with_parents(self, collector: Collector, sources: Sequence[str]) -> None:
+        with readable(self.root), self.tree() as tree:
+            for source in sources:
+                add_with_parents(collector, tree, source)
+
+    def _add(self, collector: Collector, sources: Sequence[str], onto: str, *, as_directory: bool, unpack: bool) -> str:
+        """Add what the sources mean; return the directory that their names are relative to, "" where there is none."""
+        directory = onto
         with readable(self.root), self.tree() as tree:
             found = [match for source in sources for match in matches(tree, self.ignore, source)]
             if len(found) > 1 and not as_directory:
-                raise ContextError(destination, f"{len(found)} files match: the destination must end in '/'")
+                raise ContextError(onto, f"{len(found)} files match: the destination must end in '/'")
             for named, resolved in found:
                 base = posixpath.basename(named)
                 if collector.is_excluded(base) and not stat.S_ISDIR(tree.lstat(resolved).st_mode):
                     continue
                 if collector.add_contents(tree, resolved) or (unpack and collector.add_archive(tree, base, resolved)):
                     continue
-                directory, name = (absolute, base) if as_directory else posixpath.split(onto)
+                directory, name = (onto, base) if as_directory else posixpath.split(onto)
                 collector.add(tree, name, resolved)
-        for base, content in documents:
-            directory, name = (absolute, base) if as_directory else posixpath.split(onto)
-            collector.add_document(name, content.encode("utf-8", "surrogateescape"))
-        if not found and not documents:
-            directory = ""  # what is copied nowhere makes no directory
-        return Selection(collector.sorted(), directory, tuple(collector.archives), owner or (0, 0))
+        return directory if found else ""
 
     def digest(self, entries: Iterable[Entry]) -> str:
         """Give ``sha256:...`` over names, kinds, modes, owners, link texts and contents; never over times.
@@ -113,16 +129,29 @@ class FileSource:
         total = hashlib.sha256()
         with self.tree() as tree:
             for entry in sorted(entries, key=by_name):
-                content = hashlib.sha256()
-                for chunk in _content(tree, entry):
-                    content.update(chunk)
+                content = self._hash(tree, entry)
                 ids = (entry.uid, entry.gid, *entry.device)
-                facts = (entry.kind, f"{entry.mode:o}", *map(str, ids), content.hexdigest())
+                facts = (entry.kind, f"{entry.mode:o}", *map(str, ids), content)
                 more = b"".join(map(_framed, (part for pair in entry.attributes for part in pair)))
                 parts: tuple[str | bytes, ...] = (entry.name, entry.target, *facts, more)
                 for part in parts:
                     total.update(_framed(part))
         return f"sha256:{total.hexdigest()}"
+
+    def _hash(self, tree: ConfinedTree, entry: Entry) -> str:
+        """Give the SHA-256 of an entry's content; of what is no file, that of nothing."""
+        if entry.kind != "file" or entry.content is not None:
+            return hashlib.sha256(entry.content or b"").hexdigest()
+        known = self.hashes.get(entry)
+        if known is not None:
+            return known
+        total = hashlib.sha256()
+        chunk = b""
+        for chunk in _content(tree, entry):
+            total.update(chunk)
+        digest = total.hexdigest()
+        self.hashes.put(entry, digest, chunk if 0 < entry.size <= LARGEST_KEPT else None)
+        return digest
 
     def write_tar(self, entries: Iterable[Entry], out: Sink) -> None:
         """Write the entries as a tar stream (ustar, with pax records where a value does not fit).
@@ -132,7 +161,8 @@ class FileSource:
         with self.tree() as tree:
             for entry in sorted(entries, key=by_name):
                 out.write(tarwriter.header(entry))
-                for chunk in _content(tree, entry):
+                here = self.hashes.take(entry) if entry.size else None
+                for chunk in _content(tree, entry) if here is None else (here,):
                     out.write(chunk)
                 out.write(tarwriter.padding(entry.size))
         out.write(tarwriter.END)
@@ -152,8 +182,13 @@ class Context(FileSource):
     dockerfile_path: str
 
     @classmethod
-    def open(cls, path: str | os.PathLike[str], dockerfile: str | os.PathLike[str] = "Dockerfile") -> Context:
-        """Open a directory. ``dockerfile`` is relative to it, or absolute, and may lie outside.
+    def open(
+        cls,
+        path: str | os.PathLike[str],
+        dockerfile: str | os.PathLike[str] = "Dockerfile",
+        text: bytes | None = None,
+    ) -> Context:
+        """Open a directory. ``dockerfile`` is relative to it, or absolute, and may lie outside; ``text`` is its text.
 
         Raises :class:`~pylxc.errors.SpecError` when there is no such directory, and
         :class:`~pylxc.errors.DockerfileError` when there is no such Dockerfile or an ignore pattern is malformed.
@@ -164,11 +199,11 @@ class Context(FileSource):
             found = "not a directory" if directory.exists() else "no such directory"
             raise SpecError("context", str(path), f"{found}: give the directory that holds the files to build from")
         with ConfinedTree(root) as tree:
-            data = _read_text(tree, name)
+            data = _read_text(tree, name) if text is None else text
             if data is None:
                 reason = f"no such file in {root}: create it, or name another one with dockerfile="
                 raise DockerfileError(reason, line=1, column=1, path=name)
-        return cls(root, ignore_of(root, (f"{name}.dockerignore", ".dockerignore")), data, name)
+        return cls(root, ignore_of(root, (f"{name}.dockerignore", ".dockerignore")[text is not None :]), data, name)
 
 
 def ignore_of(root: str, names: Sequence[str] = (".dockerignore",)) -> Ignore:
@@ -179,6 +214,18 @@ def ignore_of(root: str, names: Sequence[str] = (".dockerignore",)) -> Ignore:
             if patterns is not None:
                 return Ignore.parse(patterns, name)
     return Ignore()
+
+
+def is_into_directory(
+    destination: str, workdir: str | None = None, is_directory: Callable[[str], bool] = _never
+) -> bool:
+    """Say whether a file copied to ``destination`` goes inside; without ``workdir``, whether its text alone says so."""
+    if destination.endswith("/") or posixpath.basename(destination) in (".", ".."):
+        return True
+    if workdir is None:
+        return False
+    absolute = _absolute(destination, workdir)
+    return absolute == "/" or is_directory(absolute)
 
 
 def _excluded(patterns: Sequence[str]) -> Ignore | None:
@@ -206,14 +253,14 @@ def _read_text(tree: ConfinedTree, name: str) -> bytes | None:
         else:
             stream = tree.open_file(tree.resolve(name))
         with stream:
-            data = stream.read(_LARGEST_DOCKERFILE + 1)
+            data = stream.read(LARGEST_DOCKERFILE + 1)
     except (FileNotFoundError, NotADirectoryError):
         return None
     except (ContextError, OSError) as error:
         reason = error.reason if isinstance(error, ContextError) else error.strerror or str(error)
         raise DockerfileError(f"cannot be read: {reason}", line=1, column=1, path=name) from None
-    if len(data) > _LARGEST_DOCKERFILE:
-        raise DockerfileError(f"larger than {_LARGEST_DOCKERFILE} bytes", line=1, column=1, path=name)
+    if len(data) > LARGEST_DOCKERFILE:
+        raise DockerfileError(f"larger than {LARGEST_DOCKERFILE} bytes", line=1, column=1, path=name)
     return data
 
 
@@ -225,6 +272,10 @@ def _content(tree: ConfinedTree, entry: Entry) -> Iterator[bytes]:
         yield entry.content
         return
     left = entry.size
+    if left <= LARGEST_KEPT:
+        with readable(entry.source):
+            yield tree.read_file(entry.source, entry.stamp, left)
+        return
     with readable(entry.source):
         stream = tree.open_file(entry.source, entry.stamp)
     with stream:
@@ -232,6 +283,6 @@ def _content(tree: ConfinedTree, entry: Entry) -> Iterator[bytes]:
             with readable(entry.source):
                 chunk = stream.read(min(left, _CHUNK))
             if not chunk:
-                raise ContextError(entry.source, "it became shorter while the build read it")
+                raise ContextError(entry.source, SHORTER)
             left -= len(chunk)
             yield chunk

@@ -18,11 +18,12 @@ import attrs
 
 from pylxc.build import cache, times, told
 from pylxc.build.accounts import owner
-from pylxc.build.agents import Agents
+from pylxc.build.agents import DEFAULT, Agents
 from pylxc.build.cachetransfer import Caches
 from pylxc.build.confined import ContextError
 from pylxc.build.events import BuildEvent
 from pylxc.build.failed import FailedStep
+from pylxc.build.gathering import Place, Room, gather
 from pylxc.build.runmounts import content_of
 from pylxc.build.secrets import Secrets
 from pylxc.build.sources import LayerSource
@@ -42,6 +43,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
     from pylxc.build.context import FileSource
+    from pylxc.build.gathering import Gathered
     from pylxc.build.runmounts import Made, RunMounts, Shown
     from pylxc.build.schedule import Schedule
     from pylxc.build.selection import Entry, Selection
@@ -202,7 +204,9 @@ class Executor:
     def _key(self, step: Step, content: str) -> str:
         return cache.key(self._layers, step.definition(), f"{content} {self._latest}")
 
-    def _find_or_make(self, step: Step, copying: _Copying | None, key: str, words: str, make: Callable[[], str]) -> str:
+    def _find_or_make(
+        self, step: Step, copying: _Copying | Gathered | None, key: str, words: str, make: Callable[[], str]
+    ) -> str:
         """Look for a step's layer by what it is made of, then by what is in that; else make it."""
         keys = [key]
         digest = self._cached(key)
@@ -223,7 +227,7 @@ class Executor:
     def _cached(self, key: str) -> str | None:
         return None if self._options.no_cache else self._engine.store.cache.get(key, self._lease)
 
-    def _make(self, step: Step, copying: _Copying | None, shown: Sequence[Shown]) -> str:
+    def _make(self, step: Step, copying: _Copying | Gathered | None, shown: Sequence[Shown]) -> str:
         staged = self._lease.stage()
         self._engine.store.layers.require_whole(self._layers)
         tree = self._engine.tree_of(self._layers, f"{staged}/tree", f"{staged}/work")
@@ -235,8 +239,8 @@ class Executor:
                 self._run(step, tree, shown)
         elif isinstance(step, WorkdirStep):
             self._make_directory(step, tree)
-        elif copying is not None and copying.selection.directory:
-            self._copy(copying.source, copying.selection, tree)
+        elif copying is not None:
+            self._copy(copying.parts(), tree)
         with self._writing():
             if not isinstance(step, RunStep):
                 times.settle(tree, begin)
@@ -311,11 +315,17 @@ class Executor:
 
     # -- copies -----------------------------------------------------------------------------------------------------
 
-    def _copying(self, step: CopyStep) -> _Copying:
+    def _copying(self, step: CopyStep) -> _Copying | Gathered:
         view = LayerView(*self._engine.lowers(self._layers))
-        source = self._context
-        if step.source is not None:
-            source = self._around.sources.get(self._work.sources.get(step.source, self._work.stage.parent))
+        place = Place(
+            is_directory=lambda path: rootless.as_owner(view.is_directory, path),
+            target=lambda path: rootless.as_owner(_target, view, path),
+        )
+        if step.source is None:
+            chosen = owner(step.chown, view) if step.chown else (0, 0)
+            room = Room(self._engine, self._lease, agent=self._options.agents.get(DEFAULT))
+            return gather(room, self._context, step, chosen, place)
+        source = self._around.sources.get(self._work.sources.get(step.source, self._work.stage.parent))
         owner_else = None if isinstance(source, LayerSource) else (0, 0)  # in layers files have owners, outside none
         select = functools.partial(
             source.select,
@@ -327,14 +337,20 @@ class Executor:
             unpack=step.unpack,
             excludes=step.excludes,
             documents=step.documents,
+            parents=step.parents,
             is_directory=view.is_directory,
-            target=lambda path: view.place(path) if view.is_directory(posixpath.dirname(path)) else path,
+            target=functools.partial(_target, view),
         )
         return _Copying(source, select)
 
-    def _copy(self, source: FileSource, selection: Selection, tree: Tree) -> None:
+    def _copy(self, parts: Sequence[tuple[FileSource, Selection]], tree: Tree) -> None:
         # What was mounted as volatile once cannot be mounted again (overlayfs.rst, "Volatile mount").
-        tree = attrs.evolve(tree, volatile=not selection.archives)
+        parts = [part for part in parts if part[1].directory]
+        tree = attrs.evolve(tree, volatile=len(parts) == 1 and not parts[0][1].archives)
+        for source, selection in parts:
+            self._copy_part(source, selection, tree)
+
+    def _copy_part(self, source: FileSource, selection: Selection, tree: Tree) -> None:
         if selection.entries or not selection.archives:
             where = selection.directory
 
@@ -385,6 +401,11 @@ class Executor:
             self._options.on_event(event)
 
 
+def _target(view: LayerView, path: str) -> str:
+    """Return where a file goes that is copied onto a link."""
+    return view.place(path) if view.is_directory(posixpath.dirname(path)) else path
+
+
 class _Copying:
     """What one COPY takes, looked for when it is asked for: a layer that is found by other means needs no look."""
 
@@ -401,6 +422,10 @@ class _Copying:
     def has_identity(self) -> bool:
         """Say whether the source as a whole has a name that says what is in it."""
         return isinstance(self.source, LayerSource)
+
+    def parts(self) -> tuple[tuple[FileSource, Selection], ...]:
+        """Give the files, and where they come from."""
+        return ((self.source, self.selection),)
 
     def identity(self) -> str:
         """Return what tells what is copied: the layers, else the content of the files themselves."""

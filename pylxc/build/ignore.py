@@ -71,7 +71,7 @@ def compile_glob(pattern: str, *, recursive: bool) -> re.Pattern[str]:
 
 def _is_suffix(pattern: str) -> bool:
     """Tell whether a pattern is ``**`` and plain text: Docker takes that for the end of a path, as in ``**.log``."""
-    return pattern.startswith("**") and not any(char in pattern[2:] for char in "/*?[]\\")
+    return pattern.startswith("**") and pattern[2:3] != "/" and not any(char in pattern[2:] for char in "*?[]\\")
 
 
 def _character_class(pattern: str, at: int) -> tuple[str, int]:
@@ -155,6 +155,8 @@ class Ignore:
 
     def excludes(self, relative_path: str) -> bool:
         """Tell whether the path is kept out of the context. A directory's exclusion holds for all below it."""
+        if not self._rules:
+            return False
         matched = self._matched(posixpath.normpath(relative_path))
         return matched > 0 and not self._rules[matched.bit_length() - 1].included
 

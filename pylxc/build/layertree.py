@@ -74,6 +74,15 @@ class LayerTree(ConfinedTree):
         """Open a regular file."""
         return open_regular(self._place(path), path, os.O_NOFOLLOW)
 
+    def listed(self, path: str) -> list[tuple[str, os.stat_result]]:
+        """Give the names in a directory with their status, in byte order."""
+        return [(name, self.lstat(posixpath.join(path, name))) for name in self.names(path)]
+
+    def read_file(self, path: str, stamp: tuple[int, int, int], size: int) -> bytes:
+        """Give the content of a small regular file."""
+        with self.open_file(path, stamp) as stream:
+            return stream.read(size)
+
     def attributes(self, path: str) -> tuple[tuple[str, bytes], ...]:
         """Give the extended attributes of a path, by name; those of overlayfs are the store's affair."""
         place = self._place(path)

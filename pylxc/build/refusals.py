@@ -6,7 +6,6 @@ runs; what ``plan`` and ``executor`` learn to do is taken off here, in the same 
 
 from __future__ import annotations
 
-import re
 from typing import TYPE_CHECKING
 
 from pylxc.build import instructions as ast
@@ -14,46 +13,19 @@ from pylxc.build import instructions as ast
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from pylxc.build.instructions import Instruction, Word
+    from pylxc.build.instructions import Instruction
     from pylxc.errors import UnsupportedError
-
-_REMOTE = re.compile(r"(?:https?|ftp|git|ssh)://|git@", re.IGNORECASE)
 
 
 def refuse_each(found: Iterable[Instruction]) -> None:
     """Raise the error of the first instruction that is not carried out as it is written."""
     for instruction in found:
-        if isinstance(instruction, ast.Run):
-            error = _run(instruction)
-        elif isinstance(instruction, ast.Copy):
-            error = _copy(instruction)
-        else:
-            error = None
+        error = _run(instruction) if isinstance(instruction, ast.Run) else None
         if error is not None:
             raise error
-
-
-def refuse_source(instruction: ast.Copy, word: Word, source: str) -> None:
-    """Raise the error for a source that would have to be fetched; ``source`` is what ``word`` came to."""
-    if _REMOTE.match(source):
-        remedy = "fetch it with RUN, or into the context beforehand"
-        raise instruction.unsupported(f"{instruction.name} of a URL", remedy, word.offset)
 
 
 def _run(run: ast.Run) -> UnsupportedError | None:
     if run.devices:
         return run.unsupported("RUN --device", "leave it out", run.devices[0].offset)
-    return None
-
-
-def _copy(copy: ast.Copy) -> UnsupportedError | None:
-    if copy.parents:
-        return copy.unsupported("COPY --parents", "name the directories", copy.flags["parents"][0].offset)
-    if isinstance(copy, ast.Add) and copy.checksum is not None:
-        return copy.unsupported("ADD --checksum", "check it in a RUN", copy.checksum.offset)
-    if isinstance(copy, ast.Add) and copy.keep_git_dir:
-        remedy = "clone into the context first"
-        return copy.unsupported("ADD --keep-git-dir", remedy, copy.flags["keep-git-dir"][0].offset)
-    for word in copy.sources:
-        refuse_source(copy, word, word.text)
     return None

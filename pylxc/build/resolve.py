@@ -8,6 +8,7 @@ Source: Dockerfile reference, https://docs.docker.com/reference/dockerfile/.
 
 from __future__ import annotations
 
+import functools
 import json
 import posixpath
 import re
@@ -20,7 +21,7 @@ from pylxc.build import mountflag
 from pylxc.build.expand import ExpansionError, expand, expand_text, expand_words
 from pylxc.build.heredoc import mark_of
 from pylxc.build.modes import Mode
-from pylxc.build.refusals import refuse_source
+from pylxc.build.remotes import check_source, remote_options
 from pylxc.build.steps import PROXY_ARGS, CopyStep, MetadataStep, RunStep, State, Step, WorkdirStep
 from pylxc.imageconfig import Healthcheck
 
@@ -306,7 +307,7 @@ def _copy(at: _Resolver, instruction: ast.Copy) -> Step:
     sources = tuple(at.expand(instruction, word) for word in instruction.sources)
     destination = at.expand(instruction, instruction.destination)
     for word, source in zip(instruction.sources, sources, strict=True):
-        refuse_source(instruction, word, source)
+        check_source(instruction, word, source)
         if not source:
             raise instruction.error(f"{word.text!r} expands to nothing: name a file of the context", word.offset)
     chown = at.expand(instruction, instruction.chown) if instruction.chown else None
@@ -324,6 +325,8 @@ def _copy(at: _Resolver, instruction: ast.Copy) -> Step:
         excludes=tuple(at.expand(instruction, word) for word in instruction.excludes),
         documents=tuple(_document(at, instruction, one) for one in instruction.heredocs),
         source=instruction.source_stage.text if instruction.source_stage is not None else None,
+        parents=instruction.parents,
+        **remote_options(instruction, sources, functools.partial(at.expand, instruction)),
     )
 
 

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from pylxc.build.modes import Mode
 
 DOCUMENT_MODE = 0o644
-_WILDCARDS = "*?[\\"
+WILDCARDS = "*?[\\"
 
 
 @attrs.frozen
@@ -86,9 +86,9 @@ def matches(tree: ConfinedTree, ignore: Ignore, source: str) -> list[tuple[str, 
     """
     # Joined to "/", no number of ".." leads above the root.
     pattern = posixpath.normpath("/" + source).lstrip("/")
-    is_wild = any(char in pattern for char in _WILDCARDS)
+    is_wild = any(char in pattern for char in WILDCARDS)
     try:
-        named = [(path, tree.resolve(path)) for path in (_glob(tree, pattern) if is_wild else [pattern])]
+        named = [(path, tree.resolve(path)) for path in (glob(tree, pattern) if is_wild else [pattern])]
         found = [(path, resolved) for path, resolved in named if _visible(tree, ignore, path, resolved)]
     except PatternError as error:
         raise ContextError(source, str(error)) from None
@@ -100,14 +100,14 @@ def matches(tree: ConfinedTree, ignore: Ignore, source: str) -> list[tuple[str, 
     return found
 
 
-def _glob(tree: ConfinedTree, pattern: str) -> list[str]:
+def glob(tree: ConfinedTree, pattern: str) -> list[str]:
     """Match component by component; names that begin with a dot match too.
 
     Links are followed in the part before the first wildcard only, as Docker does: what a wildcard finds would
     otherwise come twice, by the directory and by a link to it.
     """
     parts = pattern.split("/")
-    plain = next(index for index, part in enumerate(parts) if any(char in part for char in _WILDCARDS))
+    plain = next(index for index, part in enumerate(parts) if any(char in part for char in WILDCARDS))
     paths = [tree.resolve("/".join(parts[:plain]))]
     for part in parts[plain:]:
         expression = compile_glob(part, recursive=False)
@@ -130,18 +130,17 @@ def _visible(tree: ConfinedTree, ignore: Ignore, named: str, resolved: str) -> b
         return True
     if not stat.S_ISDIR(tree.lstat(resolved).st_mode):
         return False
-    return next(_walk(tree, ignore, resolved), None) is not None
+    return next(walk(tree, ignore, resolved), None) is not None
 
 
-def _walk(tree: ConfinedTree, ignore: Ignore, top: str) -> Iterator[tuple[str, os.stat_result]]:
+def walk(tree: ConfinedTree, ignore: Ignore, top: str) -> Iterator[tuple[str, os.stat_result]]:
     """Yield the included paths below ``top``; an excluded directory only after something in it is included."""
     pending = [top]
     waiting: dict[str, os.stat_result] = {}  # excluded directories that may yet be needed
     while pending:
         directory = pending.pop()
-        for name in tree.names(directory):
-            path = posixpath.join(directory, name)
-            status = tree.lstat(path)
+        for name, status in tree.listed(directory):
+            path = f"{directory}/{name}" if directory else name
             is_directory = stat.S_ISDIR(status.st_mode)
             if ignore.excludes(path):
                 if is_directory and not ignore.prunes(path):
@@ -174,23 +173,24 @@ class Collector:
         if not stat.S_ISDIR(tree.lstat(directory).st_mode):
             return False
         self._walks += 1
-        for path, status in _walk(tree, self.ignore, directory):
-            name = posixpath.relpath(path, directory or ".")
+        start = len(directory) + 1 if directory else 0
+        for path, status in walk(tree, self.ignore, directory):
+            name = path[start:]
             # A socket is nothing without the process that listens on it.
             if not (stat.S_ISSOCK(status.st_mode) or self.is_excluded(name)):
-                self.add(tree, name, path)
+                self.add(tree, name, path, status)
                 if stat.S_ISREG(status.st_mode) and status.st_nlink > 1:
                     inode = (self._walks, status.st_dev, status.st_ino)
                     self.entries[name] = attrs.evolve(self.entries[name], inode=inode)
         if self.excludes is not None:
-            self._complete(tree, directory)
+            self.complete(tree, directory)
         return True
 
     def is_excluded(self, name: str) -> bool:
         """Tell whether ``--exclude`` keeps out what would get this name."""
         return self.excludes is not None and self.excludes.excludes(name)
 
-    def _complete(self, tree: ConfinedTree, directory: str) -> None:
+    def complete(self, tree: ConfinedTree, directory: str) -> None:
         """Add the directories that are excluded and hold something that is not."""
         for name in tuple(self.entries):
             parent = posixpath.dirname(name)
@@ -212,9 +212,9 @@ class Collector:
         self.archives.append(self._entry(name, path, status, "file", ""))
         return True
 
-    def add(self, tree: ConfinedTree, name: str, path: str) -> None:
+    def add(self, tree: ConfinedTree, name: str, path: str, status: os.stat_result | None = None) -> None:
         """Add one path under a name. Raises :class:`ContextError` for what cannot be copied."""
-        status = tree.lstat(path)
+        status = tree.lstat(path) if status is None else status
         kind = tree.kinds.get(stat.S_IFMT(status.st_mode))
         if kind is None:
             raise ContextError(path, "a device or a socket cannot be copied: list it in .dockerignore")
@@ -223,7 +223,8 @@ class Collector:
             raise ContextError(name, "one source has a file and another a directory of this name")
         target = tree.readlink(path) if kind == "symlink" else ""
         entry = self._entry(name, path, status, kind, target)
-        self.entries[name] = attrs.evolve(entry, attributes=tree.attributes(path))
+        attributes = tree.attributes(path)
+        self.entries[name] = attrs.evolve(entry, attributes=attributes) if attributes else entry
 
     def _entry(self, name: str, path: str, status: os.stat_result, kind: Kind, target: str) -> Entry:
         mode = stat.S_IMODE(status.st_mode)

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 import attrs
 
+from pylxc.build.urls import shown
 from pylxc.imageconfig import DEFAULT_PATH
 
 if TYPE_CHECKING:
@@ -139,6 +140,8 @@ class CopyStep(Step):
     ``destination`` is as written once expanded: relative to ``workdir`` perhaps, and a slash at its end counts.
     ``chown`` is ``"user"`` or ``"user:group"``, names or numbers, or None for 0:0; ``chmod`` a mode or None.
     ``excludes`` are patterns of what stays out; ``documents`` are here-documents, as (file name, content).
+    ``fetches``: an ADD, whose sources may be URLs; of them are ``checksum`` ("" for none), ``keep_git_dir`` and
+    ``unpack_remote``.
     """
 
     sources: tuple[str, ...]
@@ -150,22 +153,37 @@ class CopyStep(Step):
     excludes: tuple[str, ...] = ()
     documents: tuple[tuple[str, str], ...] = ()
     source: str | None = None
+    parents: bool = False
+    fetches: bool = False
+    checksum: str = ""
+    keep_git_dir: bool = False
+    unpack_remote: bool = False
 
     def describe(self) -> str:
         """Give the line for the image's history."""
         flags = [f"--from={self.source}"] if self.source is not None else []
         flags += [f"--chown={self.chown}"] if self.chown is not None else []
         flags += [f"--chmod={self.chmod}"] if self.chmod is not None else []
+        flags += ["--parents"] if self.parents else []
+        flags += [f"--checksum={self.checksum}"] if self.checksum else []
+        flags += ["--keep-git-dir=true"] if self.keep_git_dir else []
+        flags += ["--unpack=true"] if self.unpack_remote else []
         documents = (f"<<{name}" for name, _ in self.documents)
-        return " ".join((self.instruction.name, *flags, *self.sources, *documents, self.destination))
+        return " ".join((self.instruction.name, *flags, *self._shown(), *documents, self.destination))
 
     def definition(self) -> bytes:
         """Give canonical bytes of what the result depends on, apart from the parent and the files."""
         more: tuple[object, ...] = (self.excludes, self.documents) if self.excludes or self.documents else ()
         more += ("from",) if self.source is not None else ()  # whose content says more than its name
+        more += ("parents",) if self.parents else ()
+        more += ("unpack",) if self.unpack_remote else ()
         name = "ADD" if self.unpack else "COPY"
         mode = None if self.chmod is None else self.chmod.text
-        return canonical(name, self.sources, self.destination, self.workdir, self.chown, mode, *more)
+        return canonical(name, self._shown(), self.destination, self.workdir, self.chown, mode, *more)
+
+    def _shown(self) -> tuple[str, ...]:
+        """Give the sources without the passwords of URLs."""
+        return tuple(shown(source) if self.fetches and "://" in source else source for source in self.sources)
 
 
 @attrs.frozen(kw_only=True)

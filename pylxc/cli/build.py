@@ -10,7 +10,7 @@ import sys
 import time
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 import click
 
@@ -139,13 +139,33 @@ def _secrets(given: tuple[str, ...]) -> dict[str, str | Path]:
     return found
 
 
-def _check(context: str, dockerfile: str, arguments: dict[str, str], settings: Settings) -> None:
+def _context(context: str, dockerfile: str | None) -> str | BinaryIO:
+    """Return the context: standard input for "-"."""
+    if context != "-":
+        return context
+    if dockerfile == "-":
+        raise click.UsageError("standard input cannot be both the context and the Dockerfile")
+    return sys.stdin.buffer
+
+
+def _dockerfile(context: str, dockerfile: str) -> str | BinaryIO:
+    """Return the Dockerfile: relative to here, as in docker, and to a context that is elsewhere."""
+    from pylxc.build.opening import is_remote  # noqa: PLC0415
+
+    if dockerfile == "-":
+        return sys.stdin.buffer
+    is_elsewhere = context == "-" or is_remote(context)
+    return dockerfile if is_elsewhere else os.path.abspath(dockerfile)  # noqa: PTH100  pathlib does not normalise
+
+
+def _check(context: str | BinaryIO, dockerfile: str | BinaryIO, arguments: dict[str, str], settings: Settings) -> None:
     """Print what the build checks find; the exit status is 1 where there is anything."""
     from pylxc.build.check import check  # noqa: PLC0415
 
     found = check(context, dockerfile, args=arguments, engine=settings.engine())
+    name = dockerfile if isinstance(dockerfile, str) else "-"
     for warning in found:
-        click.echo(f"{dockerfile}:{warning.line}:{warning.column}: {warning.rule}: {printable(warning.message)}")
+        click.echo(f"{name}:{warning.line}:{warning.column}: {warning.rule}: {printable(warning.message)}")
         click.echo(f"  {warning.url}")
     words = {0: "no warnings found", 1: "1 warning has been found"}
     click.echo(f"Check complete, {words.get(len(found), f'{len(found)} warnings have been found')}.", err=True)
@@ -170,7 +190,7 @@ def _looking_into(on_error: str | None) -> Iterator[None]:
 
 @click.command()
 @click.option("-t", "--tag", "tags", multiple=True, help="The image's name. May be given several times.")
-@click.option("-f", "--file", "dockerfile", help="The Dockerfile (default: Dockerfile in CONTEXT).")
+@click.option("-f", "--file", "dockerfile", help="The Dockerfile (default: Dockerfile in CONTEXT); - for stdin.")
 @click.option("--build-arg", "arguments", multiple=True, help="Set an ARG: NAME=value.")
 @click.option("--target", help="The stage to build, by name or number (default: the last one).")
 @click.option("--build-context", "contexts", multiple=True, help="A further context: NAME=directory or image.")
@@ -217,16 +237,19 @@ def build(  # noqa: PLR0913  one for each flag
     cache_to: tuple[str, ...],
     on_error: str | None,
 ) -> None:
-    """Build an image from the Dockerfile in the directory CONTEXT."""
+    """Build an image from a Dockerfile and the files of CONTEXT.
+
+    CONTEXT is a directory, a URL of a repository, of a tar archive or of a Dockerfile, or - for standard input: a tar
+    archive, or a Dockerfile that needs no files.
+    """
     import pylxc  # noqa: PLC0415  heavy modules are imported where they are used
 
-    if "-" in (context, dockerfile):
-        raise pylxc.UnsupportedError("a build from standard input", "not in this version; give a directory")
+    source = _context(context, dockerfile)
     options: dict[str, Any] = {"args": _arguments(arguments), "pull": pull, "no_cache": no_cache}
-    if dockerfile is not None:  # relative to here, as in docker; the API takes it relative to the context
-        options["dockerfile"] = os.path.abspath(dockerfile)  # noqa: PTH100  pathlib does not normalise
+    if dockerfile is not None:
+        options["dockerfile"] = _dockerfile(context, dockerfile)
     if only_check:
-        _check(context, options.get("dockerfile", "Dockerfile"), options["args"], settings)
+        _check(source, options.get("dockerfile", "Dockerfile"), options["args"], settings)
         return
     options.update(cache_from=cache_from, cache_to=cache_to)
     options.update(target=target, contexts=_contexts(contexts), output=[_output(one) for one in outputs])
@@ -238,7 +261,7 @@ def build(  # noqa: PLR0913  one for each flag
         if not quiet:
             options.update(on_event=shown.show, on_progress=shown.heed)
         with _looking_into(on_error):
-            image = pylxc.Image.build(context, tag=tags, engine=settings.engine(), **options)
+            image = pylxc.Image.build(source, tag=tags, engine=settings.engine(), **options)
     if any(not isinstance(one, str) for one in options["output"]):
         return  # the standard output has an archive
     identity = f"sha256:{image.id.removeprefix('sha256:')}"

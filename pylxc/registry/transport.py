@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from pylxc.registry.tokens import TokenRequest
 
 ACCEPTED = ", ".join(sorted(MANIFESTS | INDEXES))  # what a manifest may be
-_REDIRECTS = frozenset({301, 302, 303, 307, 308})
+REDIRECTS = frozenset({301, 302, 303, 307, 308})
 TRANSIENT = frozenset({408, 429, 500, 502, 503, 504})
 _BAD_REQUEST, _UNAUTHORIZED = 400, 401
 _DIGITS = 9  # of a number of seconds; more are cut off, the wait is limited anyway
@@ -148,7 +148,7 @@ class Transport:
         except Broken:
             return False
         answer.start_of_body()
-        return answer.status != _BAD_REQUEST and answer.status not in _REDIRECTS
+        return answer.status != _BAD_REQUEST and answer.status not in REDIRECTS
 
     def ask(self, question: Question, expected: Collection[int], stop: Stop | None = None) -> Answer:
         """Return the answer to a question, if it has an expected status; the caller closes it.
@@ -189,7 +189,7 @@ class Transport:
                 self._reached.add(question.site.base)
             if answer.status not in TRANSIENT or not question.is_repeatable or attempts.is_over():
                 return answer
-            asked = _retry_after(answer.header("Retry-After"))
+            asked = retry_after(answer.header("Retry-After"))
             answer.start_of_body()
             attempts.pause(asked)
 
@@ -229,7 +229,7 @@ class Transport:
                 headers["Content-Length"] = str(question.length)
             body = question.body() if question.body is not None else None
             answer = self._connections.send(question.method, url, headers, body, is_home=is_home, stop=stop)
-            if answer.status not in _REDIRECTS or question.method not in ("GET", "HEAD"):
+            if answer.status not in REDIRECTS or question.method not in ("GET", "HEAD"):
                 return answer
             location = answer.header("Location")
             answer.start_of_body()
@@ -259,7 +259,7 @@ class Transport:
         return {"User-Agent": self.settings.user_agent, "Accept-Encoding": "identity"}
 
 
-def _retry_after(text: str) -> float | None:
+def retry_after(text: str) -> float | None:
     """Return the seconds that a Retry-After asks for, as a number or a date (RFC 9110, 10.2.3); None for neither."""
     if text.isascii() and text.isdigit():
         return float(text[:_DIGITS])

@@ -1,12 +1,18 @@
-"""The build cache: from the key of a step to the layer that it made. Invariant: an entry ends with its layer."""
+"""The build cache: from the key of a step to the layer that it made. Invariant: an entry ends with its layer.
+
+Beside them, small facts that spare asking elsewhere; any of them may be gone at any time.
+"""
 
 from __future__ import annotations
 
+import time
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from pylxc.store.database import Database
     from pylxc.store.leases import Lease
+
+MOST_REMEMBERED = 4096
 
 
 class BuildCache:
@@ -31,6 +37,21 @@ class BuildCache:
         with self._database.writing(durable=False) as connection:
             connection.execute("INSERT OR REPLACE INTO cache VALUES (?, ?)", (key, digest))
 
+    def recall(self, name: str) -> str | None:
+        """Return what was remembered under a name."""
+        found = self._database.row("SELECT facts FROM remembered WHERE name = ?", (name,))
+        return None if found is None else str(found[0])
+
+    def remember(self, name: str, facts: str) -> None:
+        """Remember what spares fetching something again; of MOST_REMEMBERED, the oldest is forgotten."""
+        with self._database.writing(durable=False) as connection:
+            connection.execute("INSERT OR REPLACE INTO remembered VALUES (?, ?, ?)", (name, facts, time.time()))
+            connection.execute(
+                "DELETE FROM remembered WHERE name IN"
+                " (SELECT name FROM remembered ORDER BY time DESC LIMIT -1 OFFSET ?)",
+                (MOST_REMEMBERED,),
+            )
+
     def forget(self, before: float | None = None, *, every: bool = False) -> int:
         """Forget the entries whose layers no image has (``every``: all) and were made ``before``; return how many."""
         query = (
@@ -38,4 +59,5 @@ class BuildCache:
             " AND (?2 IS NULL OR layer IN (SELECT digest FROM layers WHERE created < ?2))"
         )
         with self._database.writing(durable=False, freeing=True) as connection:
+            connection.execute("DELETE FROM remembered WHERE ?1 IS NULL OR time < ?1", (before,))
             return connection.execute(query, (every, before)).rowcount

@@ -19,7 +19,7 @@ from pylxc.errors import StoreError
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
-VERSION = 4
+VERSION = 5
 BUSY_MS = 60_000
 REMEDY = "`pylxc store repair` makes it anew from what lies beside it"
 
@@ -90,6 +90,9 @@ CREATE INDEX IF NOT EXISTS blobs_by_layer ON blobs (layer);
 CREATE TABLE IF NOT EXISTS damaged (
     layer TEXT PRIMARY KEY REFERENCES layers ON DELETE CASCADE, reason TEXT NOT NULL
 ) WITHOUT ROWID;
+""",
+    5: """
+CREATE TABLE IF NOT EXISTS remembered (name TEXT PRIMARY KEY, facts TEXT NOT NULL, time REAL NOT NULL) WITHOUT ROWID;
 """,
 }
 SCHEMA += "".join(UPGRADES.values())

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 from building import Builder, Files
+from upstream import Upstream
+from webserver import Web
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -34,3 +36,21 @@ def on_busybox(build: Builder, busybox: pylxc.Image) -> Builder:
     """Builds with an image "busybox" in the store."""
     assert busybox.refs == ("busybox:latest",)
     return build
+
+
+@pytest.fixture
+def web(monkeypatch: pytest.MonkeyPatch) -> Iterator[Web]:
+    """A web server on loopback, asked without a proxy and with short pauses."""
+    for name in ("http_proxy", "https_proxy", "HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "all_proxy"):
+        monkeypatch.delenv(name, raising=False)
+    server = Web()
+    yield server
+    server.close()
+
+
+@pytest.fixture
+def upstream(tmp_path: Path, web: Web) -> Upstream:
+    """A repository on that server."""
+    made = Upstream(tmp_path / "served", web)
+    made.commit({"a": "a", "sub/b": "b", "sub/tool": "#!", "link": "-> sub/b"})
+    return made

@@ -100,19 +100,6 @@ def test_nothing_runs_before_the_whole_file_is_read(failing):
     assert failing.builder.events == []
 
 
-@pytest.mark.parametrize(
-    ("text", "feature"),
-    [
-        ("FROM busybox\nADD https://example.org/x /x", "ADD of a URL"),
-        ("FROM busybox\nADD ${U:-http://h/f} /x", "ADD of a URL"),
-    ],
-)
-def test_what_a_later_version_will_do(failing, text, feature):
-    error = failing(pylxc.UnsupportedError, text)
-    assert error.feature == feature
-    assert "Dockerfile:2:" in error.remedy
-
-
 def test_no_dockerfile(build):
     with pytest.raises(pylxc.DockerfileError, match=r"no such file in .*: create it, or name another one") as caught:
         pylxc.Image.build(build.files.path, engine=build.engine)

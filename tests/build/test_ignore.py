@@ -51,6 +51,12 @@ CASES = [
     ("**.log", "a.logs", False),
     ("**foo", "xfoo/y", True),
     ("**foo*", "xfoo", False),
+    ("**foo/bar", "xfoo/bar", True),
+    ("**foo/bar", "d/xfoo/bar", True),
+    ("**/foo/bar", "xfoo/bar", False),
+    ("**/foo/bar", "d/foo/bar", True),
+    ("**a.b", "xa.b", True),
+    ("**a.b", "xaxb", False),
     ("**foo*", "x/food", True),
     ("a/**.log", "a/x.log", False),
     ("a**", "abc/d", True),
@@ -79,6 +85,32 @@ CASES = [
     ("é*", "ete", False),
     ("é*", "étude", True),
     ("A", "a", False),
+    # What patterns come to that have a "**" in the middle, at the end, or several.
+    ("**/", "a/b", True),
+    ("**/**", "a/b", True),
+    ("a/**", "a/b/c", True),
+    ("**/dir2/*", "dir/dir2/file", True),
+    ("**/dir2/*", "dir2", False),
+    ("**/dir2/**", "dir/dir2/dir3/file", True),
+    ("**/file*txt", "d/file.x.txt", True),
+    ("**/**/*.txt", "file.txt", True),
+    ("**/**/*.txt2", "d/file.txt", False),
+    ("a**/*.txt", "a/d/d/file.txt", True),
+    ("a**/*.txt", "ab/file.txt", True),
+    ("a/*.txt", "a/d/file.txt", False),
+    ("a/*.txt**", "a/file.txt", True),
+    ("a/*.txt**", "a/file.txt.x/y", True),
+    ("**/.foo", "bar.foo", False),
+    ("a*b*c*d*e*/f", "axbxcxdxexxx/f", True),
+    ("a*b*c*d*e*/f", "axbxcxdxe/xxx/f", False),
+    ("a*b?c*x", "abxbbxdbxebxczzx", True),
+    ("a*b?c*x", "abxbbxdbxebxczzy", False),
+    ("a???b", "a\u263ab", False),
+    ("a?b", "a\u263ab", True),
+    ("[a-\u03b6]*", "\u03b1", True),
+    (r"[x\-]", "-", True),
+    (r"[\-x]", "a", False),
+    (r"a\\", "a\\", True),
 ]
 
 
@@ -104,6 +136,13 @@ def test_one_pattern(pattern, path, excluded):
         ("a\n!a/b/c\n", {"a/b": True, "a/b/c": False, "a/b/c/d": False}),
         ("a\n! a\n", {"a": False}),
         ("a\n!/a/\n", {"a": False}),
+        ("!a.go\n*.go\n", {"a.go": True}),
+        ("docs/\n!docs/README.md\n", {"docs/README.md": False, "docs/x": True}),
+        ("docs/*\n!docs/README.md\n", {"docs/README.md": False, "docs": False}),
+        ("**\n!u/d/web\n", {"u/d/web/foo": False, "u/d": True}),
+        ("**\n!u/d/web\nu/d/web/foo\n", {"u/d/web/foo": True, "u/d/web/bar": False}),
+        ("a\n!a/b\na\n", {"a/b": True}),
+        ("a/b\n!a\n", {"a/b": False}),
         ("\ufeffa\r\n\r\nb\r\n", {"a": True, "b": True, "c": False}),
         ("", {"a": False}),
     ],
@@ -113,7 +152,28 @@ def test_the_last_match_wins(text, expected):
     assert {path: ignore.excludes(path) for path in expected} == expected
 
 
-@pytest.mark.parametrize("pattern", ["[", "[]", "[a", "[a-", "[^", "[-x]", "a\\", "[z-a]", "!", "!  "])
+@pytest.mark.parametrize(
+    "pattern",
+    [
+        "[",
+        "[]",
+        "[]a]",
+        "[-]",
+        "[x-]",
+        "[a-b-c]",
+        "[^bc",
+        "a[",
+        "\\",
+        "[a",
+        "[a-",
+        "[^",
+        "[-x]",
+        "a\\",
+        "[z-a]",
+        "!",
+        "!  ",
+    ],
+)
 def test_bad_pattern_names_its_line(pattern):
     with pytest.raises(DockerfileError) as caught:
         Ignore.parse(f"fine\n\n{pattern}\n", "web.dockerignore")

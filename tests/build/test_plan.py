@@ -276,15 +276,6 @@ def test_bad_operands_have_their_place(text, column, reason):
     assert caught.value.source == text
 
 
-@pytest.mark.parametrize(
-    "text",
-    ["ADD https://example.org/x /x", "ADD git@example.org:x /x", "ENV U=http://h/x\nADD $U /x"],
-)
-def test_not_yet_carried_out(text):
-    with pytest.raises(UnsupportedError, match="later version"):
-        steps(text)
-
-
 def test_what_the_base_has_waiting_comes_first_and_goes():
     base = ImageConfig(onbuild=("ENV A=1", "RUN  x <<E\none\nE", "COPY a b"))
     made = plan(parse("FROM base\nENV A=$A$A"))

@@ -2,6 +2,7 @@
 
 import io
 import json
+import subprocess
 import tarfile
 
 import pytest
@@ -160,7 +161,23 @@ def test_a_build_that_fails_is_explained_and_leaves_no_image(cli, context, docke
 
 def test_a_context_that_is_not_there(cli, tmp_path):
     assert "nowhere" in cli.error("build", tmp_path / "nowhere", status=1)
-    assert "standard input" in cli.error("build", "-", status=1)
+    assert "is empty: give a tar archive" in cli.error("build", "-", status=1)
+    assert "standard input cannot be both" in cli.error("build", "-f", "-", "-", status=2)
+
+
+def test_a_build_from_standard_input(cli, context):
+    """A Dockerfile without files, a Dockerfile for a directory, and a tar archive, as docker takes them."""
+    (context / "given").write_text("given")
+    alone = b"FROM scratch\nLABEL a=alone\n"
+    cli("build", "-t", "alone", "-", stdin=alone)
+    cli("build", "-t", "beside", "-f", "-", context, stdin=b"FROM scratch\nCOPY given /\nLABEL a=beside\n")
+    (context / "Other").write_text("FROM scratch\nCOPY given /other\nLABEL a=archive\n")
+    archive = subprocess.run(["tar", "cz", "-C", context, "."], check=True, capture_output=True, timeout=60).stdout
+    cli("build", "-t", "archive", "-f", "Other", "-", stdin=archive)
+    for name in ("alone", "beside", "archive"):
+        (found,) = json.loads(cli.text("inspect", name))
+        assert found["Config"]["Labels"] == {"a": name}
+    assert "FROM" in cli.error("build", "--check", "-", status=1, stdin=b"RUN true\n")
 
 
 def test_images_tag_and_rmi(cli, tmp_path):

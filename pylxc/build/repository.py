@@ -1,0 +1,76 @@
+"""Which repository, commit and directory a URL means, and which URL may be handed to git.
+
+Invariant: a :class:`Repository` has nothing in it that git or ssh take for an option, a command or a path outside.
+
+Source: Docker documentation, "Git repositories" of "Build context"; git-check-ref-format(1); BuildKit's gitutil.
+"""
+
+from __future__ import annotations
+
+import re
+from urllib.parse import urlsplit
+
+from attrs import frozen
+
+from pylxc.build.confined import ContextError
+from pylxc.build.urls import shown
+from pylxc.registry.problems import clean
+
+SCP = re.compile(
+    r"(?P<user>[A-Za-z0-9_][A-Za-z0-9_-]*)@(?P<host>[A-Za-z0-9][A-Za-z0-9.-]*):(?P<path>[^#]*)(?P<rest>#.*)?"
+)
+_HOST = re.compile(r"[A-Za-z0-9\[][A-Za-z0-9._:\[\]-]*")
+_BAD_REF = re.compile(r"[\x00-\x20\x7f~^:?*\[\\]|\.\.|^[-/.]|/$|\.lock$|@\{")
+
+
+@frozen
+class Repository:
+    """A repository, a commit of it by name ("" is its HEAD), and a directory of that ("" is all)."""
+
+    remote: str
+    ref: str = ""
+    subdir: str = ""
+
+    @classmethod
+    def of(cls, text: str, *, unmarked: bool = False) -> Repository | None:
+        """Read a URL; None where it means no repository; ``unmarked``: it does, whatever it looks like.
+
+        Raises :class:`ContextError` for one that may not be given to git.
+
+        >>> Repository.of("https://example.org/a.git#v1:docs")
+        Repository(remote='https://example.org/a.git', ref='v1', subdir='docs')
+        """
+        if not unmarked and not cls.means(text):
+            return None
+        remote, _, fragment = text.partition("#")
+        ref, _, subdir = fragment.partition(":")
+        made = cls(remote, ref, subdir.strip("/"))
+        made.check()
+        return made
+
+    @staticmethod
+    def means(text: str) -> bool:
+        """Say whether a URL means a repository: by its protocol, or by a path that ends in ".git"."""
+        remote = text.partition("#")[0]
+        scheme = remote.partition("://")[0].lower() if "://" in remote else ""
+        if scheme in ("http", "https"):
+            return "?" not in remote and remote.endswith(".git")
+        return scheme in ("git", "ssh") or (not scheme and SCP.fullmatch(text) is not None)
+
+    def check(self) -> None:
+        """Raise :class:`ContextError` for what git could take for something else."""
+        host = "host" if SCP.fullmatch(self.remote) else urlsplit(self.remote).netloc.rpartition("@")[2]
+        if not self.remote.isprintable() or not _HOST.fullmatch(host) or urlsplit(self.remote).netloc.startswith("-"):
+            raise ContextError(clean(shown(self.remote)), "is no URL of a repository: write https://host/path.git")
+        if self.ref and (_BAD_REF.search(self.ref) or self.ref == "@"):
+            raise ContextError(self.shown(), f"{self.ref!r} cannot name a branch, a tag or a commit")
+        if ".." in self.subdir.split("/") or "\0" in self.subdir:
+            raise ContextError(self.shown(), f"the directory {self.subdir!r} leads out of the repository")
+
+    def shown(self) -> str:
+        """Return the URL for a message or a history: without the name and the password in it."""
+        return shown(self.remote)
+
+    def is_ssh(self) -> bool:
+        """Say whether it is reached by ssh."""
+        return self.remote.lower().startswith("ssh://") or "://" not in self.remote
