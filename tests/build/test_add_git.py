@@ -21,7 +21,8 @@ def add(build, line):
     return build(f"FROM scratch\nADD {line}\n").layers[0]
 
 
-def test_the_files_of_the_head(build, upstream):
+def test_the_files_of_the_head(build, upstream, monkeypatch):
+    monkeypatch.setenv("SOURCE_DATE_EPOCH", "2000000000")  # what is later than the base is clamped
     (upstream.path / "sub/tool").chmod(0o777)
     upstream.commit({})
     layer = add(build, f"{upstream.url} /src")

@@ -64,7 +64,8 @@ def test_into_a_directory_of_the_image(build, web):
     assert contents(image.layers[1]) == {"d/f": BODY}
 
 
-def test_the_facts_of_a_file(build, web):
+def test_the_facts_of_a_file(build, web, monkeypatch):
+    monkeypatch.setenv("SOURCE_DATE_EPOCH", "2000000000")  # what is later than the base is clamped
     web.put("/f", BODY, headers={"Last-Modified": "Sun, 09 Sep 2001 01:46:40 GMT"})
     layer = add(build, f"ADD --chmod=4755 --chown=7:8 {web.url}/f /x")
     entry = members(layer)["x"]

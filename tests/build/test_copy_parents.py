@@ -29,7 +29,7 @@ def files(tmp_path):
 
 def selected(files, *sources, **options):
     made = Context.open(files.path).select(sources, "/d/", parents=True, **options)
-    assert made.directory == "/d"
+    assert made.directory == ("/d" if made.entries else "")  # what is nothing makes no directory
     return [f"{entry.name}/" if entry.kind == "directory" else entry.name for entry in made.entries]
 
 

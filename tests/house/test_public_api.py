@@ -42,6 +42,7 @@ PUBLIC = [(name, getattr(pylxc, name)) for name in pylxc.__all__]
 NAMES = [
     "Attachment",
     "AuthError",
+    "Build",
     "BuildError",
     "BuildEvent",
     "Change",
