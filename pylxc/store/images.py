@@ -167,7 +167,12 @@ class Images:
             query = "SELECT image FROM manifests WHERE digest = ?1 UNION ALL SELECT id FROM images WHERE id = ?1"
             found = self._database.row(query, (reference.digest,))
         else:
-            found = self._database.row("SELECT image FROM tags WHERE ref = ?", (reference.canonical,))
+            return self._tagged(reference.canonical)
+        return None if found is None else str(found[0])
+
+    def _tagged(self, ref: str) -> str | None:
+        """Return the id of the image that a tag, in full, names; None for no such tag."""
+        found = self._database.row("SELECT image FROM tags WHERE ref = ?", (ref,))
         return None if found is None else str(found[0])
 
     def _advice(self, text: str) -> str:
@@ -199,6 +204,9 @@ class Images:
         references = [[_tag(ref) for ref in refs] for _, refs in contents]
         documents = [ImageDocument.from_bytes(content.config) for content, _ in contents]
         lease.protect(digest for document in documents for digest in document.diff_ids)
+        known = self._known_as_they_are(contents, references)
+        if known is not None:
+            return known
         try:
             with self._changing() as connection:
                 for (content, _), document, tags in zip(contents, documents, references, strict=True):
@@ -211,6 +219,28 @@ class Images:
             self._blobs.clear(digest_of(data) for content, _ in contents for data in content.blobs)
             raise
         return kept
+
+    def _known_as_they_are(
+        self, contents: Sequence[tuple[ImageContent, Sequence[str]]], references: Sequence[Sequence[Reference]]
+    ) -> Sequence[ImageRow] | None:
+        """Return images that were made, and are here as they are to be, with their tags; None where any is not.
+
+        A build that found every step in the cache comes to nothing new: then nothing is written.
+        """
+        found = []
+        for (content, _), tags in zip(contents, references, strict=True):
+            id, digest = digest_of(content.config), digest_of(content.manifest)  # noqa: A001  docker's name
+            if not content.made or self.config(id) != content.config or self._stored(id) != content.config:
+                return None
+            if self._stored(digest) != content.manifest or any(self._tagged(tag.canonical) != id for tag in tags):
+                return None
+            try:
+                found.append(self.get(id))
+            except ImageNotFound:  # it was removed meanwhile
+                return None
+            if found[-1].manifest != digest:
+                return None
+        return found
 
     def _keep(self, connection: sqlite3.Connection, content: ImageContent, document: ImageDocument) -> None:
         id, digest = digest_of(content.config), digest_of(content.manifest)  # noqa: A001  docker's name
@@ -243,7 +273,7 @@ class Images:
 
     def has_tag(self, ref: str) -> bool:
         """Say whether a tag, in full, names an image."""
-        return self._database.row("SELECT 1 FROM tags WHERE ref = ?", (ref,)) is not None
+        return self._tagged(ref) is not None
 
     def config(self, id: str) -> bytes | None:  # noqa: A002
         """Return the configuration of an image, None where there is none of this id."""

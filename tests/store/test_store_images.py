@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
 import pytest
+from stores import add_image
 
 import pylxc
 from pylxc.errors import Conflict, ImageNotFound, SpecError
@@ -241,3 +243,24 @@ def test_what_cannot_be_rolled_back(store_engine, make):
         with pytest.raises(SpecError):
             pylxc.Image.rollback(ref, steps, engine=store_engine)
     assert len(pylxc.Image.log("app", engine=store_engine)) == 2
+
+
+def test_an_image_that_is_there_as_it_is_to_be_is_not_written_again(store):
+    def state() -> tuple[object, ...]:
+        paths = [Path(store.layout.root, "oci/index.json"), *Path(store.layout.root, "oci/blobs/sha256").iterdir()]
+        return sorted((path.name, path.stat().st_ino, path.read_bytes()) for path in paths)
+
+    first = add_image(store, "app:1", "one")
+    before = state()
+    assert add_image(store, "app:1", "one") == first
+    assert state() == before
+    assert add_image(store, "app:2", "one").refs == ("app:1", "app:2")  # a tag more is written
+    for digest in (first.id, first.manifest):  # and so is what is damaged, or gone
+        path = Path(store.blobs.path(digest))
+        whole = path.read_bytes()
+        path.write_bytes(b"damaged")
+        add_image(store, "app:1", "one")
+        assert path.read_bytes() == whole
+        path.unlink()
+        add_image(store, "app:1", "one")
+        assert path.read_bytes() == whole

@@ -1,0 +1,111 @@
+"""Builds of the redis example: ``python3 benchmarks/build.py``.
+
+Prints what a build costs beside its RUN commands (the same commands in one container, in turns within one run), what a
+rebuild costs when everything is cached, in this process and as a command, and docker's for both, with BuildKit, where
+Debian's docker.io is installed: its daemon is started for the run. Needs root and the network (Debian's mirror).
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import shutil
+import statistics
+import subprocess
+import sys
+import tempfile
+from contextlib import ExitStack
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from dockerd import Daemon
+from workers import timed
+
+import pylxc
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+EXAMPLE = Path(__file__).parents[1] / "examples/redis"
+BASE = "debian:bookworm"
+CACHED = 30  # rebuilds in this process for each round: they take milliseconds
+COMMANDS = " && ".join(
+    line.removeprefix("RUN ") for line in (EXAMPLE / "Dockerfile").read_text().splitlines() if line.startswith("RUN ")
+)
+
+
+def docker_of(daemon: Daemon, directory: Path, engine: pylxc.Engine) -> list[str]:
+    """Give docker the same base image; return what builds with it."""
+    archive = directory / "base.tar"
+    pylxc.Image.get(BASE, engine=engine).save(archive, "docker")
+    subprocess.run(daemon.client("load", "-i", str(archive)), check=True, capture_output=True, stdin=subprocess.DEVNULL)
+    archive.unlink()
+    return daemon.client("build", "-q", "--network", "host")
+
+
+def jobs_of(engine: pylxc.Engine, docker: list[str] | None) -> dict[str, Callable[[], object]]:
+    """Return what is measured, by name."""
+    environment = {**os.environ, "DOCKER_BUILDKIT": "1"}
+
+    def command(*words: str) -> None:
+        subprocess.run(words, check=True, capture_output=True, stdin=subprocess.DEVNULL, env=environment)
+
+    def cached() -> None:
+        for _ in range(CACHED):
+            pylxc.Image.build(EXAMPLE, engine=engine)
+
+    pylxc_build = [sys.executable, "-m", "pylxc", "--root", str(engine.root), "build", "-q"]
+    found: dict[str, Callable[[], object]] = {
+        "the commands alone": lambda: pylxc.run(BASE, ["sh", "-c", COMMANDS], network="host", engine=engine),
+        "build": lambda: pylxc.Image.build(EXAMPLE, no_cache=True, engine=engine),
+        "cached, in process": cached,
+        "cached, command": lambda: command(*pylxc_build, str(EXAMPLE)),
+    }
+    if docker is not None:
+        found["docker, build"] = lambda: command(*docker, "--no-cache", str(EXAMPLE))
+        found["docker, cached"] = lambda: command(*docker, str(EXAMPLE))
+    return found
+
+
+def report(times: dict[str, list[float]]) -> None:
+    """Print medians and the ratios that are asked for."""
+    median = {name: statistics.median(values) for name, values in times.items()}
+    median["cached, in process"] /= CACHED
+    for name, value in median.items():
+        print(f"{name:20} {value:10.1f} ms")
+    print(f"build / commands     {median['build'] / median['the commands alone']:10.3f}")
+    if "docker, build" in median:
+        print(f"docker / build       {median['docker, build'] / median['build']:10.2f}")
+        print(f"docker / command     {median['docker, cached'] / median['cached, command']:10.2f}  (cached)")
+        print(f"docker / in process  {median['docker, cached'] / median['cached, in process']:10.2f}  (cached)")
+
+
+def main() -> None:
+    """Measure and print."""
+    options = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    options.add_argument("--rounds", type=int, default=3)
+    rounds = options.parse_args().rounds
+    if os.geteuid() != 0:
+        raise SystemExit("this needs root")
+    with tempfile.TemporaryDirectory(prefix="pylxc-build-") as name, ExitStack() as stack:
+        engine = pylxc.Engine(Path(name, "store"))
+        pylxc.Image.bootstrap("debian", "bookworm", engine=engine)
+        docker = None
+        if shutil.which("dockerd") is None:
+            print("left out: docker (dockerd is not installed; Debian's package docker.io has it)")
+        else:
+            docker = docker_of(stack.enter_context(Daemon(Path(name))), Path(name), engine)
+        jobs = jobs_of(engine, docker)
+        times: dict[str, list[float]] = {name: [] for name in jobs}
+        names = list(jobs)
+        for number in range(rounds + 1):  # the first one warms up
+            for job in names[number % len(names) :] + names[: number % len(names)]:
+                os.sync()
+                took = timed(jobs[job])
+                if number:
+                    times[job].append(took)
+    report(times)
+
+
+if __name__ == "__main__":
+    main()
