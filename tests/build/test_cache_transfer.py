@@ -26,8 +26,9 @@ SECRET = b"the-secret-of-this-test"
 
 
 @pytest.fixture
-def build(busybox_root, tmp_path):
-    """Build in one of several stores; gives the image, and the kinds of its events."""
+def build(busybox_root, tmp_path, monkeypatch):
+    """Build in one of several stores, which have one base image; gives the image, and what was told."""
+    monkeypatch.setenv("SOURCE_DATE_EPOCH", "1000000000")  # imported at one time, too
     context = tmp_path / "context"
     context.mkdir()
     (context / "Dockerfile").write_text(DOCKERFILE)

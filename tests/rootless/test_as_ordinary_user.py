@@ -25,7 +25,19 @@ PACKAGES = (
     *("attrs", "click", "isal", "rich", "urllib3", "zstandard"),
 )
 PATIENCE = 1800  # seconds; on a slow machine, with another worker beside it
-BUILD_PARTS = ("cache_mounts", "image_import", "run_mounts", "secrets", "ssh_mounts")
+BUILD_PARTS = (
+    *(
+        "cache_mounts",
+        "cache_transfer",
+        "failed_step",
+        "image_import",
+        "outputs",
+        "run_mounts",
+        "secrets",
+        "ssh_mounts",
+    ),
+    "stages",
+)
 EVERYTHING = (
     *("tests/rootless", "tests/runtime", "tests/security", "tests/archives", "tests/registry/test_pull.py"),
     *(f"tests/cli/test_cli_{name}.py" for name in ("run", "containers", "volumes", "attach", "terminal")),
