@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import io
 import os
 import signal
 import subprocess
 import sys
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 from building import names
@@ -113,6 +115,29 @@ def test_no_id_leads_out_of_the_place(on_busybox, name):
     assert ours[1] == "locks"
     assert (on_busybox.engine.root / "caches" / ours[0] / "data/canary").exists()
     assert caches(on_busybox) == {name: 1}
+
+
+@pytest.mark.parametrize("value", ["x,target=/etc,from=host", "x,source=../..", '"x",rw', "x\ntarget=/etc"])
+def test_a_value_with_commas_is_one_value(on_busybox, value):
+    """Nothing that comes out of a variable is another option of the mount."""
+    script = "echo x > /c/canary; ! test -e /etc/canary"
+    on_busybox(f"FROM busybox\nARG ID\n{MOUNT},id=$ID {script}", args={"ID": value})
+    assert caches(on_busybox) == {value: 1}
+    [place] = [entry for entry in (on_busybox.engine.root / "caches").iterdir() if entry.name != "locks"]
+    assert (place / "data/canary").read_text() == "x\n"
+
+
+def test_two_builds_at_once_leave_no_mount_point(on_busybox):
+    """Each clears away its own: the same steps, on the same base, at the same time."""
+    text = "FROM busybox\nRUN --mount=type=tmpfs,target=/a/b --mount=type=cache,target=/c/d touch /{number}"
+
+    def build(number: int) -> pylxc.Image:
+        return pylxc.Image.build(io.BytesIO(text.format(number=number).encode()), engine=on_busybox.engine)
+
+    with ThreadPoolExecutor(2) as pool:
+        images = list(pool.map(build, range(6)))
+    for number, image in enumerate(images):
+        assert names(image.layers[-1]) == [str(number)]
 
 
 def test_links_in_it_lead_nowhere(on_busybox, tmp_path):
