@@ -1,89 +1,28 @@
 """``build``: an image from a Dockerfile, with the steps shown as they run.
 
-Invariant: progress goes to standard error, line by line; with ``--quiet`` the image's id, alone, to standard output.
+Invariant: progress goes to standard error; with ``--quiet`` the image's id, alone, to standard output.
 """
 
 from __future__ import annotations
 
 import os
 import sys
-import time
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
 import click
 
 from pylxc.cli.app import printable
-from pylxc.cli.progress import showing_pull
+from pylxc.cli.buildprogress import MODES, showing_build
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
-    from types import TracebackType
+    from collections.abc import Iterator
 
-    from typing_extensions import Self
-
-    from pylxc import BuildEvent, Progress
     from pylxc.cli.app import Settings
 
 
 _SECRET_KEYS = {"source": "src"}
-
-
-class _Progress:
-    """Prints the events of a build, in the manner of BuildKit's plain progress, and before them those of a pull."""
-
-    def __init__(self) -> None:
-        self._partial: dict[int, bytes] = {}
-        self._started: dict[int, float] = {}
-        self._numbers: dict[tuple[str, int], int] = {}
-        self._pulling = ExitStack()
-        self._heed: Callable[[Progress], object] | None = None
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
-        self._pulling.close()
-
-    def heed(self, event: Progress) -> None:
-        """Show how the image after FROM comes."""
-        if self._heed is None:
-            self._heed = self._pulling.enter_context(showing_pull())
-        self._heed(event)
-
-    def show(self, event: BuildEvent) -> None:
-        """Print one event."""
-        self._pulling.close()  # whatever had to come is here
-        number = self._numbers.setdefault((event.stage, event.step), len(self._numbers) + 1)
-        if event.kind == "output":
-            *lines, self._partial[number] = (self._partial.get(number, b"") + event.data).split(b"\n")
-            for line in lines:
-                self._output(number, line)
-            return
-        if partial := self._partial.pop(number, b""):
-            self._output(number, partial)
-        if event.kind == "step":
-            self._started[number] = time.monotonic()
-            stage = f"{event.stage} " if event.stage else ""
-            self._print(number, f"[{stage}{event.step}/{event.total}] {event.instruction}")
-        elif event.kind == "cached":
-            self._print(number, "CACHED")
-        elif event.kind == "done":
-            self._print(number, f"DONE {event.duration:.1f}s")
-        elif event.kind == "warning":
-            self._print(number, f"WARNING: {event.instruction}")
-
-    def _output(self, number: int, line: bytes) -> None:
-        # A carriage return is a progress bar being redrawn: what stands last is what would be seen.
-        text = line.decode("utf-8", "replace").rstrip("\r").rpartition("\r")[2]
-        self._print(number, f"{time.monotonic() - self._started.get(number, 0):.3f} {text}")
-
-    @staticmethod
-    def _print(step: int, text: str) -> None:
-        click.echo(f"#{step} {printable(text, keep=chr(9))}", err=True)
 
 
 def _arguments(given: tuple[str, ...]) -> dict[str, str]:
@@ -205,9 +144,7 @@ def _looking_into(on_error: str | None) -> Iterator[None]:
 @click.option("--secret", "secrets", multiple=True, help="For RUN --mount=type=secret: id=x,src=FILE or id=x,env=NAME.")
 @click.option("--ssh", "agents", multiple=True, help='For RUN --mount=type=ssh: "default" or id=SOCKET.')
 @click.option("--allow", multiple=True, help='Allow RUN --security=insecure: "security.insecure".')
-@click.option(
-    "--progress", type=click.Choice(["auto", "plain", "quiet"]), default="auto", help="How to show the steps."
-)
+@click.option("--progress", type=click.Choice(MODES), default="auto", help="How to show the steps.")
 @click.option("-q", "--quiet", is_flag=True, help="Print nothing but the image's id.")
 @click.option("--on-error", type=click.Choice(["shell"]), help="Where a RUN fails, give a shell in what it left.")
 @click.option("--check", "only_check", is_flag=True, help="Look for mistakes in the Dockerfile, and build nothing.")
@@ -257,11 +194,10 @@ def build(  # noqa: PLR0913  one for each flag
     if network is not None:
         options["network"] = network
     quiet = quiet or progress == "quiet"
-    with _Progress() as shown:
+    with _looking_into(on_error), showing_build(progress) as shown:  # the picture ends before a shell begins
         if not quiet:
             options.update(on_event=shown.show, on_progress=shown.heed)
-        with _looking_into(on_error):
-            image = pylxc.Image.build(source, tag=tags, engine=settings.engine(), **options)
+        image = pylxc.Image.build(source, tag=tags, engine=settings.engine(), **options)
     if any(not isinstance(one, str) for one in options["output"]):
         return  # the standard output has an archive
     identity = f"sha256:{image.id.removeprefix('sha256:')}"

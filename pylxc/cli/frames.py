@@ -10,12 +10,12 @@ from __future__ import annotations
 import threading
 import time
 from contextlib import suppress
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from pylxc.units import format_size
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Callable, Iterable, Sequence
     from types import TracebackType
 
     from rich.console import Console
@@ -24,6 +24,15 @@ if TYPE_CHECKING:
     from typing_extensions import Self
 
     from pylxc.cli.progress import Ledger, Part
+
+
+class Heard(Protocol):
+    """What is known of something that goes on."""
+
+    @property
+    def heard(self) -> int:
+        """How often something was heard of it."""
+
 
 _INTERVAL = 0.1  # s between two frames
 _LONGEST = 1.0  # s without one, even where nothing is heard: the speed falls
@@ -35,10 +44,11 @@ _BARS = {True: "━─", False: "=-"}  # done and not yet: with a terminal that 
 
 
 class Frames:
-    """Draws what a ledger has, while it is entered; the last frame stays."""
+    """Draws what is known, while it is entered; the last frame stays."""
 
-    def __init__(self, ledger: Ledger) -> None:
-        self._ledger = ledger
+    def __init__(self, known: Heard, picture: Callable[..., Text]) -> None:
+        self._known = known
+        self._picture = picture
         self._over = threading.Event()
         self._thread = threading.Thread(target=self._run, name="pylxc-progress", daemon=True)
 
@@ -57,14 +67,14 @@ class Frames:
         seen, drawn = 0, time.monotonic()
         with suppress(OSError):  # the terminal is gone: nobody misses the frames, and the transfer goes on
             while not self._over.wait(_INTERVAL):
-                heard, now = self._ledger.heard, time.monotonic()
+                heard, now = self._known.heard, time.monotonic()
                 if heard != seen or (live is not None and now - drawn >= _LONGEST):
                     live = live or _live()  # rich is loaded while the first bytes come
-                    live.update(frame(self._ledger, live.console), refresh=True)
+                    live.update(self._picture(self._known, live.console), refresh=True)
                     seen, drawn = heard, now
-            if self._ledger.heard:
+            if self._known.heard:
                 live = live or _live()
-                live.update(frame(self._ledger, live.console, is_last=True))
+                live.update(self._picture(self._known, live.console, is_last=True))
                 live.stop()
 
 

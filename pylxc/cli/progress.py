@@ -118,10 +118,10 @@ def showing(words: Mapping[str, str], *, quiet: bool = False) -> Iterator[Callab
     ledger = Ledger(words)
     if quiet:
         yield lambda _: None
-    elif _can_draw():
-        from pylxc.cli.frames import Frames  # noqa: PLC0415  only on a terminal
+    elif can_draw():
+        from pylxc.cli.frames import Frames, frame  # noqa: PLC0415  only on a terminal
 
-        with Frames(ledger):
+        with Frames(ledger, frame):
             yield lambda event: ledger.enter(event) if event.what in words else None
     else:
         yield lambda event: _print(ledger, event) if event.what in words else None
@@ -146,7 +146,7 @@ def showing_pull(*, quiet: bool = False) -> Iterator[Callable[[pylxc.Progress], 
         yield heed
 
 
-def _can_draw() -> bool:
+def can_draw() -> bool:
     """Say whether standard error is a terminal on which can be drawn over what is there."""
     return sys.stderr is not None and sys.stderr.isatty() and os.environ.get("TERM", "") not in {"", "dumb", "unknown"}
 
