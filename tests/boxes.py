@@ -41,7 +41,7 @@ class Box:
         return pylxc.popen(image, list(words), engine=self.engine, **options)
 
 
-def await_true(condition: Callable[[], object], what: str, timeout: float = 5.0) -> None:
+def await_true(condition: Callable[[], object], what: str, timeout: float = 20.0) -> None:
     deadline = time.monotonic() + timeout
     while not condition():
         assert time.monotonic() < deadline, f"{what}: not within {timeout} s"

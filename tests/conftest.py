@@ -62,7 +62,7 @@ def mounts_below(path: Path) -> list[str]:
     return [line.split()[4] for line in lines if line.split()[4].startswith(str(path))]
 
 
-def await_true(condition, timeout: float = 5.0, what: str = "it") -> None:
+def await_true(condition, timeout: float = 20.0, what: str = "it") -> None:
     """Wait for something that happens in another process: asks again until it is so, and fails when it never is."""
     deadline = time.monotonic() + timeout
     while not condition():
