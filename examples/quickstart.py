@@ -58,7 +58,7 @@ def main() -> None:
         print(f"built {image.refs[0]}: {len(image.layers)} layers, {image.id[:19]}")
 
         with pylxc.start("greeter:1", name="greeter", engine=engine) as container:
-            container.wait_ready(port=7000, timeout=10)
+            container.wait_ready(port=7000, timeout=30)
             with container.connect(7000) as connection:
                 connection.sendall(b"world")
                 print(connection.makefile().read())
