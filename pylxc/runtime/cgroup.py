@@ -520,8 +520,10 @@ def is_frozen(id: str) -> bool:  # noqa: A002
     name, says = ("cgroup.events", b"frozen 1") if found.v2 else ("freezer.state", b"FROZEN")
     try:
         fd = os.open(f"{directory}/{name}", os.O_RDONLY | os.O_CLOEXEC)  # every status passes here: nothing is buffered
-    except FileNotFoundError:
-        return False  # it has none
+    except OSError as error:
+        if error.errno in (errno.ENOENT, errno.ENODEV):  # it has none, or that is just being removed
+            return False
+        raise
     try:
         lines = os.read(fd, EVENTS_SIZE).splitlines()
     except OSError as error:
