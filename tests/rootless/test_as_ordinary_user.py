@@ -47,10 +47,11 @@ EVERYTHING = (
     "--ignore=tests/runtime/test_sanitized_library.py",
 )
 # What is another way for an ordinary user: ids, namespaces, mounts, cgroups, ownership, how a start goes and fails.
-# Monitors do the same for everyone, and the limits on what is read are one code; those are left to EVERYTHING.
+# Monitors do the same for everyone, the limits on what is read are one code, and systems that boot need a Debian of
+# the user's own; those are left to EVERYTHING.
 RUNTIME = (
     *("cgroups", "commit", "container_options", "diff", "doctor", "files", "kill", "leaks", "lifecycle", "limits"),
-    *("mounts", "overlay", "ownership", "run", "shared_namespaces", "spawn_errors", "system_containers", "terminal"),
+    *("mounts", "overlay", "ownership", "run", "shared_namespaces", "spawn_errors", "terminal"),
     *("user_namespace", "volumes"),
 )
 LEFT_OUT = ("13_bombs", "14_registry", "16_sizes", "17_resources")
@@ -58,7 +59,6 @@ PARTS = {
     "runtime": (
         "tests/rootless",
         *(f"tests/runtime/test_{name}.py" for name in RUNTIME),
-        "--deselect=tests/runtime/test_system_containers.py::test_debian_with_sysvinit",  # a system of its own
         "tests/cli/test_cli_run.py",
         *(f"tests/build/test_build{name}.py" for name in ("", "_copy", "_layers")),
         *(f"tests/build/test_{name}.py" for name in BUILD_PARTS),
