@@ -501,4 +501,4 @@ def test_bars_of_a_build(shell, screen, away, engine, tmp_path):
     picture = Emulator(33, 111)
     picture.feed(screen.rest())
     assert picture.lines()[0][13:] == "Pull complete"
-    assert picture.lines()[1].startswith("#1 ")
+    assert picture.lines()[1].startswith("[+] Building ")  # the picture of the pull stays above it
