@@ -59,6 +59,11 @@ class Image:
     _engine: Engine = field(eq=False, repr=False)
 
     @property
+    def diff_ids(self) -> tuple[str, ...]:
+        """The digests of its layers' tars, the lowest first (OCI image-spec, config.md, "rootfs")."""
+        return tuple(layer.digest for layer in self.layers)
+
+    @property
     def size(self) -> int:
         """The sum of its layers' sizes, in bytes."""
         return sum(layer.size for layer in self.layers)

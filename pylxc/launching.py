@@ -116,7 +116,7 @@ class Launching:
             return systeminit.Shutdown(self._stop_signal())
         from pylxc.layerview import LayerView  # noqa: PLC0415
 
-        view = LayerView(*self._engine.lowers([layer.digest for layer in self.image.layers]))
+        view = LayerView(*self._engine.lowers(self.image.diff_ids))
         config = self.image.config
         return systeminit.shutdown_of(view, self.spec.argv(config.entrypoint, config.cmd))
 
@@ -149,8 +149,9 @@ class Launching:
     def _tree(self, *, once: bool) -> Tree:
         """Return the root file system. ``once``: it is mounted for this one run and then thrown away."""
         directory = self._directory()
-        layers = [layer.digest for layer in self.image.layers]
-        return self._engine.tree_of(layers, f"{directory}/upper", f"{directory}/work", volatile=once, fleeting=once)
+        return self._engine.tree_of(
+            self.image.diff_ids, f"{directory}/upper", f"{directory}/work", volatile=once, fleeting=once
+        )
 
     def _writable(self) -> Tree:
         """Return the root file system for a look at what was written to it.
@@ -179,7 +180,7 @@ class Launching:
             return {}
         if not self._listed:
             self._list()  # it must be known who uses them before they are filled
-        return prepare(self._engine, self.id, [layer.digest for layer in self.image.layers])
+        return prepare(self._engine, self.id, self.image.diff_ids)
 
     def _payload(
         self,
@@ -221,7 +222,7 @@ class Launching:
             payload = self._payload(None, {}, None, None, tty=self.spec.tty)
             # One that keeps a log may be started again: what is volatile can be mounted once only.
             ephemeral = self.spec.remove and not log
-            self._engine.store.layers.require_whole([layer.digest for layer in self.image.layers])
+            self._engine.store.layers.require_whole(self.image.diff_ids)
             tree = self._tree(once=ephemeral)
             delegate = isolation.root_on_host(ids) if self.spec.init == SYSTEM else None
             volumes = self._volumes()

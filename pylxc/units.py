@@ -82,6 +82,15 @@ def parse_duration(value: float | str, option: str = "duration") -> float:
     return float(value)
 
 
+def format_decimal(number: float) -> str:
+    """Return a number in plain decimals, to a billionth, without zeros at its end.
+
+    >>> format_decimal(2.0), format_decimal(0.25), format_decimal(1e-9)
+    ('2', '0.25', '0.000000001')
+    """
+    return f"{number:.9f}".rstrip("0").rstrip(".")
+
+
 def format_size(size: float) -> str:
     """Return a size of so many bytes as ``docker images`` shows it: decimal units, three digits.
 

@@ -32,7 +32,7 @@ from pylxc.platforms import this_platform
 
 if TYPE_CHECKING:
     import os
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
     from pylxc.build.agents import AgentSource
     from pylxc.build.context import Context
@@ -105,19 +105,22 @@ def build(  # noqa: PLR0913  the operands of one operation
         warnings = (*planned.warnings, *warnings_of(parsed, around), *missing)
         _warn(options, works[-1], warnings)
         result = _carry_out(engine, lease, found, bases, works, options)
-        document = ImageDocument(
-            config=result.config,
-            platform=this_platform() if root is None else root.platform,
-            created=result.created,
-            diff_ids=result.layers,
-            history=result.history,
-            extra=_notes(root, works[-1].state.author),
-        )
-        row = engine.store.images.add(document, tags, lease)
-        image = Image.of(engine, engine.store.images.get(row.id))
-        outputs.write(engine, image, wanted)
+        row = engine.store.images.add(_document(result, root, works[-1].state.author), tags, lease)
+        outputs.write(engine, Image.of(engine, row), wanted)
         options.caches.carry(engine, lease)
     return Image.of(engine, engine.store.images.get(row.id))
+
+
+def _document(result: StageResult, root: Image | None, author: str | None) -> ImageDocument:
+    """Return the configuration of what the last stage came to, beginning with ``root``."""
+    return ImageDocument(
+        config=result.config,
+        platform=this_platform() if root is None else root.platform,
+        created=result.created,
+        diff_ids=result.layers,
+        history=result.history,
+        extra=_notes(root, author),
+    )
 
 
 def _notes(base: Image | None, author: str | None) -> dict[str, Any]:
@@ -151,10 +154,16 @@ def _warn(options: Options, target: StageWork, warnings: Sequence[str]) -> None:
             options.on_event(BuildEvent(kind="warning", step=0, total=target.total, instruction=warning))
 
 
+def _runs(works: Sequence[StageWork]) -> Iterator[Run]:
+    """Yield the RUNs of all stages."""
+    instructions = (step.instruction for work in works for step in work.steps)
+    return (one for one in instructions if isinstance(one, Run))
+
+
 def _check_networks(works: Sequence[StageWork], network: str) -> None:
     """Raise SpecError for a RUN that takes more of the network than the caller gives to the build."""
-    for instruction in (step.instruction for work in works for step in work.steps):
-        if isinstance(instruction, Run) and instruction.network == "host" and network != "host":
+    for instruction in _runs(works):
+        if instruction.network == "host" and network != "host":
             remedy = f"line {instruction.line} asks for RUN --network=host; give the build the host's network"
             raise SpecError("network", network, remedy)
 
@@ -163,8 +172,8 @@ def _check_rights(works: Sequence[StageWork], allow: Sequence[str]) -> None:
     """Raise SpecError for a RUN that takes more rights than the caller allows, and for a right that there is not."""
     if isinstance(allow, str) or not set(allow) <= set(RIGHTS):
         raise SpecError("allow", allow, f"give a list of {', '.join(map(repr, RIGHTS))}")
-    for instruction in (step.instruction for work in works for step in work.steps):
-        if isinstance(instruction, Run) and instruction.security == "insecure" and INSECURE not in allow:
+    for instruction in _runs(works):
+        if instruction.security == "insecure" and INSECURE not in allow:
             remedy = f"line {instruction.line} asks for RUN --security=insecure, which can do all that the builder can"
             raise SpecError("allow", tuple(allow), f'{remedy}; where you trust the Dockerfile, give "{INSECURE}"')
 
@@ -206,7 +215,7 @@ class _Bases:
     def _obtain(self, ref: str, word: str) -> Image:
         try:
             image = obtain(self._engine, ref, self._pull, on_progress=self._on_progress)
-            self._lease.protect(layer.digest for layer in image.layers)
+            self._lease.protect(image.diff_ids)
             self._engine.store.images.get(image.id)  # whoever removed it before the lease held it removed its layers
         except ImageNotFound as error:
             raise ImageNotFound(ref, f"{word} names it, and {error.remedy}") from error
@@ -222,13 +231,12 @@ class _Bases:
         image = self._image(origin)
         if image is None:
             return StageResult(ImageConfig())
-        layers = tuple(layer.digest for layer in image.layers)
-        return StageResult(image.config, layers, tuple(image.history()), image.created)
+        return StageResult(image.config, image.diff_ids, tuple(image.history()), image.created)
 
     def layers(self, name: str) -> tuple[str, ...]:
         """Return the layers of an image that was obtained, by its name or its context's."""
         image = self._images.get(self.contexts.images.get(name, name))
-        return () if image is None else tuple(layer.digest for layer in image.layers)
+        return () if image is None else image.diff_ids
 
     def known(self, name: str) -> tuple[ImageConfig, str] | None:
         """Return configuration and platform of an image that was obtained, for the build checks."""

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 from attrs import frozen
 
 from pylxc import untrusted
+from pylxc.build.described import fields_of, several
 from pylxc.errors import ImageNotFound, IntegrityError, PylxcError, SpecError
 from pylxc.image import Image
 from pylxc.imageconfig import History, ImageConfig, ImageDocument
@@ -52,10 +53,7 @@ class Place:
 
 def places_of(option: str, given: object) -> tuple[Place, ...]:
     """Read places as they are given to a build: one, or several. Raises SpecError."""
-    if given is None:
-        return ()
-    several = given if isinstance(given, (list, tuple)) else (given,)
-    return tuple(_place(option, one) for one in several)
+    return tuple(_place(option, one) for one in several(given))
 
 
 def _place(option: str, given: object) -> Place:
@@ -64,9 +62,7 @@ def _place(option: str, given: object) -> Place:
         return Place("local", os.path.abspath(os.fspath(given)))  # noqa: PTH100  no links are resolved
     if not isinstance(given, str):
         raise SpecError(option, given, _FORM.format(word=word))
-    fields = {"type": "registry", "ref": given}
-    if "=" in given:
-        fields = dict(field.partition("=")[::2] for field in given.split(","))
+    fields = fields_of(given) if "=" in given else {"type": "registry", "ref": given}
     kind = fields.pop("type", "")
     fields.pop("mode", None)  # every step's layer is in it, as with docker's mode=max
     name = {"registry": "ref", "local": word}.get(kind)
@@ -122,7 +118,7 @@ def _bring(engine: Engine, lease: Lease, place: Place, on_progress: Callable[[Pr
             return str(error)
         raise
     try:
-        layers = {layer.digest for layer in image.layers}
+        layers = set(image.diff_ids)
         lease.protect(layers)
         for key, digest in _entries(image, place).items():
             if _KEY.fullmatch(key) and digest in layers:

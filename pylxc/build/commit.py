@@ -60,7 +60,7 @@ def commit(  # noqa: PLR0913  the operands of one operation
     engine, base = container._engine, container.image  # noqa: SLF001
     words = " ".join(container.spec.argv(base.config.entrypoint, base.config.cmd))
     with engine.store.leases.take() as lease:
-        lease.protect(layer.digest for layer in base.layers)
+        lease.protect(base.diff_ids)
         digest = yield from _layer(container, tree, lease, words, latest, pause=pause)
         now = time.time() if latest is None else min(time.time(), latest)
         own = History(created=now, created_by=words, empty_layer=digest is None, extra=_notes(author, message))
@@ -68,7 +68,7 @@ def commit(  # noqa: PLR0913  the operands of one operation
             config=config,
             platform=base.platform,
             created=now,
-            diff_ids=(*(layer.digest for layer in base.layers), *(() if digest is None else (digest,))),
+            diff_ids=(*base.diff_ids, *(() if digest is None else (digest,))),
             history=(*base.history(), own),
             extra=_notes(author, None),
         )

@@ -84,8 +84,7 @@ class FileSource:
         Raises :class:`ContextError`.
         """
         absolute = _absolute(destination, workdir)
-        if len(sources) + len(documents) > 1 and not is_into_directory(destination):
-            raise ContextError(destination, "the destination of several sources must end in '/'")
+        refuse_several(len(sources) + len(documents), destination)
         as_directory = is_into_directory(destination, workdir, is_directory)
         onto = absolute if as_directory else target(absolute)
         collector = Collector(self.ignore, owner, mode, _excluded(excludes))
@@ -195,8 +194,7 @@ class Context(FileSource):
         """
         directory = Path(path).absolute()
         root, name = str(directory), os.fspath(dockerfile)
-        if not directory.is_dir():
-            found = "not a directory" if directory.exists() else "no such directory"
+        if found := why_no_directory(directory):
             raise SpecError("context", str(path), f"{found}: give the directory that holds the files to build from")
         with ConfinedTree(root) as tree:
             data = _read_text(tree, name) if text is None else text
@@ -226,6 +224,19 @@ def is_into_directory(
         return False
     absolute = _absolute(destination, workdir)
     return absolute == "/" or is_directory(absolute)
+
+
+def refuse_several(count: int, destination: str) -> None:
+    """Raise :class:`ContextError` where so many sources cannot go to one destination."""
+    if count > 1 and not is_into_directory(destination):
+        raise ContextError(destination, "the destination of several sources must end in '/'")
+
+
+def why_no_directory(path: Path) -> str:
+    """Say what a path is that is no directory; "" where it is one."""
+    if path.is_dir():
+        return ""
+    return "not a directory" if path.exists() else "no such directory"
 
 
 def _excluded(patterns: Sequence[str]) -> Ignore | None:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 import attrs
 
-from pylxc.build.context import FileSource, ignore_of
+from pylxc.build.context import FileSource, ignore_of, why_no_directory
 from pylxc.errors import SpecError, UnsupportedError
 from pylxc.reference import Reference
 
@@ -58,7 +58,6 @@ def opened_contexts(given: Mapping[str, str | os.PathLike[str]]) -> Contexts:
 
 def _directory(name: str, text: str) -> FileSource:
     path = Path(text).absolute()
-    if not path.is_dir():
-        found = "not a directory" if path.exists() else "no such directory"
+    if found := why_no_directory(path):
         raise SpecError("contexts", f"{name}={text}", f"{found}: {_KNOWN}")
     return FileSource(str(path), ignore_of(str(path)))

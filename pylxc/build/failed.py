@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 import weakref
 from contextlib import ExitStack
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import attrs
 
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from pylxc.container import Container
     from pylxc.engine import Engine
     from pylxc.errors import BuildError
+    from pylxc.image import Image
     from pylxc.imageconfig import ImageConfig
 
 # Waits for a line that nobody writes: the one program that is there for sure is the shell that ran the step.
@@ -101,7 +102,7 @@ class FailedStep:
         argv = self._step.argv
         return argv[:-1] if argv[:-1] == self._step.state.shell else ("/bin/sh", "-c")
 
-    def _image(self) -> Any:
+    def _image(self) -> Image:
         """Add the image of the steps before: nobody else's, for its label is its own."""
         from pylxc.image import Image  # noqa: PLC0415  it imports the engine
 

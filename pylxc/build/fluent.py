@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 from attrs import evolve, field, frozen
 
 from pylxc.errors import SpecError
+from pylxc.units import format_decimal
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -344,7 +345,7 @@ def _mode(mode: str | int | None) -> str | None:
 
 
 def _seconds(time: float | None) -> str | None:
-    return None if time is None else f"{time:.9f}".rstrip("0").rstrip(".") + "s"
+    return None if time is None else f"{format_decimal(time)}s"
 
 
 def _flags(instruction: str, *, expand: bool = False, **flags: str | bool | None) -> list[str]:

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 from attrs import asdict, frozen
 
 from pylxc.build.confined import ContextError
-from pylxc.build.context import FileSource, is_into_directory
+from pylxc.build.context import FileSource, is_into_directory, refuse_several
 from pylxc.build.ignore import Ignore
 from pylxc.build.repository import Repository
 from pylxc.build.urls import file_name, is_url, shown
@@ -138,8 +138,7 @@ def gather(
     """Find what a step brings in. Raises :class:`ContextError`."""
     surroundings = _Surroundings(room, context, step, owner, place)
     into_directory = is_into_directory(step.destination, step.workdir, place.is_directory)
-    if len(step.sources) + len(step.documents) > 1 and not is_into_directory(step.destination):
-        raise ContextError(step.destination, "the destination of several sources must end in '/'")
+    refuse_several(len(step.sources) + len(step.documents), step.destination)
     portions: list[Portion] = []
     local: list[str] = []
     for source in step.sources:

@@ -15,7 +15,7 @@ from typing import IO, TYPE_CHECKING, Any
 
 import attrs
 
-from pylxc.build.ignore import Ignore
+from pylxc.build.described import fields_of, several
 from pylxc.build.sources import LayerSource
 from pylxc.build.wholefile import whole_file
 from pylxc.errors import SpawnError, SpecError, StoreError, UnsupportedError
@@ -48,10 +48,7 @@ class Output:
 
 def outputs_of(given: object) -> tuple[Output, ...]:
     """Read outputs as they are given to a build: one, or several. Raises SpecError."""
-    if given is None:
-        return ()
-    several = given if isinstance(given, (list, tuple)) else (given,)
-    return tuple(_output(one) for one in several)
+    return tuple(map(_output, several(given)))
 
 
 def _output(given: object) -> Output:
@@ -59,7 +56,7 @@ def _output(given: object) -> Output:
         text = os.fspath(given)
         fields: dict[str, Any] = {"type": "local", "dest": text}
         if isinstance(given, str) and "=" in text:
-            fields = dict(field.partition("=")[::2] for field in text.split(","))
+            fields = fields_of(text)
     elif isinstance(given, Mapping):
         fields = dict(given)
     else:
@@ -95,7 +92,7 @@ def _judge(kind: str, dest: str) -> None:
 
 def refuse_passthrough(engine: Engine, base: Image, outputs: Sequence[Output]) -> None:
     """Raise UnsupportedError where files are wanted that are this machine's, and not the image's."""
-    _, passthrough = engine.lowers([layer.digest for layer in base.layers])
+    _, passthrough = engine.lowers(base.diff_ids)
     if passthrough and any(output.kind != "image" for output in outputs):
         remedy = "COPY what is wanted into a stage FROM scratch, or begin with another image"
         raise UnsupportedError("an output of an image that lies on this machine's own files", remedy)
@@ -121,9 +118,7 @@ def write(engine: Engine, image: Image, outputs: Sequence[Output]) -> None:
 
 def _tree_of(engine: Engine, image: Image) -> tuple[LayerSource, Sequence[Entry]]:
     """Return an image's files."""
-    layers = tuple(layer.digest for layer in image.layers)
-    lowers, passthrough = engine.lowers(layers)
-    source = LayerSource("the image", Ignore(), layers, lowers, passthrough)
+    source = LayerSource.of(engine, "the image", image.diff_ids)
     return source, source.reading(lambda: source.select(["/"], "/", owner=None)).entries
 
 

@@ -70,7 +70,3 @@ class Repository:
     def shown(self) -> str:
         """Return the URL for a message or a history: without the name and the password in it."""
         return shown(self.remote)
-
-    def is_ssh(self) -> bool:
-        """Say whether it is reached by ssh."""
-        return self.remote.lower().startswith("ssh://") or "://" not in self.remote

@@ -37,6 +37,11 @@ class LayerSource(FileSource):
     lowers: tuple[str, ...]
     passthrough: tuple[str, ...]
 
+    @classmethod
+    def of(cls, engine: Engine, called: str, layers: tuple[str, ...]) -> LayerSource:
+        """Return the source that some layers are."""
+        return cls(called, _NOTHING, layers, *engine.lowers(layers))
+
     def tree(self) -> ConfinedTree:
         """Open it."""
         return LayerTree(self.lowers, self.passthrough, self.root)
@@ -68,6 +73,5 @@ class Sources:
         if origin.name in self.contexts and origin.kind == "context":
             return self.contexts[origin.name]
         layers = self.stage(origin.index) if origin.kind == "stage" else self.images(origin.name)
-        lowers, passthrough = self.engine.lowers(layers)
         kind = "stage" if origin.kind == "stage" else "image"
-        return LayerSource(f"{kind} {origin.name}", _NOTHING, layers, lowers, passthrough)
+        return LayerSource.of(self.engine, f"{kind} {origin.name}", layers)

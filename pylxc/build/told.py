@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from pylxc.build.steps import CopyStep, MetadataStep, RunStep
 from pylxc.imageconfig import History
+from pylxc.units import format_decimal
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -92,12 +93,8 @@ def duration(seconds: float) -> str:
     """
     for unit, factor in (("ms", 1e3), ("µs", 1e6), ("ns", 1e9)):
         if 0 < seconds < 1 and seconds * factor >= 1:
-            return f"{_plain(seconds * factor)}{unit}"
+            return f"{format_decimal(seconds * factor)}{unit}"
     minutes, rest = divmod(seconds, _MINUTE)
     hours, minutes = divmod(int(minutes), _MINUTE)
     head = f"{hours}h{minutes}m" if hours else f"{minutes}m" if minutes else ""
-    return f"{head}{_plain(rest)}s"
-
-
-def _plain(number: float) -> str:
-    return f"{number:.9f}".rstrip("0").rstrip(".")
+    return f"{head}{format_decimal(rest)}s"

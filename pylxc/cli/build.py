@@ -200,11 +200,10 @@ def build(  # noqa: PLR0913  one for each flag
         image = pylxc.Image.build(source, tag=tags, engine=settings.engine(), **options)
     if any(not isinstance(one, str) for one in options["output"]):
         return  # the standard output has an archive
-    identity = f"sha256:{image.id.removeprefix('sha256:')}"
     if quiet:
-        click.echo(identity)
+        click.echo(image.id)
         return
-    click.echo(f"writing image {identity}", err=True)
+    click.echo(f"writing image {image.id}", err=True)
     for tag in tags:
         click.echo(f"naming to {tag}", err=True)
 

@@ -40,7 +40,7 @@ def _image(image: pylxc.Image) -> dict[str, Any]:
             "OnBuild": config["onbuild"],
             **({"Healthcheck": image.config.healthcheck.to_oci()} if image.config.healthcheck else {}),
         },
-        "RootFS": {"Type": "layers", "Layers": [layer.digest for layer in image.layers]},
+        "RootFS": {"Type": "layers", "Layers": list(image.diff_ids)},
     }
 
 

@@ -58,7 +58,7 @@ class Outgoing:
         Raises UnsupportedError for what lies on the machine's own files.
         """
         store = self._engine.store
-        self._lease.protect(layer.digest for layer in image.layers)
+        self._lease.protect(image.diff_ids)
         if any(store.layers.passthrough(layer.digest) for layer in image.layers):
             remedy = "it passes the files of this machine through; make an image of its own with Image.bootstrap"
             raise UnsupportedError(f"image {image.id[:19]} somewhere else", remedy)
