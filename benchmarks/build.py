@@ -11,7 +11,6 @@ import argparse
 import io
 import os
 import re
-import shutil
 import statistics
 import subprocess
 import sys
@@ -20,8 +19,8 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from dockerd import Daemon
-from workers import timed
+from dockerd import Daemon, is_here
+from workers import in_turn, timed
 
 import pylxc
 
@@ -108,15 +107,13 @@ def main() -> None:
         engine = pylxc.Engine(Path(name, "store"))
         pylxc.Image.bootstrap("debian", "bookworm", engine=engine)
         docker = None
-        if shutil.which("dockerd") is None:
-            print("left out: docker (dockerd is not installed; Debian's package docker.io has it)")
-        else:
+        if is_here():
             docker = docker_of(stack.enter_context(Daemon(Path(name))), Path(name), engine)
         jobs = jobs_of(engine, docker)
         times: dict[str, list[float]] = {name: [] for name in (*jobs, "timed build", "its commands")}
         names = list(jobs)
         for number in range(rounds + 1):  # the first one warms up
-            for job in names[number % len(names) :] + names[: number % len(names)]:
+            for job in in_turn(names, number):
                 os.sync()
                 took = timed(jobs[job])
                 if number:

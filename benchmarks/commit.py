@@ -18,8 +18,8 @@ import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from dockerd import Daemon
-from workers import timed
+from dockerd import Daemon, is_here
+from workers import in_turn, timed
 
 import pylxc
 
@@ -114,8 +114,7 @@ class Docker:
 def peers(directory: Path) -> list[Pylxc | Docker]:
     """Return those that are here and work; say which are not."""
     found: list[Pylxc | Docker] = [Pylxc(directory)]
-    if shutil.which("dockerd") is None:
-        print("left out: docker (dockerd is not installed; Debian's package docker.io has it)")
+    if not is_here():
         return found
     try:
         found.append(Docker(directory))
@@ -128,7 +127,7 @@ def measure(found: list[Pylxc | Docker], rounds: int) -> dict[tuple[str, str], l
     """Return the milliseconds of each job of each peer; they take turns, and who comes first changes."""
     times: dict[tuple[str, str], list[float]] = {}
     for number in range(rounds):
-        turn = found[number % len(found) :] + found[: number % len(found)]
+        turn = in_turn(found, number)
         for job in ("diff", "commit", "diff()", "commit()"):
             for peer in turn:
                 if job in peer.jobs:

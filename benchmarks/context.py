@@ -12,15 +12,14 @@ from __future__ import annotations
 import argparse
 import os
 import random
-import shutil
 import statistics
 import subprocess
 import sys
 import tempfile
 from pathlib import Path
 
-from dockerd import Daemon
-from workers import timed
+from dockerd import Daemon, is_here
+from workers import in_turn, timed
 
 DIRECTORIES, FILES = 100, 100
 SIZES = (200, 1000, 4000, 16000)  # bytes of a file, each as often
@@ -52,7 +51,7 @@ def measure(commands: dict[str, list[str]], directory: Path, rounds: int) -> dic
     environment = {**os.environ, "DOCKER_BUILDKIT": "1"}
     for number in range(rounds):
         contexts = {name: make_context(directory / f"{name}{number}", number) for name in names}
-        turn = names[number % len(names) :] + names[: number % len(names)]
+        turn = in_turn(names, number)
         for job in JOBS:
             for name in turn:
                 if job == "changed":
@@ -77,12 +76,11 @@ def main() -> None:
     with tempfile.TemporaryDirectory(prefix="pylxc-context-") as name:
         directory = Path(name)
         commands = {"pylxc": [sys.executable, "-m", "pylxc", "--root", f"{directory}/store", "build", "-q"]}
-        if shutil.which("dockerd") is None:
-            print("left out: docker (dockerd is not installed; Debian's package docker.io has it)")
-            times = measure(commands, directory, rounds)
-        else:
+        if is_here():
             with Daemon(directory) as daemon:
                 times = measure({**commands, "docker": daemon.client("build", "-q")}, directory, rounds)
+        else:
+            times = measure(commands, directory, rounds)
     print(f"{DIRECTORIES * FILES} files of {sum(SIZES) // len(SIZES)} bytes on average, {rounds} rounds")
     for job in JOBS:
         for engine in commands | {"docker": []}:

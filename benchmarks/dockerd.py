@@ -5,6 +5,7 @@ Used where Debian's docker.io is installed. Needs root.
 
 from __future__ import annotations
 
+import shutil
 import subprocess
 import time
 from pathlib import Path
@@ -15,6 +16,14 @@ if TYPE_CHECKING:
 
 PATIENCE = 60.0  # s for it to come up
 CLIENT = "/usr/bin/docker"  # Debian's own: a newer one may come first on PATH, and want plugins
+
+
+def is_here() -> bool:
+    """Say whether there is a daemon to start; where there is none, tell the user."""
+    if shutil.which("dockerd") is not None:
+        return True
+    print("left out: docker (dockerd is not installed; Debian's package docker.io has it)")
+    return False
 
 
 class Daemon:

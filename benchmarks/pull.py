@@ -29,7 +29,8 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from workers import timed
+from dockerd import Daemon, is_here
+from workers import in_turn, timed
 
 import pylxc
 
@@ -137,35 +138,6 @@ def call(*words: object) -> None:
         raise RuntimeError(f"{words[0]} failed: {done.stderr.decode(errors='replace')[-500:]}")
 
 
-@contextmanager
-def docker(place: Path) -> Iterator[Callable[..., None]]:
-    """Run a dockerd of our own for the length of a block; gives what calls its client."""
-    place.mkdir()
-    host = f"unix://{place}/docker.sock"
-    places = ["--data-root", place / "data", "--exec-root", place / "exec", "--pidfile", place / "pid"]
-    command = ["dockerd", *map(str, places), "-H", host, "--bridge", "none", "--iptables=false"]
-    with (place / "log").open("wb") as log:
-        process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
-
-    def client(*words: object) -> None:
-        call("docker", "-H", host, *words)
-
-    try:
-        deadline = time.monotonic() + PATIENCE
-        while True:
-            try:
-                client("version")
-                break
-            except RuntimeError:
-                if process.poll() is not None or time.monotonic() > deadline:
-                    raise
-                time.sleep(0.1)
-        yield client
-    finally:
-        process.terminate()
-        process.wait()
-
-
 # -- who takes part ----------------------------------------------------------------------------------------------------
 
 
@@ -218,9 +190,12 @@ def memory_of(pid: int) -> int:
 class Docker:
     """Docker, by its command line."""
 
-    def __init__(self, client: Callable[..., None]) -> None:
-        self._client = client
+    def __init__(self, daemon: Daemon) -> None:
+        self._daemon = daemon
         self._ref = ""
+
+    def _client(self, *words: str) -> None:
+        call(*self._daemon.client(*words))
 
     def pull(self, ref: str) -> None:
         """Pull an image."""
@@ -288,9 +263,7 @@ def in_turns(jobs: dict[str, Callable[[], float]], rounds: int) -> dict[str, lis
     """Return the times (ms) of jobs that take turns; who fails once is left out, and it is said."""
     times: dict[str, list[float]] = {name: [] for name in jobs}
     for number in range(rounds):
-        names = list(jobs)
-        first = number % len(names)
-        for name in names[first:] + names[:first]:
+        for name in in_turn(list(jobs), number):
             os.sync()  # nobody writes what another one left
             try:
                 times[name].append(jobs[name]())
@@ -325,8 +298,8 @@ def main() -> None:
         shell = Pylxc(place / "shell", apart=True)
         all_: dict[str, Pylxc | Docker | Podman | Tar] = {"pylxc": shell, "pylxc, in process": own}
         all_["tar -xf"] = Tar(place / "tar", tars)
-        if not options.alone and shutil.which("dockerd"):
-            all_["docker"] = Docker(stack.enter_context(docker(place / "docker")))
+        if not options.alone and is_here():
+            all_["docker"] = Docker(stack.enter_context(Daemon(place)))
         if not options.alone and shutil.which("podman"):
             all_["podman"] = Podman(place / "podman")
 

@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from peers import all_peers
-from workers import Floor, Pylxc, make_rootfs, timed
+from workers import Floor, Pylxc, in_turn, make_rootfs, timed
 
 import pylxc
 
@@ -49,8 +49,7 @@ def in_turns(jobs: Mapping[str, Callable[[], float]], rounds: int, idle: float =
     times: dict[str, list[float]] = {name: [] for name in jobs}
     names = list(jobs)
     for number in range(rounds):
-        first = number % len(names)
-        for name in names[first:] + names[:first]:
+        for name in in_turn(names, number):
             time.sleep(idle)
             times[name].append(jobs[name]())
     return times

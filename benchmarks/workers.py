@@ -10,13 +10,20 @@ import subprocess
 import sys
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
+T = TypeVar("T")
 HERE = Path(__file__).parent
 TRUE = 'void _start(void) { __asm__ volatile("syscall" : : "a"(231), "D"(0)); }'
+
+
+def in_turn(who: list[T], number: int) -> list[T]:
+    """Return who takes part in a round, in that round's order: another one comes first in each."""
+    first = number % len(who)
+    return who[first:] + who[:first]
 
 
 class Worker:
