@@ -6,19 +6,17 @@ import gc
 import os
 import shutil
 import subprocess
-import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
+from boxes import MONITOR, await_true
 
 import pylxc
 from pylxc.runtime import cgroup
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-
-MONITOR = b"pylxc-monitor\n"
 
 
 def pytest_report_header() -> list[str]:
@@ -62,21 +60,13 @@ def mounts_below(path: Path) -> list[str]:
     return [line.split()[4] for line in lines if line.split()[4].startswith(str(path))]
 
 
-def await_true(condition, timeout: float = 20.0, what: str = "it") -> None:
-    """Wait for something that happens in another process: asks again until it is so, and fails when it never is."""
-    deadline = time.monotonic() + timeout
-    while not condition():
-        assert time.monotonic() < deadline, f"{what} did not come true within {timeout} s"
-        time.sleep(0.005)
-
-
 def assert_nothing_left(engine: pylxc.Engine, monitors_before: set[int]) -> None:
     """No container, directory, mount or monitor of this store is left."""
     assert pylxc.Container.list(all=True, engine=engine) == []
     for name in ("containers", "staging", "trash"):
         assert list((engine.root / name).iterdir()) == [], name
     assert mounts_below(engine.root) == []
-    await_true(lambda: monitors() <= monitors_before, what="the end of every monitor")
+    await_true(lambda: monitors() <= monitors_before, "the end of every monitor")
 
 
 @pytest.fixture
