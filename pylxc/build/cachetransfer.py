@@ -13,8 +13,6 @@ import os
 import re
 from typing import TYPE_CHECKING
 
-from attrs import frozen
-
 from pylxc import untrusted
 from pylxc.build.described import fields_of, several
 from pylxc.errors import ImageNotFound, IntegrityError, PylxcError, SpecError
@@ -24,6 +22,7 @@ from pylxc.obtaining import fetch
 from pylxc.platforms import this_platform
 from pylxc.reference import Reference
 from pylxc.store.layout import explained
+from pylxc.values import frozen
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence

@@ -15,8 +15,6 @@ import stat
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, TypeVar
 
-import attrs
-
 from pylxc.build import tarwriter
 from pylxc.build.archives import decompressed
 from pylxc.build.confined import SHORTER, ConfinedTree, ContextError, open_regular, readable
@@ -25,6 +23,7 @@ from pylxc.build.ignore import Ignore, PatternError
 from pylxc.build.parents import add_with_parents
 from pylxc.build.selection import Collector, Selection, by_name, matches
 from pylxc.errors import DockerfileError, SpecError
+from pylxc.values import field, frozen
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -43,13 +42,13 @@ def _never(_path: str) -> bool:
     return False
 
 
-@attrs.frozen
+@frozen
 class FileSource:
     """A tree to copy from: a directory (``root``, absolute), less what ``ignore`` keeps out."""
 
     root: str
     ignore: Ignore
-    hashes: FileHashes = attrs.field(factory=FileHashes, init=False, repr=False, eq=False)
+    hashes: FileHashes = field(factory=FileHashes, init=False, repr=False, eq=False)
 
     def tree(self) -> ConfinedTree:
         """Open it."""
@@ -173,11 +172,11 @@ class FileSource:
             return decompressed(tree.open_file(entry.source, entry.stamp), entry.source)
 
 
-@attrs.frozen
+@frozen
 class Context(FileSource):
     """A build context. ``root`` is its absolute path, ``dockerfile_path`` what errors call the Dockerfile."""
 
-    dockerfile_bytes: bytes = attrs.field(repr=False)
+    dockerfile_bytes: bytes = field(repr=False)
     dockerfile_path: str
 
     @classmethod

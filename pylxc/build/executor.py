@@ -14,30 +14,23 @@ import time
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, BinaryIO, cast
 
-import attrs
-
 from pylxc.build import cache, times, told
 from pylxc.build.accounts import owner
 from pylxc.build.agents import DEFAULT, Agents
 from pylxc.build.cachetransfer import Caches
 from pylxc.build.confined import ContextError
 from pylxc.build.events import BuildEvent
-from pylxc.build.failed import FailedStep
 from pylxc.build.gathering import Place, Room, gather
 from pylxc.build.runmounts import content_of
 from pylxc.build.secrets import Secrets
 from pylxc.build.sources import LayerSource
 from pylxc.build.steps import CopyStep, MetadataStep, RunStep, Step, WorkdirStep
-from pylxc.build.stubs import Stubs
 from pylxc.errors import BuildError, SpawnError, SpecError, StoreError
-from pylxc.execution import complete, environment, launch
 from pylxc.layerview import LayerView
-from pylxc.runtime import isolation, rootless, transfer
 from pylxc.runtime import plan as p
-from pylxc.runtime.isolation import Payload, Tree
-from pylxc.spec import ContainerSpec
+from pylxc.runtime import rootless, transfer
 from pylxc.store.layout import explain
-from pylxc.streams import DEVNULL, PIPE, StreamSet
+from pylxc.values import evolve, field, frozen
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -51,6 +44,7 @@ if TYPE_CHECKING:
     from pylxc.build.stages import StageWork
     from pylxc.engine import Engine
     from pylxc.imageconfig import History, ImageConfig
+    from pylxc.runtime.isolation import Tree
     from pylxc.store import Lease
 
 BUILD_HOSTNAME = "build"  # the same on every machine: what a step sees must not depend on where it runs
@@ -59,7 +53,7 @@ GIVEN_FILES = ("/etc/hostname", "/etc/hosts", "/etc/resolv.conf")
 OUTPUT_KEPT = 64 << 10  # bytes of a failed step's output that its error carries
 
 
-@attrs.frozen(kw_only=True)
+@frozen(kw_only=True)
 class Options:
     """How to build: ``no_cache``, ``network`` of RUN ("host" or "none"), ``on_event`` for what happens meanwhile.
 
@@ -67,16 +61,16 @@ class Options:
     make bears no later time (s since the epoch), and the image has it as its own; None is the time of the base image.
     """
 
-    secrets: Secrets = attrs.field(factory=Secrets)
-    agents: Agents = attrs.field(factory=Agents)
-    caches: Caches = attrs.field(factory=Caches)
+    secrets: Secrets = field(factory=Secrets)
+    agents: Agents = field(factory=Agents)
+    caches: Caches = field(factory=Caches)
     no_cache: bool = False
     network: str = "host"
     on_event: Callable[[BuildEvent], object] | None = None
     latest: int | None = None
 
 
-@attrs.frozen
+@frozen
 class StageResult:
     """What a stage came to: the configuration, the diff ids (lowest first), the history, its time.
 
@@ -89,7 +83,7 @@ class StageResult:
     created: float = 0.0
 
 
-@attrs.frozen
+@frozen
 class Surroundings:
     """What the stages of one build have in common."""
 
@@ -100,7 +94,7 @@ class Surroundings:
     schedule: Schedule[StageResult]
     options: Options
     mounts: RunMounts
-    telling: threading.Lock = attrs.field(factory=threading.Lock)
+    telling: threading.Lock = field(factory=threading.Lock)
 
 
 class Executor:
@@ -228,6 +222,8 @@ class Executor:
         return None if self._options.no_cache else self._engine.store.cache.get(key, self._lease)
 
     def _make(self, step: Step, copying: _Copying | Gathered | None, shown: Sequence[Shown]) -> str:
+        from pylxc.runtime import isolation  # noqa: PLC0415  what is cached is not made
+
         staged = self._lease.stage()
         self._engine.store.layers.require_whole(self._layers)
         tree = self._engine.tree_of(self._layers, f"{staged}/tree", f"{staged}/work")
@@ -261,6 +257,8 @@ class Executor:
         try:
             yield
         except BuildError as error:
+            from pylxc.build.failed import FailedStep  # noqa: PLC0415
+
             FailedStep(self._engine, step, self._layers, tree.upper, self._network(step)).kept_by(error)
             raise
 
@@ -268,6 +266,8 @@ class Executor:
         return self._options.network if step.network == "default" else step.network
 
     def _run(self, step: RunStep, tree: Tree, shown: Sequence[Shown]) -> None:
+        from pylxc.build.stubs import Stubs  # noqa: PLC0415  what is cached does not run
+
         view = LayerView(*self._engine.lowers(self._layers))
         stubs = Stubs.of(view, (*GIVEN_FILES, *(mount.target for mount in step.mounts if mount.target)))
         with self._around.mounts.made(step, shown, view, self._around.schedule.check) as made:
@@ -276,8 +276,13 @@ class Executor:
             stubs.remove(tree.upper, view)
 
     def _execute(self, step: RunStep, tree: Tree, made: Made) -> None:
+        from pylxc.execution import complete, environment, launch  # noqa: PLC0415  what is cached does not run
+        from pylxc.runtime import isolation  # noqa: PLC0415
+        from pylxc.spec import ContainerSpec  # noqa: PLC0415
+        from pylxc.streams import DEVNULL, PIPE, StreamSet  # noqa: PLC0415
+
         spec = ContainerSpec(image=self._work.stage.base, network=self._network(step), privileged=step.insecure)
-        payload = Payload(
+        payload = isolation.Payload(
             argv=step.argv,
             env=environment(BUILD_HOSTNAME, step.env, made.env),
             user=step.user or "0",
@@ -302,7 +307,9 @@ class Executor:
             raise self._error(step, f"the command {ended}", exit_code=result.exit_code, output=tail.bytes())
 
     def _make_directory(self, step: WorkdirStep, tree: Tree) -> None:
-        plan = isolation.transfer_plan(tree, "", self._engine.scaffold)
+        from pylxc.runtime.isolation import transfer_plan  # noqa: PLC0415  what is cached is not made
+
+        plan = transfer_plan(tree, "", self._engine.scaffold)
         transfer.add_directories(plan, step.path, self._owner_of(step.user))
         transfer.run(plan)
 
@@ -346,7 +353,7 @@ class Executor:
     def _copy(self, parts: Sequence[tuple[FileSource, Selection]], tree: Tree) -> None:
         # What was mounted as volatile once cannot be mounted again (overlayfs.rst, "Volatile mount").
         parts = [part for part in parts if part[1].directory]
-        tree = attrs.evolve(tree, volatile=len(parts) == 1 and not parts[0][1].archives)
+        tree = evolve(tree, volatile=len(parts) == 1 and not parts[0][1].archives)
         for source, selection in parts:
             self._copy_part(source, selection, tree)
 

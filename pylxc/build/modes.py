@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 import stat
 
-import attrs
+from pylxc.values import frozen
 
 _OCTAL = re.compile(r"0*[0-7]{1,4}")
 _ACTION = re.compile(r"([-+=])([ugo]|[rwxXst]*)")
@@ -20,7 +20,7 @@ _BITS = {"r": 4, "w": 2, "x": 1}
 _ALL = 0o7777
 
 
-@attrs.frozen
+@frozen
 class Mode:
     """A mode as ``--chmod`` takes it: ``text`` is octal without needless zeros, or symbolic."""
 

@@ -11,8 +11,6 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Any
 
-import attrs
-
 from pylxc.build import mountflag
 from pylxc.build.heredoc import Mark, marks
 from pylxc.build.instructions import (
@@ -53,6 +51,7 @@ from pylxc.build.statement import (
 from pylxc.build.words import BLANK, flag_word, unquoted
 from pylxc.imageconfig import Healthcheck as HealthcheckValue
 from pylxc.units import parse_duration
+from pylxc.values import evolve
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -309,7 +308,7 @@ def _healthcheck(statement: Statement) -> Healthcheck:
         if rest.text:
             statement.fail("HEALTHCHECK NONE takes no operands", rest.offset)
     elif kind == "CMD":
-        command = _command(attrs.evolve(statement, rest=rest)) if rest.text else Command((), shell=False)
+        command = _command(evolve(statement, rest=rest)) if rest.text else Command((), shell=False)
         if not command.argv:
             statement.fail("HEALTHCHECK CMD needs a command", statement.rest.offset)
     else:

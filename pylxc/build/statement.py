@@ -9,10 +9,9 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, NoReturn
 
-import attrs
-
 from pylxc.build.instructions import Word
 from pylxc.build.words import BLANK, raw_words
+from pylxc.values import frozen
 
 if TYPE_CHECKING:
     from pylxc.build.lexer import LogicalLine
@@ -21,7 +20,7 @@ _SURROGATE = re.compile("[\ud800-\udfff]")
 _PLAIN = re.compile(rf"[^{BLANK}]+")
 
 
-@attrs.frozen
+@frozen
 class Statement:
     """A logical line taken apart: the name, the flags, and where the operands lie."""
 

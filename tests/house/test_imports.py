@@ -20,7 +20,7 @@ LAYERS = (
     # values
     (
         "capabilities digests documents health identity imageconfig mounts names normalise options platforms reference "
-        "result seccomp sourcedate spec status stats streams units untrusted"
+        "result seccomp sourcedate spec status stats streams units untrusted values"
     ),
     # the kernel
     "runtime linux",

@@ -1,0 +1,215 @@
+"""Value classes that cost next to nothing to make: attrs' words, with methods that all classes share.
+
+attrs compiles the methods of each class when its module is imported, which takes 0.5 ms. The hundred classes of a build
+took a third of the time of a command that finds everything in the cache, and attrs itself another tenth. Here one
+``__init__``, ``__eq__``, ``__hash__`` and ``__repr__`` serve all classes: they read the form of the class they are in.
+Making a *value* takes a microsecond longer. What needs more of attrs has it (:class:`pylxc.ContainerSpec`).
+
+Invariant: to its users a class from here is an attrs class. ``attrs.fields``, ``evolve``, ``asdict`` and ``has`` know
+it, ``inspect.signature`` shows its fields, and a frozen one raises attrs' ``FrozenInstanceError``; for each of these
+attrs is imported then, and asked what it would have made (:class:`_Twin`). Type checkers see attrs' own decorators.
+
+Source: https://www.attrs.org/en/stable/api.html.
+"""
+
+from __future__ import annotations
+
+from operator import attrgetter
+from typing import TYPE_CHECKING, Any, NoReturn
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+__all__ = ("define", "evolve", "field", "frozen")
+
+_NOTHING: Any = object()
+
+
+class _Field:
+    """A field: what was said of it. ``name`` comes with the class; ``alias`` is its name as an argument."""
+
+    __slots__ = ("alias", "default", "eq", "factory", "hash", "init", "kw_only", "name", "repr")
+
+    def __init__(  # noqa: PLR0913  attrs' keywords
+        self,
+        *,
+        default: Any = _NOTHING,
+        factory: Callable[[], Any] | None = None,
+        eq: bool = True,
+        hash: bool | None = None,  # noqa: A002
+        repr: bool | Callable[[Any], str] = True,  # noqa: A002
+        init: bool = True,
+        alias: str | None = None,
+    ) -> None:
+        self.name, self.kw_only = "", False
+        self.default, self.factory, self.alias = default, factory, alias
+        self.eq, self.hash = eq, eq if hash is None else hash
+        self.repr, self.init = repr, init
+
+
+class _Form:
+    """What the shared methods ask of a class: its fields, in the orders and forms in which they need them."""
+
+    __slots__ = (
+        *("accepted", "compared", "defaults", "factories", "fields", "hashed", "late", "order", "post", "renamed"),
+    )
+
+    def __init__(self, cls: type, fields: tuple[_Field, ...]) -> None:
+        taken = [one for one in fields if one.init]
+        self.fields = fields
+        self.accepted = frozenset(str(one.alias) for one in taken)
+        self.order = tuple(str(one.alias) for one in taken if not one.kw_only)
+        self.defaults = {str(one.alias): one.default for one in taken if one.default is not _NOTHING}
+        self.factories = tuple((str(one.alias), one.factory) for one in taken if one.factory is not None)
+        self.late = tuple((one.name, one.factory) for one in fields if not one.init and one.factory is not None)
+        self.renamed = tuple((str(one.alias), one.name) for one in taken if one.alias != one.name)
+        self.compared = _reader(one.name for one in fields if one.eq)
+        self.hashed = _reader(one.name for one in fields if one.hash)
+        self.post = hasattr(cls, "__attrs_post_init__")
+
+
+def _reader(names: Any) -> Callable[[object], object]:
+    """Return what reads these attributes of a value, all at once."""
+    chosen = tuple(names)
+    return attrgetter(*chosen) if chosen else lambda _: ()
+
+
+class _Twin:
+    """An attribute of a class that only attrs can give: it makes the same class, once it is asked for."""
+
+    def __init__(self, name: str) -> None:
+        self._name = name
+
+    def __get__(self, _: object, cls: Any) -> Any:
+        import inspect  # noqa: PLC0415  with attrs, all that is heavy here
+
+        import attrs  # noqa: PLC0415
+
+        twin = attrs.make_class(cls.__name__, {one.name: _said_to_attrs(one, cls) for one in cls.__form__.fields})
+        cls.__attrs_attrs__, cls.__signature__ = attrs.fields(twin), inspect.signature(twin)
+        return getattr(cls, self._name)
+
+
+def _said_to_attrs(one: _Field, cls: type) -> Any:
+    import attrs  # noqa: PLC0415
+
+    about = {name: getattr(one, name) for name in ("alias", "eq", "hash", "init", "kw_only", "repr")}
+    if one.default is not _NOTHING:
+        about["default"] = one.default
+    elif one.factory is not None:
+        about["factory"] = one.factory
+    annotations = (getattr(base, "__annotations__", {}) for base in cls.__mro__)
+    return attrs.field(type=next(found[one.name] for found in annotations if one.name in found), **about)
+
+
+# -- the methods that all classes share -----------------------------------------------------------------------------
+
+
+def _init(self: Any, *args: Any, **given: Any) -> None:
+    form: _Form = self.__form__
+    state = form.defaults.copy()
+    if args:
+        state.update(zip(form.order, args, strict=False))
+    state.update(given)
+    for name, make in form.factories:
+        if name not in state:
+            state[name] = make()
+    taken = form.order[: len(args)]
+    if state.keys() != form.accepted or len(args) > len(taken) or not given.keys().isdisjoint(taken):
+        type(self).__signature__.bind(*args, **given)  # raises TypeError, with the words for what is wrong
+    for alias, name in form.renamed:
+        state[name] = state.pop(alias)
+    for name, make in form.late:
+        state[name] = make()
+    self.__dict__.update(state)
+    if form.post:
+        self.__attrs_post_init__()
+
+
+def _eq(self: Any, other: Any) -> Any:
+    if other.__class__ is not self.__class__:
+        return NotImplemented
+    compared = self.__form__.compared
+    return compared(self) == compared(other)
+
+
+def _hash(self: Any) -> int:
+    return hash((self.__class__, self.__form__.hashed(self)))
+
+
+def _repr(self: Any) -> str:
+    shown = (
+        f"{one.name}={(repr if one.repr is True else one.repr)(getattr(self, one.name))}"
+        for one in self.__form__.fields
+        if one.repr
+    )
+    return f"{type(self).__qualname__.rpartition('>.')[2]}({', '.join(shown)})"
+
+
+def _refuse(_: Any, *__: object) -> NoReturn:
+    from attrs.exceptions import FrozenInstanceError  # noqa: PLC0415
+
+    raise FrozenInstanceError
+
+
+# -- the decorators -------------------------------------------------------------------------------------------------
+
+
+def _fields_of(cls: Any, *, kw_only: bool) -> tuple[_Field, ...]:
+    """Return the fields of a class, those of its bases first. Their values are taken out of the class."""
+    found: dict[str, _Field] = {}
+    for base in reversed(cls.__mro__[1:]):
+        form: _Form | None = base.__dict__.get("__form__")
+        found.update({one.name: one for one in form.fields} if form else {})
+    for name, annotation in cls.__annotations__.items():
+        if annotation.startswith("ClassVar"):
+            continue
+        said = cls.__dict__.get(name, _NOTHING)
+        one = said if isinstance(said, _Field) else _Field(default=said)
+        one.name, one.alias, one.kw_only = name, one.alias or name.lstrip("_"), kw_only
+        found[name] = one
+        if said is not _NOTHING:
+            delattr(cls, name)
+    return tuple(found.values())
+
+
+def _made(cls: Any, *, kw_only: bool, is_frozen: bool) -> Any:
+    cls.__form__ = _Form(cls, _fields_of(cls, kw_only=kw_only))
+    cls.__attrs_attrs__, cls.__signature__ = _Twin("__attrs_attrs__"), _Twin("__signature__")
+    shared: dict[str, Any] = {
+        "__init__": _init,
+        "__repr__": _repr,
+        "__eq__": _eq,
+        "__hash__": _hash if is_frozen else None,
+    }
+    shared["__match_args__"] = cls.__form__.order
+    if is_frozen:
+        shared |= {"__setattr__": _refuse, "__delattr__": _refuse}
+    for name, method in shared.items():
+        if name not in cls.__dict__:
+            setattr(cls, name, method)
+    return cls
+
+
+def _frozen(cls: Any = None, *, kw_only: bool = False) -> Any:
+    """Make a class of values that do not change; see ``attrs.frozen``."""
+    if cls is None:
+        return lambda cls: _made(cls, kw_only=kw_only, is_frozen=True)
+    return _made(cls, kw_only=kw_only, is_frozen=True)
+
+
+def _define(cls: Any) -> Any:
+    """Make a class of values that change; see ``attrs.define``."""
+    return _made(cls, kw_only=False, is_frozen=False)
+
+
+def _evolve(value: Any, /, **changes: Any) -> Any:
+    """Return a value that differs from another one in some fields; see ``attrs.evolve``."""
+    fields = [one for one in type(value).__form__.fields if one.init]
+    return type(value)(**{**{str(one.alias): getattr(value, one.name) for one in fields}, **changes})
+
+
+if TYPE_CHECKING:
+    from attrs import define, evolve, field, frozen
+else:
+    define, evolve, field, frozen = _define, _evolve, _Field, _frozen
