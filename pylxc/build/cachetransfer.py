@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
 LABEL = "org.pylxc.build.cache"
 FILE = "cache.tar"  # in a directory: an OCI archive, which appears when it is whole
-_KEY = re.compile("[0-9a-f]{64}")
+_KEY = "[0-9a-f]{64}"
 _FORM = (
     'give a directory (a pathlib.Path, or "type=local,{word}=DIRECTORY") or an image\'s name ("type=registry,ref=NAME")'
 )
@@ -120,7 +120,7 @@ def _bring(engine: Engine, lease: Lease, place: Place, on_progress: Callable[[Pr
         layers = set(image.diff_ids)
         lease.protect(layers)
         for key, digest in _entries(image, place).items():
-            if _KEY.fullmatch(key) and digest in layers:
+            if re.fullmatch(_KEY, key) and digest in layers:
                 engine.store.cache.put(key, digest)
     finally:
         if image.id not in known:

@@ -287,7 +287,7 @@ def _joined(remote: str, url: str) -> str:
     """Return a submodule's URL, which may be relative to the repository's (gitsubmodules(7))."""
     if not url.startswith(("./", "../")):
         return url
-    match = SCP.fullmatch(remote)
+    match = re.fullmatch(SCP, remote)
     if match:
         return f"{match['user']}@{match['host']}:{posixpath.normpath(posixpath.join(match['path'], url))}"
     return urljoin(remote.rstrip("/") + "/", url)
@@ -295,7 +295,7 @@ def _joined(remote: str, url: str) -> str:
 
 def _check_submodule(source: Repository, found: Repository) -> None:
     scheme = found.remote.partition("://")[0].lower() if "://" in found.remote else ""
-    if scheme not in PROTOCOLS.split(":") and not SCP.fullmatch(found.remote):
+    if scheme not in PROTOCOLS.split(":") and not re.fullmatch(SCP, found.remote):
         reason = f"names {clean(found.remote)!r} as a submodule, which is no https, ssh or git URL"
         raise ContextError(source.shown(), reason)
     found.check()

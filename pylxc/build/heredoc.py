@@ -13,7 +13,7 @@ import re
 from pylxc.build.words import raw_words, unquoted
 from pylxc.values import field, frozen
 
-_MARK = re.compile(r"(\d*)<<(-?)([^<]+)", re.DOTALL)
+_MARK = r"(\d*)<<(-?)([^<]+)"
 _TABS = re.compile(r"^\t+", re.MULTILINE)
 _ESCAPE = "\\"  # whatever the file's escape character is: these words are the shell's
 
@@ -54,7 +54,7 @@ class Heredoc:
 
 def mark_of(word: str, offset: int = 0) -> Mark | None:
     """Read one word, quotes and all, None when it announces nothing."""
-    match = _MARK.fullmatch(word)
+    match = re.fullmatch(_MARK, word, re.DOTALL)
     if match is None:
         return None
     name = unquoted(match[3], _ESCAPE)

@@ -42,10 +42,8 @@ RULES = frozenset(
 )
 EXPERIMENTAL = frozenset(("CopyIgnoredFile", "InvalidDefinitionDescription"))
 _RESERVED_STAGES = ("scratch", "context")
-_SECRET = re.compile(
-    r"(?:_|^)(?:apikey|auth|credentials?|key|password|pword|passwd|secret|token)(?:_|$)", re.IGNORECASE
-)
-_NO_SECRET = re.compile(r"(?:_|^)(?:public|file|version)(?:_|$)", re.IGNORECASE)
+_TELLTALE = r"(?:_|^)(?:apikey|auth|credentials?|key|password|pword|passwd|secret|token)(?:_|$)"
+_HARMLESS = r"(?:_|^)(?:public|file|version)(?:_|$)"
 _CLOSE = 3  # a name with fewer differences than this is taken for what was meant
 
 
@@ -381,7 +379,7 @@ class _Linter:
 
     def _secrets(self, name: str, instruction: Instruction, words: Iterable[Word]) -> Iterator[LintWarning]:
         for word in words:
-            if _SECRET.search(word.text) and not _NO_SECRET.search(word.text):
+            if re.search(_TELLTALE, word.text, re.IGNORECASE) and not re.search(_HARMLESS, word.text, re.IGNORECASE):
                 message = f'Do not use ARG or ENV instructions for sensitive data ({name} "{word.text}")'
                 yield self._warn(instruction, "SecretsUsedInArgOrEnv", message, word)
 

@@ -15,11 +15,9 @@ from pylxc.build.urls import shown
 from pylxc.registry.problems import clean
 from pylxc.values import frozen
 
-SCP = re.compile(
-    r"(?P<user>[A-Za-z0-9_][A-Za-z0-9_-]*)@(?P<host>[A-Za-z0-9][A-Za-z0-9.-]*):(?P<path>[^#]*)(?P<rest>#.*)?"
-)
-_HOST = re.compile(r"[A-Za-z0-9\[][A-Za-z0-9._:\[\]-]*")
-_BAD_REF = re.compile(r"[\x00-\x20\x7f~^:?*\[\\]|\.\.|^[-/.]|/$|\.lock$|@\{")
+SCP = r"(?P<user>[A-Za-z0-9_][A-Za-z0-9_-]*)@(?P<host>[A-Za-z0-9][A-Za-z0-9.-]*):(?P<path>[^#]*)(?P<rest>#.*)?"
+_HOST = r"[A-Za-z0-9\[][A-Za-z0-9._:\[\]-]*"
+_BAD_REF = r"[\x00-\x20\x7f~^:?*\[\\]|\.\.|^[-/.]|/$|\.lock$|@\{"
 
 
 @frozen
@@ -54,14 +52,18 @@ class Repository:
         scheme = remote.partition("://")[0].lower() if "://" in remote else ""
         if scheme in ("http", "https"):
             return "?" not in remote and remote.endswith(".git")
-        return scheme in ("git", "ssh") or (not scheme and SCP.fullmatch(text) is not None)
+        return scheme in ("git", "ssh") or (not scheme and re.fullmatch(SCP, text) is not None)
 
     def check(self) -> None:
         """Raise :class:`ContextError` for what git could take for something else."""
-        host = "host" if SCP.fullmatch(self.remote) else urlsplit(self.remote).netloc.rpartition("@")[2]
-        if not self.remote.isprintable() or not _HOST.fullmatch(host) or urlsplit(self.remote).netloc.startswith("-"):
+        host = "host" if re.fullmatch(SCP, self.remote) else urlsplit(self.remote).netloc.rpartition("@")[2]
+        if (
+            not self.remote.isprintable()
+            or not re.fullmatch(_HOST, host)
+            or urlsplit(self.remote).netloc.startswith("-")
+        ):
             raise ContextError(clean(shown(self.remote)), "is no URL of a repository: write https://host/path.git")
-        if self.ref and (_BAD_REF.search(self.ref) or self.ref == "@"):
+        if self.ref and (re.search(_BAD_REF, self.ref) or self.ref == "@"):
             raise ContextError(self.shown(), f"{self.ref!r} cannot name a branch, a tag or a commit")
         if ".." in self.subdir.split("/") or "\0" in self.subdir:
             raise ContextError(self.shown(), f"the directory {self.subdir!r} leads out of the repository")

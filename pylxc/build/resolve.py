@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from pylxc.build.instructions import Command, Instruction, Word
 
 # A port of the host before it, and an address, are let through and say nothing, as in docker.
-_PORT = re.compile(
+_PORT = (
     r"(?:(?P<address>[0-9A-Fa-f.:]*|\[[0-9A-Fa-f.:]+\]):)??(?:(?P<host>[0-9]{0,5}(?:-[0-9]{1,5})?):)?"
     r"(?P<first>[0-9]{1,5})(?:-(?P<last>[0-9]{1,5}))?(?:/(?P<protocol>[A-Za-z]*))?"
 )
@@ -193,7 +193,7 @@ def _expose(at: _Resolver, instruction: ast.Expose) -> Step:
 
 
 def _ports(instruction: Instruction, word: Word, spec: str) -> list[str]:
-    match = _PORT.fullmatch(spec)
+    match = re.fullmatch(_PORT, spec)
     if match is None:
         reason = f"bad port {spec!r}: write 80, 80/udp or 8000-8010"
         raise instruction.error(reason, word.offset)
