@@ -13,12 +13,11 @@ import re
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
-import attrs
-
 from pylxc.capabilities import capability_names
 from pylxc.errors import SpecError, UnsupportedError
 from pylxc.mounts import container_path, host_path, to_mounts, to_tmpfs, to_volumes
 from pylxc.units import parse_duration, parse_size
+from pylxc.values import as_dict, frozen
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -76,7 +75,7 @@ _SYSCTLS = frozenset(
 )
 
 
-@attrs.frozen
+@frozen
 class Device:
     """A device of the host that a container may use: its path there, its path inside, ``permissions`` of ``rwm``."""
 
@@ -85,7 +84,7 @@ class Device:
     permissions: str = "rwm"
 
 
-@attrs.frozen
+@frozen
 class Port:
     """A published port: ``container`` over ``protocol``, reached at ``port`` (0: any free one) of address ``host``."""
 
@@ -446,7 +445,7 @@ def _ports(option: str, value: Any) -> tuple[Port, ...]:
 
 def _port_item(option: str, item: Any) -> Port:
     if isinstance(item, Port):
-        item = attrs.asdict(item)
+        item = as_dict(item)
     if isinstance(item, Mapping) and set(item) == {"container", "protocol", "host", "port"}:
         container: Any = f"{item['container']}/{item['protocol']}"
         where: Any = (item["host"], item["port"])

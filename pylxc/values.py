@@ -3,7 +3,7 @@
 attrs compiles the methods of each class when its module is imported, which takes 0.5 ms. The hundred classes of a build
 took a third of the time of a command that finds everything in the cache, and attrs itself another tenth. Here one
 ``__init__``, ``__eq__``, ``__hash__`` and ``__repr__`` serve all classes: they read the form of the class they are in.
-Making a *value* takes a microsecond longer. What needs more of attrs has it (:class:`pylxc.ContainerSpec`).
+Making a *value* takes one or two microseconds longer. What no common command loads may well be attrs' own.
 
 Invariant: to its users a class from here is an attrs class. ``attrs.fields``, ``evolve``, ``asdict`` and ``has`` know
 it, ``inspect.signature`` shows its fields, and a frozen one raises attrs' ``FrozenInstanceError``; for each of these
@@ -20,15 +20,24 @@ from typing import TYPE_CHECKING, Any, NoReturn
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-__all__ = ("define", "evolve", "field", "frozen")
+__all__ = ("Factory", "as_dict", "defaults_of", "define", "evolve", "field", "frozen")
 
 _NOTHING: Any = object()
+
+
+class _Factory:
+    """A default that is made for each value, with ``takes_self`` from what the value has already."""
+
+    __slots__ = ("factory", "takes_self")
+
+    def __init__(self, factory: Callable[..., Any], *, takes_self: bool = False) -> None:
+        self.factory, self.takes_self = factory, takes_self
 
 
 class _Field:
     """A field: what was said of it. ``name`` comes with the class; ``alias`` is its name as an argument."""
 
-    __slots__ = ("alias", "default", "eq", "factory", "hash", "init", "kw_only", "name", "repr")
+    __slots__ = ("alias", "converter", "default", "eq", "hash", "init", "kw_only", "name", "repr")
 
     def __init__(  # noqa: PLR0913  attrs' keywords
         self,
@@ -40,31 +49,42 @@ class _Field:
         repr: bool | Callable[[Any], str] = True,  # noqa: A002
         init: bool = True,
         alias: str | None = None,
+        converter: Callable[[Any], Any] | None = None,
     ) -> None:
         self.name, self.kw_only = "", False
-        self.default, self.factory, self.alias = default, factory, alias
-        self.eq, self.hash = eq, eq if hash is None else hash
+        self.default = default if factory is None else _Factory(factory)
+        self.alias, self.converter = alias, converter
+        self.eq, self.hash = eq, hash
         self.repr, self.init = repr, init
+
+    def is_made(self) -> bool:
+        """Say whether its default is made, of nothing, for each value that is not given one."""
+        return isinstance(self.default, _Factory) and self.init and not self.default.takes_self
+
+    def is_late(self) -> bool:
+        """Say whether its default is made when the other fields have their values."""
+        return isinstance(self.default, _Factory) and not self.is_made()
 
 
 class _Form:
     """What the shared methods ask of a class: its fields, in the orders and forms in which they need them."""
 
-    __slots__ = (
-        *("accepted", "compared", "defaults", "factories", "fields", "hashed", "late", "order", "post", "renamed"),
-    )
-
     def __init__(self, cls: type, fields: tuple[_Field, ...]) -> None:
-        taken = [one for one in fields if one.init]
+        taken = [(str(one.alias), one) for one in fields if one.init]
         self.fields = fields
-        self.accepted = frozenset(str(one.alias) for one in taken)
-        self.order = tuple(str(one.alias) for one in taken if not one.kw_only)
-        self.defaults = {str(one.alias): one.default for one in taken if one.default is not _NOTHING}
-        self.factories = tuple((str(one.alias), one.factory) for one in taken if one.factory is not None)
-        self.late = tuple((one.name, one.factory) for one in fields if not one.init and one.factory is not None)
-        self.renamed = tuple((str(one.alias), one.name) for one in taken if one.alias != one.name)
+        self.accepted = frozenset(alias for alias, _ in taken)
+        self.order = tuple(alias for alias, one in taken if not one.kw_only)
+        self.factories = tuple((alias, one.default.factory) for alias, one in taken if one.is_made())
+        self.late = tuple((one.name, one.default) for one in fields if one.is_late())
+        self.defaults = {
+            alias: _NOTHING if one.is_late() else one.default
+            for alias, one in taken
+            if one.default is not _NOTHING and not one.is_made()
+        }
+        self.converters = tuple((alias, one.converter) for alias, one in taken if one.converter is not None)
+        self.renamed = tuple((alias, one.name) for alias, one in taken if alias != one.name)
         self.compared = _reader(one.name for one in fields if one.eq)
-        self.hashed = _reader(one.name for one in fields if one.hash)
+        self.hashed = _reader(one.name for one in fields if (one.eq if one.hash is None else one.hash))
         self.post = hasattr(cls, "__attrs_post_init__")
 
 
@@ -93,11 +113,11 @@ class _Twin:
 def _said_to_attrs(one: _Field, cls: type) -> Any:
     import attrs  # noqa: PLC0415
 
-    about = {name: getattr(one, name) for name in ("alias", "eq", "hash", "init", "kw_only", "repr")}
-    if one.default is not _NOTHING:
+    about = {name: getattr(one, name) for name in ("alias", "converter", "eq", "hash", "init", "kw_only", "repr")}
+    if isinstance(one.default, _Factory):
+        about["default"] = attrs.Factory(one.default.factory, takes_self=one.default.takes_self)  # type: ignore[call-overload]
+    elif one.default is not _NOTHING:
         about["default"] = one.default
-    elif one.factory is not None:
-        about["factory"] = one.factory
     annotations = (getattr(base, "__annotations__", {}) for base in cls.__mro__)
     return attrs.field(type=next(found[one.name] for found in annotations if one.name in found), **about)
 
@@ -117,11 +137,14 @@ def _init(self: Any, *args: Any, **given: Any) -> None:
     taken = form.order[: len(args)]
     if state.keys() != form.accepted or len(args) > len(taken) or not given.keys().isdisjoint(taken):
         type(self).__signature__.bind(*args, **given)  # raises TypeError, with the words for what is wrong
+    for alias, convert in form.converters:
+        state[alias] = convert(state[alias])
     for alias, name in form.renamed:
         state[name] = state.pop(alias)
-    for name, make in form.late:
-        state[name] = make()
     self.__dict__.update(state)
+    for name, one in form.late:
+        if self.__dict__.get(name, _NOTHING) is _NOTHING:
+            self.__dict__[name] = one.factory(*((self,) if one.takes_self else ()))
     if form.post:
         self.__attrs_post_init__()
 
@@ -209,7 +232,18 @@ def _evolve(value: Any, /, **changes: Any) -> Any:
     return type(value)(**{**{str(one.alias): getattr(value, one.name) for one in fields}, **changes})
 
 
+def as_dict(value: Any) -> dict[str, Any]:
+    """Return the fields of a value by their names; what is in them stays as it is."""
+    return {one.name: getattr(value, one.name) for one in value.__form__.fields}
+
+
+def defaults_of(cls: Any) -> dict[str, Any]:
+    """Return the fields of a class by their names, each with its default: with an object where there is none."""
+    form: _Form = cls.__form__
+    return {one.name: one.default.factory() if one.is_made() else one.default for one in form.fields}
+
+
 if TYPE_CHECKING:
-    from attrs import define, evolve, field, frozen
+    from attrs import Factory, define, evolve, field, frozen
 else:
-    define, evolve, field, frozen = _define, _evolve, _Field, _frozen
+    Factory, define, evolve, field, frozen = _Factory, _define, _evolve, _Field, _frozen

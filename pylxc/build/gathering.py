@@ -21,7 +21,7 @@ from pylxc.build.repository import Repository
 from pylxc.build.urls import file_name, is_url, shown
 from pylxc.runtime import plan as p
 from pylxc.runtime import transfer
-from pylxc.values import frozen
+from pylxc.values import as_dict, frozen
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -275,5 +275,5 @@ class _WebFile:
             raise ContextError(shown(self._url), "answers that nothing has changed, unasked")
         self._mtime = came.mtime
         if came.memory.etag or came.memory.modified:
-            self._cache.remember(self._name, json.dumps(vars(came.memory)))
+            self._cache.remember(self._name, json.dumps(as_dict(came.memory)))
         return came.digest
