@@ -253,13 +253,16 @@ class Executor:
 
     @contextmanager
     def _keeping(self, step: RunStep, tree: Tree) -> Iterator[None]:
-        """Keep the root file system of a command that failed, for whoever wants to look into it."""
+        """Keep the root file system of a command that failed, or did not begin, for whoever wants to look into it."""
         try:
-            yield
+            with self._blame(step):
+                yield
         except BuildError as error:
-            from pylxc.build.failed import FailedStep  # noqa: PLC0415
+            cause = error.__cause__
+            if cause is None or (isinstance(cause, SpawnError) and cause.stage == "exec"):
+                from pylxc.build.failed import FailedStep  # noqa: PLC0415
 
-            FailedStep(self._engine, step, self._layers, tree.upper, self._network(step)).kept_by(error)
+                FailedStep(self._engine, step, self._layers, tree.upper, self._network(step)).kept_by(error)
             raise
 
     def _network(self, step: RunStep) -> str:
