@@ -87,6 +87,10 @@ class _Form:
         self.hashed = _reader(one.name for one in fields if (one.eq if one.hash is None else one.hash))
         self.post = hasattr(cls, "__attrs_post_init__")
 
+    def is_too_much(self, args: tuple[Any, ...], given: dict[str, Any]) -> bool:
+        """Say whether there are more arguments than fields, or one comes twice."""
+        return len(args) > len(self.order) or not given.keys().isdisjoint(self.order[: len(args)])
+
 
 def _reader(names: Any) -> Callable[[object], object]:
     """Return what reads these attributes of a value, all at once."""
@@ -127,15 +131,13 @@ def _said_to_attrs(one: _Field, cls: type) -> Any:
 
 def _init(self: Any, *args: Any, **given: Any) -> None:
     form: _Form = self.__form__
-    state = form.defaults.copy()
-    if args:
-        state.update(zip(form.order, args, strict=False))
-    state.update(given)
+    state = (
+        {**form.defaults, **dict(zip(form.order, args, strict=False)), **given} if args else {**form.defaults, **given}
+    )
     for name, make in form.factories:
         if name not in state:
             state[name] = make()
-    taken = form.order[: len(args)]
-    if state.keys() != form.accepted or len(args) > len(taken) or not given.keys().isdisjoint(taken):
+    if state.keys() != form.accepted or (args and form.is_too_much(args, given)):
         type(self).__signature__.bind(*args, **given)  # raises TypeError, with the words for what is wrong
     for alias, convert in form.converters:
         state[alias] = convert(state[alias])

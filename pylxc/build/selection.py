@@ -12,15 +12,16 @@ import errno
 import os
 import posixpath
 import stat
+from operator import attrgetter
 from typing import TYPE_CHECKING
 
 from pylxc.build.archives import is_archive_stream
-from pylxc.build.confined import ContextError, stamp_of
+from pylxc.build.confined import ContextError, in_byte_order, stamp_of
 from pylxc.build.ignore import PatternError, compile_glob
 from pylxc.values import define, evolve, field, frozen
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
 
     from pylxc.build.confined import ConfinedTree, Kind
     from pylxc.build.ignore import Ignore
@@ -73,9 +74,9 @@ class Selection:
     owner: tuple[int, int] = (0, 0)
 
 
-def by_name(entry: Entry) -> bytes:
-    """Give the key to sort entries by."""
-    return os.fsencode(entry.name)
+def by_name(entries: Iterable[Entry]) -> list[Entry]:
+    """Give entries in the order of their names."""
+    return in_byte_order(entries, attrgetter("name"))
 
 
 def matches(tree: ConfinedTree, ignore: Ignore, source: str) -> list[tuple[str, str]]:
@@ -239,7 +240,7 @@ class Collector:
         """Give the entries, directories before what they hold; files of one directory that are one stay one."""
         first: dict[tuple[int, int, int], Entry] = {}
         found = []
-        for entry in sorted(self.entries.values(), key=by_name):
+        for entry in by_name(self.entries.values()):
             same = first.setdefault(entry.inode, entry) if entry.inode is not None else entry
             found.append(entry if same is entry else evolve(entry, kind="hardlink", size=0, target=same.name))
         return tuple(found)
