@@ -45,6 +45,7 @@ TABLES = {
     "volumes": None,
     "container_volumes": None,
     "damaged": 0,
+    "unsettled": 0,
 }
 BESIDE = ("-wal", "-shm", "-journal")
 

@@ -39,6 +39,7 @@ _REFERENCES = (
     ("blobs", "layer", "layers", "digest"),
     ("cache", "layer", "layers", "digest"),
     ("damaged", "layer", "layers", "digest"),
+    ("unsettled", "layer", "layers", "digest"),
     ("leased", "lease", "leases", "id"),
     ("leased", "layer", "layers", "digest"),
 )
