@@ -98,6 +98,11 @@ CREATE TABLE IF NOT EXISTS remembered (name TEXT PRIMARY KEY, facts TEXT NOT NUL
 CREATE TABLE IF NOT EXISTS unsettled (
     layer TEXT PRIMARY KEY REFERENCES layers ON DELETE CASCADE, boot_id TEXT NOT NULL
 ) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS cached_steps (
+    step TEXT NOT NULL, layer TEXT NOT NULL REFERENCES layers ON DELETE CASCADE, PRIMARY KEY (step, layer)
+) WITHOUT ROWID;
+CREATE INDEX IF NOT EXISTS cached_steps_by_layer ON cached_steps (layer);
+INSERT OR IGNORE INTO cached_steps SELECT '*', layer FROM cache;
 """,
 }
 SCHEMA += "".join(UPGRADES.values())

@@ -42,6 +42,7 @@ TABLES = {
     "tag_log": None,
     "containers": None,
     "cache": None,
+    "cached_steps": None,
     "volumes": None,
     "container_volumes": None,
     "damaged": 0,

@@ -38,6 +38,7 @@ _REFERENCES = (
     ("container_volumes", "volume", "volumes", "name"),
     ("blobs", "layer", "layers", "digest"),
     ("cache", "layer", "layers", "digest"),
+    ("cached_steps", "layer", "layers", "digest"),
     ("damaged", "layer", "layers", "digest"),
     ("unsettled", "layer", "layers", "digest"),
     ("leased", "lease", "leases", "id"),
