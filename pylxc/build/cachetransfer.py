@@ -21,6 +21,7 @@ from pylxc.imageconfig import History, ImageConfig, ImageDocument
 from pylxc.obtaining import fetch
 from pylxc.platforms import this_platform
 from pylxc.reference import Reference
+from pylxc.store.cache import ANY_STEP
 from pylxc.store.layout import explained
 from pylxc.values import frozen
 
@@ -121,7 +122,7 @@ def _bring(engine: Engine, lease: Lease, place: Place, on_progress: Callable[[Pr
         lease.protect(layers)
         for key, digest in _entries(image, place).items():
             if re.fullmatch(_KEY, key) and digest in layers:
-                engine.store.cache.put(key, digest)
+                engine.store.cache.put(key, digest, ANY_STEP)
     finally:
         if image.id not in known:
             image.remove()

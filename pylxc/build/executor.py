@@ -11,7 +11,7 @@ import functools
 import posixpath
 import threading
 import time
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, BinaryIO, cast
 
 from pylxc.build import cache, times, told
@@ -21,6 +21,7 @@ from pylxc.build.cachetransfer import Caches
 from pylxc.build.confined import ContextError
 from pylxc.build.events import BuildEvent
 from pylxc.build.gathering import Place, Room, gather
+from pylxc.build.naming import Naming
 from pylxc.build.runmounts import content_of
 from pylxc.build.secrets import Secrets
 from pylxc.build.sources import LayerSource
@@ -85,7 +86,7 @@ class StageResult:
 
 @frozen
 class Surroundings:
-    """What the stages of one build have in common."""
+    """What the stages of one build have in common. ``shared``: the definitions of steps that several stages have."""
 
     engine: Engine
     lease: Lease
@@ -94,6 +95,7 @@ class Surroundings:
     schedule: Schedule[StageResult]
     options: Options
     mounts: RunMounts
+    shared: frozenset[bytes]
     telling: threading.Lock = field(factory=threading.Lock)
 
 
@@ -112,6 +114,7 @@ class Executor:
         latest = around.options.latest
         self._created = base.created if latest is None else float(latest)
         self._latest = max(0, int(self._created))
+        self._unnamed: Naming | None = None  # the layer on top of the others, if it was made and has no name yet
 
     def run(self) -> StageResult:
         """Carry out every step. Raises BuildError, naming the step."""
@@ -121,9 +124,15 @@ class Executor:
         if parent.kind == "context" and parent.name in self._around.sources.contexts:
             self._begin_with_directory(words)
         self._tell("done", 1, words)
-        for step in self._work.steps:
-            self._around.schedule.check()
-            self._carry_out(step)
+        try:
+            for step in self._work.steps:
+                self._around.schedule.check()
+                self._carry_out(step)
+        except BaseException:
+            with suppress(BuildError, StoreError):  # what stopped the build is what is told
+                self._name()
+            raise
+        self._name()
         config = self._work.state.config
         return StageResult(config, tuple(self._layers), tuple(self._history), self._created)
 
@@ -185,48 +194,101 @@ class Executor:
 
     def _layer_of(self, step: Step, words: str) -> None:
         """Find the step's layer in the cache, or make it: once, if other stages have the same step on the same base."""
+        if not isinstance(step, RunStep):
+            self._name()  # what is below is looked into
         copying = self._copying(step) if isinstance(step, CopyStep) else None
         shown = self._around.mounts.shown(step, self._work.sources) if isinstance(step, RunStep) else ()
-        key = self._key(step, content_of(shown) if copying is None else copying.identity())
+        content = content_of(shown) if copying is None else copying.identity()
         making = functools.partial(self._make, step, copying, shown)
-        digest, made = self._around.schedule.once(key, lambda: self._find_or_make(step, copying, key, words, making))
-        if not made:
-            self._tell("cached", step.number, words)
-        self._layers.append(digest)
+        if self._unnamed is not None and not self._goes_on(step, content):
+            self._name()
+        if self._unnamed is not None:
+            tree = making()
+            self._name()
+            self._begin_naming(step, (content,), tree)
+        elif step.definition() in self._around.shared:
+            find_or_make = functools.partial(self._find_or_make, step, copying, content, making)
+            digest, is_made = self._around.schedule.once(self._key(step, content), find_or_make)
+            if not is_made:
+                self._tell("cached", step.number, words)
+            self._layers.append(digest)
+        elif found := self._find(step, copying, content):
+            self._layers.append(found)
+        else:
+            self._begin_naming(step, _contents(copying, content), making())
         self._note(step)
 
     def _key(self, step: Step, content: str) -> str:
         return cache.key(self._layers, step.definition(), f"{content} {self._latest}")
 
-    def _find_or_make(
-        self, step: Step, copying: _Copying | Gathered | None, key: str, words: str, make: Callable[[], str]
-    ) -> str:
-        """Look for a step's layer by what it is made of, then by what is in that; else make it."""
-        keys = [key]
-        digest = self._cached(key)
+    def _step_key(self, step: Step, content: str) -> str:
+        return cache.key((), step.definition(), f"{content} {self._latest}")
+
+    def _goes_on(self, step: Step, content: str) -> bool:
+        """Say whether a RUN can be carried out before what it stands on has a name: nothing can be known of it yet."""
+        if step.definition() in self._around.shared:
+            return False
+        return self._options.no_cache or not self._engine.store.cache.has_step(self._step_key(step, content))
+
+    def _find(self, step: Step, copying: _Copying | Gathered | None, content: str) -> str | None:
+        """Look for a step's layer by what it is made of, then by what is in that."""
+        contents: tuple[str, ...] = (content,)
+        digest = self._cached(self._key(step, content))
         is_known = digest is not None
-        if digest is None and copying is not None and copying.has_identity:
-            keys.append(self._key(step, copying.content()))  # other layers may show the same files
-            digest = self._cached(keys[-1])
+        if digest is None:
+            contents = _contents(copying, content)  # other layers may show the same files
+            digest = self._cached(self._key(step, contents[-1]))
         if digest is not None:
-            self._tell("cached", step.number, words)
-        else:
-            digest = make()
-        for each in keys:
-            if not is_known:  # else it would be written for nothing
-                self._engine.store.cache.put(each, digest)
-            self._options.caches.note(each, digest)
+            self._tell("cached", step.number, step.describe())
+            self._remember(step, contents, digest, is_known=is_known)
         return digest
+
+    def _remember(self, step: Step, contents: Sequence[str], digest: str, *, is_known: bool = False) -> None:
+        """Let the caches know a step's layer; this store's only where that is not known there."""
+        for content in contents:
+            key = self._key(step, content)
+            if not is_known:  # else it would be written for nothing
+                self._engine.store.cache.put(key, digest, self._step_key(step, contents[0]))
+            self._options.caches.note(key, digest)
 
     def _cached(self, key: str) -> str | None:
         return None if self._options.no_cache else self._engine.store.cache.get(key, self._lease)
 
+    def _find_or_make(
+        self, step: Step, copying: _Copying | Gathered | None, content: str, make: Callable[[], str]
+    ) -> str:
+        digest = self._find(step, copying, content)
+        if digest is not None:
+            return digest
+        self._begin_naming(step, _contents(copying, content), make())
+        self._name()
+        return self._layers.pop()
+
+    def _begin_naming(self, step: Step, contents: tuple[str, ...], tree: str) -> None:
+        self._unnamed = Naming(step, contents, tree, scaffold=self._engine.scaffold, latest=self._latest)
+        if isinstance(step, RunStep):
+            self._lease.write_beside()  # most of what goes to the disk
+
+    def _name(self) -> None:
+        """Wait for the digest of the layer that was made last, if it has none, and make it one of the store's."""
+        made, self._unnamed = self._unnamed, None
+        if made is None:
+            return
+        with self._blame(made.step):
+            digest, size = made.found()
+        self._engine.store.layers.commit(self._lease, made.tree, digest, size, told.words(made.step))
+        self._remember(made.step, made.contents, digest)
+        self._layers.append(digest)
+
     def _make(self, step: Step, copying: _Copying | Gathered | None, shown: Sequence[Shown]) -> str:
+        """Carry out a step; returns the tree of the layer that comes of it."""
         from pylxc.runtime import isolation  # noqa: PLC0415  what is cached is not made
 
         staged = self._lease.stage()
         self._engine.store.layers.require_whole(self._layers)
         tree = self._engine.tree_of(self._layers, f"{staged}/tree", f"{staged}/work")
+        if self._unnamed is not None:
+            tree = evolve(tree, lowers=(self._unnamed.tree, *tree.lowers))
         with self._writing():
             begin = 0 if isinstance(step, RunStep) else times.beginning(staged)
             isolation.prepare_upper(tree)
@@ -241,7 +303,7 @@ class Executor:
             if not isinstance(step, RunStep):
                 times.settle(tree, begin)
             isolation.settle_upper(tree)
-        return self._engine.commit_layer(self._lease, tree.upper, told.words(step), latest=self._latest).digest
+        return tree.upper
 
     @contextmanager
     def _writing(self) -> Iterator[None]:
@@ -262,6 +324,7 @@ class Executor:
             if cause is None or (isinstance(cause, SpawnError) and cause.stage == "exec"):
                 from pylxc.build.failed import FailedStep  # noqa: PLC0415
 
+                self._name()
                 FailedStep(self._engine, step, self._layers, tree.upper, self._network(step)).kept_by(error)
             raise
 
@@ -271,7 +334,8 @@ class Executor:
     def _run(self, step: RunStep, tree: Tree, shown: Sequence[Shown]) -> None:
         from pylxc.build.stubs import Stubs  # noqa: PLC0415  what is cached does not run
 
-        view = LayerView(*self._engine.lowers(self._layers))
+        lowers, passthrough = self._engine.lowers(self._layers)
+        view = LayerView(lowers if self._unnamed is None else (self._unnamed.tree, *lowers), passthrough)
         stubs = Stubs.of(view, (*GIVEN_FILES, *(mount.target for mount in step.mounts if mount.target)))
         with self._around.mounts.made(step, shown, view, self._around.schedule.check) as made:
             self._execute(step, tree, made)
@@ -416,6 +480,11 @@ def _target(view: LayerView, path: str) -> str:
     return view.place(path) if view.is_directory(posixpath.dirname(path)) else path
 
 
+def _contents(copying: _Copying | Gathered | None, content: str) -> tuple[str, ...]:
+    """Return all that tells what a step works on: what it is made of, and where that is not it, what is in it."""
+    return (content, copying.content()) if copying is not None and copying.has_identity else (content,)
+
+
 class _Copying:
     """What one COPY takes, looked for when it is asked for: a layer that is found by other means needs no look."""
 
@@ -443,6 +512,10 @@ class _Copying:
 
     def content(self) -> str:
         """Return what tells the files that are copied, and where to."""
+        return self._content
+
+    @functools.cached_property
+    def _content(self) -> str:
         chosen = self.selection
         digest = self.source.reading(lambda: self.source.digest((*chosen.entries, *chosen.archives)))
         return digest + chosen.directory

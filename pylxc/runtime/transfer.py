@@ -283,6 +283,14 @@ def copy(source: BinaryIO, target: BinaryIO) -> None:
         target.write(chunk)
 
 
+def settle_times(directory: str, *, scaffold: str, latest: int) -> None:
+    """Give what was modified after ``latest`` (s since the epoch) that time, in a layer's tree. Raises SpawnError."""
+    plan = _plan(None, directory, scaffold)
+    flags = p.PACK_LAYER | p.PACK_SETTLE | p.PACK_NOTHING
+    plan.add(p.PACK, "/", flags=flags, a=-1, b=latest, subject=directory)
+    run(plan)
+
+
 def digest_of(directory: str, *, scaffold: str, latest: int | None = None) -> tuple[str, int]:
     """Return the diff id of a layer tree ("sha256:…") and the size of its tar (bytes), without keeping the tar.
 

@@ -18,7 +18,6 @@ from typing import TYPE_CHECKING
 
 from pylxc.errors import StoreError
 from pylxc.identity import boot_id
-from pylxc.store.arrivals import Arrivals
 from pylxc.store.blobs import BlobRow, Blobs
 from pylxc.store.cache import BuildCache
 from pylxc.store.claims import Claims
@@ -93,10 +92,6 @@ class Store:
 
         return Upkeep(self._database, self.layout)
 
-    def arrivals(self, lease: Lease) -> Arrivals:
-        """Give what takes layers in that come in several threads."""
-        return Arrivals(self.layers, lease)
-
     def close(self) -> None:
         """Close this process's connection to the index; the next use makes another one."""
         self._database.close()
@@ -105,6 +100,8 @@ class Store:
         """Remove what processes that were killed left. Everything is looked at only when one was, or after a boot."""
         abandoned = self.leases.abandoned()
         is_new_boot = not self.layout.is_known_boot(boot_id())
+        if is_new_boot:
+            self.layers.forget_unsettled()
         if abandoned or is_new_boot:
             self.layers.sweep()
             self.blobs.sweep()
