@@ -78,7 +78,18 @@ class Git:
         self._protocols = protocols
 
     def resolve(self, source: Repository) -> str:
-        """Return the commit that is meant. Asks the server, unless it is named by its whole id."""
+        """Return the commit that is meant. Asks the server, unless it is named by its whole id.
+
+        Raises :class:`ContextError` where there is none, and where it is another one than the source says.
+        """
+        commit = self._resolve(source)
+        if not commit.startswith(source.commit):
+            raise ContextError(
+                source.shown(), f"{source.ref} is the commit {commit}, not {source.commit} as its URL says"
+            )
+        return commit
+
+    def _resolve(self, source: Repository) -> str:
         if _COMMIT.fullmatch(source.ref):
             return source.ref
         wanted = _names(source.ref)
