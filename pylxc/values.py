@@ -185,6 +185,10 @@ def _fields_of(cls: Any, *, kw_only: bool) -> tuple[_Field, ...]:
     found: dict[str, _Field] = {}
     for base in reversed(cls.__mro__[1:]):
         form: _Form | None = base.__dict__.get("__form__")
+        if form is None and "__attrs_attrs__" in base.__dict__:
+            raise TypeError(
+                f"{base.__name__} is attrs' own: make it, or {cls.__name__} as well, with the same decorator"
+            )
         found.update({one.name: one for one in form.fields} if form else {})
     for name, annotation in cls.__annotations__.items():
         if annotation.startswith("ClassVar"):
@@ -192,6 +196,7 @@ def _fields_of(cls: Any, *, kw_only: bool) -> tuple[_Field, ...]:
         said = cls.__dict__.get(name, _NOTHING)
         one = said if isinstance(said, _Field) else _Field(default=said)
         one.name, one.alias, one.kw_only = name, one.alias or name.lstrip("_"), kw_only
+        found.pop(name, None)  # one that is declared anew comes with the others of its class
         found[name] = one
         if said is not _NOTHING:
             delattr(cls, name)

@@ -41,8 +41,8 @@ def make_named(maker):
 
     @maker.frozen(kw_only=True)
     class Sized(Named):
-        size: int = 1
         more: str = "m"
+        name: str = "again"
 
     return Sized
 
@@ -129,10 +129,18 @@ def test_a_frozen_value_does_not_change_and_another_one_does():
 
 def test_fields_come_from_the_bases_first_and_may_be_given_anew():
     for sized in both(make_named):
-        assert repr(sized(name="n")).endswith("Sized(name='n', size=1, more='m')")
+        assert repr(sized(name="n")).endswith("Sized(size=0, more='m', name='n')")
         with pytest.raises(TypeError):
             sized("n")
-    assert values.defaults_of(make_named(values)) == {**values.defaults_of(make_named(values)), "size": 1, "more": "m"}
+    assert list(values.defaults_of(make_named(values)).items()) == [("size", 0), ("more", "m"), ("name", "again")]
+
+
+def test_a_class_of_attrs_own_is_no_base():
+    with pytest.raises(TypeError, match="Counter is attrs' own"):
+
+        @values.define
+        class More(make_counter(attrs)):
+            more: int = 0
 
 
 @values.frozen
