@@ -8,28 +8,25 @@ leaves no image, no tag and no staging, and keeps the layers of the steps before
 from __future__ import annotations
 
 import functools
-import posixpath
 import threading
 import time
 from contextlib import contextmanager, suppress
-from typing import TYPE_CHECKING, BinaryIO, cast
+from typing import TYPE_CHECKING
 
 from pylxc.build import cache, times, told
 from pylxc.build.accounts import owner
-from pylxc.build.agents import DEFAULT, Agents
+from pylxc.build.agents import Agents
 from pylxc.build.cachetransfer import Caches
 from pylxc.build.confined import ContextError
+from pylxc.build.copying import contents_of, copy_into, copying_of
 from pylxc.build.events import BuildEvent
-from pylxc.build.gathering import Place, Room, gather
 from pylxc.build.naming import Naming
 from pylxc.build.runmounts import content_of
 from pylxc.build.secrets import Secrets
-from pylxc.build.sources import LayerSource
 from pylxc.build.steps import CopyStep, MetadataStep, RunStep, Step, WorkdirStep
 from pylxc.errors import BuildError, SpawnError, SpecError, StoreError
 from pylxc.layerview import LayerView
-from pylxc.runtime import plan as p
-from pylxc.runtime import rootless, transfer
+from pylxc.runtime import transfer
 from pylxc.store.layout import explain
 from pylxc.values import evolve, field, frozen
 
@@ -37,10 +34,10 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
     from pylxc.build.context import FileSource
+    from pylxc.build.copying import Copying
     from pylxc.build.gathering import Gathered
     from pylxc.build.runmounts import Made, RunMounts, Shown
     from pylxc.build.schedule import Schedule
-    from pylxc.build.selection import Entry, Selection
     from pylxc.build.sources import Sources
     from pylxc.build.stages import StageWork
     from pylxc.engine import Engine
@@ -196,7 +193,7 @@ class Executor:
         """Find the step's layer in the cache, or make it: once, if other stages have the same step on the same base."""
         if not isinstance(step, RunStep):
             self._name()  # what is below is looked into
-        copying = self._copying(step) if isinstance(step, CopyStep) else None
+        copying = copying_of(self._around, self._work, step, self._view()) if isinstance(step, CopyStep) else None
         shown = self._around.mounts.shown(step, self._work.sources) if isinstance(step, RunStep) else ()
         content = content_of(shown) if copying is None else copying.identity()
         making = functools.partial(self._make, step, copying, shown)
@@ -215,7 +212,7 @@ class Executor:
         elif found := self._find(step, copying, content):
             self._layers.append(found)
         else:
-            self._begin_naming(step, _contents(copying, content), making())
+            self._begin_naming(step, contents_of(copying, content), making())
         self._note(step)
 
     def _key(self, step: Step, content: str) -> str:
@@ -230,13 +227,13 @@ class Executor:
             return False
         return self._options.no_cache or not self._engine.store.cache.has_step(self._step_key(step, content))
 
-    def _find(self, step: Step, copying: _Copying | Gathered | None, content: str) -> str | None:
+    def _find(self, step: Step, copying: Copying | Gathered | None, content: str) -> str | None:
         """Look for a step's layer by what it is made of, then by what is in that."""
         contents: tuple[str, ...] = (content,)
         digest = self._cached(self._key(step, content))
         is_known = digest is not None
         if digest is None:
-            contents = _contents(copying, content)  # other layers may show the same files
+            contents = contents_of(copying, content)  # other layers may show the same files
             digest = self._cached(self._key(step, contents[-1]))
         if digest is not None:
             self._tell("cached", step.number, step.describe())
@@ -255,12 +252,12 @@ class Executor:
         return None if self._options.no_cache else self._engine.store.cache.get(key, self._lease)
 
     def _find_or_make(
-        self, step: Step, copying: _Copying | Gathered | None, content: str, make: Callable[[], str]
+        self, step: Step, copying: Copying | Gathered | None, content: str, make: Callable[[], str]
     ) -> str:
         digest = self._find(step, copying, content)
         if digest is not None:
             return digest
-        self._begin_naming(step, _contents(copying, content), make())
+        self._begin_naming(step, contents_of(copying, content), make())
         self._name()
         return self._layers.pop()
 
@@ -280,7 +277,7 @@ class Executor:
         self._remember(made.step, made.contents, digest)
         self._layers.append(digest)
 
-    def _make(self, step: Step, copying: _Copying | Gathered | None, shown: Sequence[Shown]) -> str:
+    def _make(self, step: Step, copying: Copying | Gathered | None, shown: Sequence[Shown]) -> str:
         """Carry out a step; returns the tree of the layer that comes of it."""
         from pylxc.runtime import isolation  # noqa: PLC0415  what is cached is not made
 
@@ -298,12 +295,17 @@ class Executor:
         elif isinstance(step, WorkdirStep):
             self._make_directory(step, tree)
         elif copying is not None:
-            self._copy(copying.parts(), tree)
+            copy_into(tree, copying.parts(), self._engine.scaffold)
         with self._writing():
             if not isinstance(step, RunStep):
                 times.settle(tree, begin)
             isolation.settle_upper(tree)
         return tree.upper
+
+    def _view(self) -> LayerView:
+        """Return what the step stands on, to look into."""
+        lowers, passthrough = self._engine.lowers(self._layers)
+        return LayerView(lowers if self._unnamed is None else (self._unnamed.tree, *lowers), passthrough)
 
     @contextmanager
     def _writing(self) -> Iterator[None]:
@@ -334,8 +336,7 @@ class Executor:
     def _run(self, step: RunStep, tree: Tree, shown: Sequence[Shown]) -> None:
         from pylxc.build.stubs import Stubs  # noqa: PLC0415  what is cached does not run
 
-        lowers, passthrough = self._engine.lowers(self._layers)
-        view = LayerView(lowers if self._unnamed is None else (self._unnamed.tree, *lowers), passthrough)
+        view = self._view()
         stubs = Stubs.of(view, (*GIVEN_FILES, *(mount.target for mount in step.mounts if mount.target)))
         with self._around.mounts.made(step, shown, view, self._around.schedule.check) as made:
             self._execute(step, tree, made)
@@ -383,78 +384,9 @@ class Executor:
     def _owner_of(self, user: str) -> tuple[int, int]:
         """Return the owner of what WORKDIR makes: root, where the image has no such user, as in BuildKit."""
         try:
-            return owner(user, LayerView(*self._engine.lowers(self._layers)))
+            return owner(user, self._view())
         except SpecError:
             return 0, 0
-
-    # -- copies -----------------------------------------------------------------------------------------------------
-
-    def _copying(self, step: CopyStep) -> _Copying | Gathered:
-        view = LayerView(*self._engine.lowers(self._layers))
-        place = Place(
-            is_directory=lambda path: rootless.as_owner(view.is_directory, path),
-            target=lambda path: rootless.as_owner(_target, view, path),
-        )
-        if step.source is None:
-            chosen = owner(step.chown, view) if step.chown else (0, 0)
-            room = Room(self._engine, self._lease, agent=self._options.agents.get(DEFAULT))
-            return gather(room, self._context, step, chosen, place)
-        source = self._around.sources.get(self._work.sources.get(step.source, self._work.stage.parent))
-        owner_else = None if isinstance(source, LayerSource) else (0, 0)  # in layers files have owners, outside none
-        select = functools.partial(
-            source.select,
-            step.sources,
-            step.destination,
-            step.workdir,
-            owner=owner(step.chown, view) if step.chown else owner_else,
-            mode=step.chmod,
-            unpack=step.unpack,
-            excludes=step.excludes,
-            documents=step.documents,
-            parents=step.parents,
-            is_directory=view.is_directory,
-            target=functools.partial(_target, view),
-        )
-        return _Copying(source, select)
-
-    def _copy(self, parts: Sequence[tuple[FileSource, Selection]], tree: Tree) -> None:
-        # What was mounted as volatile once cannot be mounted again (overlayfs.rst, "Volatile mount").
-        parts = [part for part in parts if part[1].directory]
-        tree = evolve(tree, volatile=len(parts) == 1 and not parts[0][1].archives)
-        for source, selection in parts:
-            self._copy_part(source, selection, tree)
-
-    def _copy_part(self, source: FileSource, selection: Selection, tree: Tree) -> None:
-        if selection.entries or not selection.archives:
-            where = selection.directory
-
-            def feed(out: BinaryIO) -> None:
-                source.reading(lambda: source.write_tar(selection.entries, out))
-
-            self._unpack(feed, selection, tree, where, p.UNPACK_CREATE)
-        for entry in selection.archives:
-            self._add_archive(source, entry, selection, tree)
-
-    def _add_archive(self, source: FileSource, entry: Entry, selection: Selection, tree: Tree) -> None:
-        try:
-            with source.open_archive(entry) as archive:
-                feed = functools.partial(transfer.copy, cast("BinaryIO", archive))
-                self._unpack(feed, selection, tree, entry.source, p.UNPACK_CREATE | p.UNPACK_KEEP_DIRECTORIES)
-        except StoreError as error:  # of the decompression
-            raise ContextError(entry.source, error.reason) from error
-
-    def _unpack(
-        self, feed: Callable[[BinaryIO], object], selection: Selection, tree: Tree, subject: str, flags: int
-    ) -> None:
-        transfer.unpack(
-            feed,
-            scaffold=self._engine.scaffold,
-            tree=tree,
-            destination=selection.directory,
-            flags=flags,
-            owner=selection.owner,
-            subject=subject,
-        )
 
     def _tell(  # noqa: PLR0913  the fields of an event
         self, kind: str, step: int, instruction: str, *, data: bytes = b"", stream: str = "", duration: float = 0.0
@@ -473,52 +405,6 @@ class Executor:
         )
         with self._around.telling:
             self._options.on_event(event)
-
-
-def _target(view: LayerView, path: str) -> str:
-    """Return where a file goes that is copied onto a link."""
-    return view.place(path) if view.is_directory(posixpath.dirname(path)) else path
-
-
-def _contents(copying: _Copying | Gathered | None, content: str) -> tuple[str, ...]:
-    """Return all that tells what a step works on: what it is made of, and where that is not it, what is in it."""
-    return (content, copying.content()) if copying is not None and copying.has_identity else (content,)
-
-
-class _Copying:
-    """What one COPY takes, looked for when it is asked for: a layer that is found by other means needs no look."""
-
-    def __init__(self, source: FileSource, select: Callable[[], Selection]) -> None:
-        self.source = source
-        self._select = select
-
-    @functools.cached_property
-    def selection(self) -> Selection:
-        """Which files. Raises ContextError."""
-        return rootless.as_owner(self._select)  # both sides may be layers
-
-    @property
-    def has_identity(self) -> bool:
-        """Say whether the source as a whole has a name that says what is in it."""
-        return isinstance(self.source, LayerSource)
-
-    def parts(self) -> tuple[tuple[FileSource, Selection], ...]:
-        """Give the files, and where they come from."""
-        return ((self.source, self.selection),)
-
-    def identity(self) -> str:
-        """Return what tells what is copied: the layers, else the content of the files themselves."""
-        return " ".join(self.source.layers) if isinstance(self.source, LayerSource) else self.content()
-
-    def content(self) -> str:
-        """Return what tells the files that are copied, and where to."""
-        return self._content
-
-    @functools.cached_property
-    def _content(self) -> str:
-        chosen = self.selection
-        digest = self.source.reading(lambda: self.source.digest((*chosen.entries, *chosen.archives)))
-        return digest + chosen.directory
 
 
 class _Tail:
