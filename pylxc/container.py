@@ -13,6 +13,8 @@ import time
 from contextlib import contextmanager, nullcontext, suppress
 from typing import TYPE_CHECKING, Any, Literal, overload
 
+from attrs import evolve
+
 from pylxc.errors import Conflict, ContainerNotFound, SpawnError, SpecError, TimeoutExpired, UnsupportedError
 from pylxc.execution import complete
 from pylxc.filters import check_filters, passes
@@ -24,7 +26,6 @@ from pylxc.runtime import process as runtime
 from pylxc.runtime.waiting import Wait, deadline_of, iterates, steps_of, waits
 from pylxc.spec import SYSTEM
 from pylxc.streams import DEVNULL, PIPE, open_streams
-from pylxc.values import evolve
 
 if TYPE_CHECKING:
     import socket

@@ -10,11 +10,12 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Any
 
+from attrs import field, frozen
+
 from pylxc import platforms
 from pylxc.digests import digest_of, is_digest
 from pylxc.errors import IntegrityError, SpecError, UnsupportedError
 from pylxc.untrusted import parse_json
-from pylxc.values import field, frozen
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping

@@ -10,8 +10,9 @@ import re
 import time
 from typing import Any
 
+from attrs import field, frozen
+
 from pylxc.errors import IntegrityError
-from pylxc.values import field, frozen
 
 # PATH where neither an image nor a caller says one; the helper's fallback (csrc/helper/launch.c) is the same.
 DEFAULT_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"

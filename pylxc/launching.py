@@ -12,6 +12,8 @@ from contextlib import contextmanager, suppress
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
+from attrs import evolve
+
 from pylxc.errors import Conflict, ContainerNotFound, SpawnError, SpecError, StoreError, UnsupportedError
 from pylxc.execution import await_start, begin, environment, launch
 from pylxc.runtime import cgroup, isolation, joining, life, native, record
@@ -22,7 +24,6 @@ from pylxc.runtime.waiting import Wait, deadline_of, steps_of, waits
 from pylxc.spec import SYSTEM, ContainerSpec
 from pylxc.status import Status
 from pylxc.store.layout import explain
-from pylxc.values import evolve
 from pylxc.volumeuse import prepare, volumes_for
 
 if TYPE_CHECKING:

@@ -9,7 +9,7 @@ import stat
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-from pylxc.values import field, frozen
+from attrs import field, frozen
 
 if TYPE_CHECKING:
     import os

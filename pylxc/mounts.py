@@ -13,9 +13,10 @@ import re
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any, Literal
 
+from attrs import Factory, field, fields_dict, frozen
+
 from pylxc.errors import SpecError, UnsupportedError
 from pylxc.units import parse_size
-from pylxc.values import Factory, defaults_of, field, frozen
 
 if TYPE_CHECKING:
     MountType = Literal["bind", "volume", "tmpfs"]
@@ -323,7 +324,7 @@ def to_mount(item: Any) -> Mount:
 
 
 def _check_fields(fields: Mapping[str, Any], given: object) -> None:
-    names = defaults_of(Mount)
+    names = fields_dict(Mount)
     unknown = sorted(set(fields) - set(names))
     if unknown:
         raise SpecError("mounts", given, f"{unknown[0]!r} is no field of a mount; there are {', '.join(names)}")

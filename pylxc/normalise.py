@@ -13,11 +13,12 @@ import re
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
+from attrs import asdict, frozen
+
 from pylxc.capabilities import capability_names
 from pylxc.errors import SpecError, UnsupportedError
 from pylxc.mounts import container_path, host_path, to_mounts, to_tmpfs, to_volumes
 from pylxc.units import parse_duration, parse_size
-from pylxc.values import as_dict, frozen
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -445,7 +446,7 @@ def _ports(option: str, value: Any) -> tuple[Port, ...]:
 
 def _port_item(option: str, item: Any) -> Port:
     if isinstance(item, Port):
-        item = as_dict(item)
+        item = asdict(item)
     if isinstance(item, Mapping) and set(item) == {"container", "protocol", "host", "port"}:
         container: Any = f"{item['container']}/{item['protocol']}"
         where: Any = (item["host"], item["port"])

@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import re
 
+from attrs import frozen
+
 from pylxc.errors import SpecError
-from pylxc.values import frozen
 
 DEFAULT_HOST = "docker.io"
 DEFAULT_NAMESPACE = "library"

@@ -5,7 +5,7 @@ Invariant: a :class:`Result` is complete and final; nothing in it is asked of th
 
 from __future__ import annotations
 
-from pylxc.values import field, frozen
+from attrs import field, frozen
 
 _SHOWN = 80
 

@@ -9,11 +9,12 @@ from __future__ import annotations
 from operator import attrgetter
 from typing import TYPE_CHECKING, Any
 
+from attrs import Factory, asdict, field, fields, frozen
+
 from pylxc.capabilities import capability_mask, effective_capabilities
 from pylxc.errors import SpecError, UnsupportedError
 from pylxc.mounts import Mount
 from pylxc.normalise import NORMAL, RLIMITS, Device, Port, read_env_file, sysctl_path
-from pylxc.values import as_dict, defaults_of, field, frozen
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -282,7 +283,7 @@ class ContainerSpec:
             for option in _DEFAULTS
             if getattr(self, option) not in (_DEFAULTS[option], {})
         }
-        return json.dumps(changed, default=as_dict, separators=(",", ":"))
+        return json.dumps(changed, default=lambda value: asdict(value, recurse=False), separators=(",", ":"))
 
     @classmethod
     def from_json(cls, text: str | bytes) -> ContainerSpec:
@@ -290,15 +291,18 @@ class ContainerSpec:
         import json  # noqa: PLC0415
 
         try:
-            fields = json.loads(text)
+            given = json.loads(text)
         except ValueError as error:
             raise SpecError("spec", text, f"is not JSON: {error}") from error
-        if not isinstance(fields, dict) or "image" not in fields or set(fields) - set(_DEFAULTS):
+        if not isinstance(given, dict) or "image" not in given or set(given) - set(_DEFAULTS):
             raise SpecError("spec", text, "is not a container's spec; another version of pylxc may have written it")
-        return cls(**fields)
+        return cls(**given)
 
 
-_DEFAULTS = defaults_of(ContainerSpec)
+_DEFAULTS: dict[str, Any] = {
+    one.name: {} if isinstance(one.default, Factory) else one.default  # type: ignore[arg-type]
+    for one in fields(ContainerSpec)
+}
 # Many at once: a list of a thousand containers reads fifty options of each.
 _values_of = attrgetter(*NORMAL)
 _NORMAL_DEFAULTS = tuple(_DEFAULTS[option] for option in NORMAL)

@@ -5,7 +5,7 @@ Invariant: a :class:`Stats` is a snapshot; what the host does not count is None,
 
 from __future__ import annotations
 
-from pylxc.values import frozen
+from attrs import frozen
 
 
 @frozen(kw_only=True)

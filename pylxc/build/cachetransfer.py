@@ -13,6 +13,8 @@ import os
 import re
 from typing import TYPE_CHECKING
 
+from attrs import frozen
+
 from pylxc import untrusted
 from pylxc.build.described import fields_of, several
 from pylxc.errors import ImageNotFound, IntegrityError, PylxcError, SpecError
@@ -23,7 +25,6 @@ from pylxc.platforms import this_platform
 from pylxc.reference import Reference
 from pylxc.store.cache import ANY_STEP
 from pylxc.store.layout import explained
-from pylxc.values import frozen
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence

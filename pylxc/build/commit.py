@@ -13,6 +13,8 @@ import os
 import time
 from typing import TYPE_CHECKING, Any
 
+from attrs import evolve
+
 from pylxc import changes as differences
 from pylxc import health, sourcedate
 from pylxc.build.reconfigure import reconfigured
@@ -23,7 +25,6 @@ from pylxc.launching import RUNS
 from pylxc.runtime import pausing, transfer
 from pylxc.runtime.waiting import steps_of
 from pylxc.store.layout import explain
-from pylxc.values import evolve
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -16,6 +16,8 @@ from functools import lru_cache
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, TypeVar
 
+from attrs import field, frozen
+
 from pylxc.build import tarwriter
 from pylxc.build.archives import decompressed
 from pylxc.build.confined import SHORTER, ConfinedTree, ContextError, open_regular, readable
@@ -24,7 +26,6 @@ from pylxc.build.ignore import Ignore, PatternError
 from pylxc.build.parents import add_with_parents
 from pylxc.build.selection import Collector, Selection, by_name, matches
 from pylxc.errors import DockerfileError, SpecError
-from pylxc.values import field, frozen
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence

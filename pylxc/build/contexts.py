@@ -11,10 +11,11 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from attrs import field, frozen
+
 from pylxc.build.context import FileSource, ignore_of, why_no_directory
 from pylxc.errors import SpecError, UnsupportedError
 from pylxc.reference import Reference
-from pylxc.values import field, frozen
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

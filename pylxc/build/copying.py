@@ -10,6 +10,8 @@ import functools
 import posixpath
 from typing import TYPE_CHECKING, BinaryIO, cast
 
+from attrs import evolve
+
 from pylxc.build.accounts import owner
 from pylxc.build.agents import DEFAULT
 from pylxc.build.confined import ContextError
@@ -18,7 +20,6 @@ from pylxc.build.sources import LayerSource
 from pylxc.errors import StoreError
 from pylxc.runtime import plan as p
 from pylxc.runtime import rootless, transfer
-from pylxc.values import evolve
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence

@@ -13,6 +13,8 @@ import time
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING
 
+from attrs import evolve, field, frozen
+
 from pylxc.build import cache, times, told
 from pylxc.build.accounts import owner
 from pylxc.build.agents import Agents
@@ -28,7 +30,6 @@ from pylxc.errors import BuildError, SpawnError, SpecError, StoreError
 from pylxc.layerview import LayerView
 from pylxc.runtime import transfer
 from pylxc.store.layout import explain
-from pylxc.values import evolve, field, frozen
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence

@@ -12,12 +12,13 @@ import weakref
 from contextlib import ExitStack
 from typing import TYPE_CHECKING
 
+from attrs import evolve
+
 from pylxc.engine import OF_FAILED_STEP
 from pylxc.imageconfig import History, ImageDocument
 from pylxc.platforms import this_platform
 from pylxc.runtime import isolation
 from pylxc.store.layout import explained, rename_as_owner
-from pylxc.values import evolve
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -10,8 +10,9 @@ from __future__ import annotations
 
 import re
 
+from attrs import field, frozen
+
 from pylxc.build.words import raw_words, unquoted
-from pylxc.values import field, frozen
 
 _MARK = r"(\d*)<<(-?)([^<]+)"
 _TABS = re.compile(r"^\t+", re.MULTILINE)

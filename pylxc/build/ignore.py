@@ -12,8 +12,9 @@ import posixpath
 import re
 from typing import TYPE_CHECKING
 
+from attrs import field, frozen
+
 from pylxc.errors import DockerfileError
-from pylxc.values import field, frozen
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

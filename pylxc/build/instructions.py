@@ -8,8 +8,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from attrs import field, frozen
+
 from pylxc.build.words import BLANK
-from pylxc.values import field, frozen
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

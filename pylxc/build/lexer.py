@@ -12,9 +12,10 @@ import bisect
 import re
 from typing import TYPE_CHECKING
 
+from attrs import evolve, frozen
+
 from pylxc.build.heredoc import Heredoc, Mark
 from pylxc.errors import DockerfileError, UnsupportedError
-from pylxc.values import evolve, frozen
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

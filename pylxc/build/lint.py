@@ -11,11 +11,12 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING
 
+from attrs import define, evolve, field, frozen
+
 from pylxc.build import instructions as ast
 from pylxc.build.expand import ExpansionError, expand, expand_words
 from pylxc.build.platforms import normal_platform, platform_args
 from pylxc.errors import DockerfileError, SpecError
-from pylxc.values import define, evolve, field, frozen
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping

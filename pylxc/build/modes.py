@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 import stat
 
-from pylxc.values import frozen
+from attrs import frozen
 
 _OCTAL = r"0*[0-7]{1,4}"
 _ACTION = r"([-+=])([ugo]|[rwxXst]*)"

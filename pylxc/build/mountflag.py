@@ -12,11 +12,12 @@ import posixpath
 import re
 from typing import TYPE_CHECKING
 
+from attrs import evolve, frozen
+
 from pylxc.build.instructions import MountFlag, Word
 from pylxc.build.words import WordError
 from pylxc.errors import SpecError
 from pylxc.units import parse_size
-from pylxc.values import evolve, frozen
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -11,6 +11,8 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Any
 
+from attrs import evolve
+
 from pylxc.build import mountflag
 from pylxc.build.heredoc import Mark, marks
 from pylxc.build.instructions import (
@@ -51,7 +53,6 @@ from pylxc.build.statement import (
 from pylxc.build.words import BLANK, flag_word, unquoted
 from pylxc.imageconfig import Healthcheck as HealthcheckValue
 from pylxc.units import parse_duration
-from pylxc.values import evolve
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping

@@ -12,6 +12,8 @@ import os
 from collections.abc import Mapping
 from typing import IO, TYPE_CHECKING, Any
 
+from attrs import frozen
+
 from pylxc.build.described import fields_of, several
 from pylxc.build.sources import LayerSource
 from pylxc.build.wholefile import whole_file
@@ -20,7 +22,6 @@ from pylxc.image import check_tag
 from pylxc.runtime import plan as p
 from pylxc.runtime import rootless, transfer
 from pylxc.store.layout import explain
-from pylxc.values import frozen
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence

@@ -15,6 +15,8 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING
 
+from attrs import frozen
+
 from pylxc import sourcedate
 from pylxc.build import instructions as ast
 from pylxc.build.platforms import normal_platform, platform_args
@@ -22,7 +24,6 @@ from pylxc.build.resolve import Scope, expanded
 from pylxc.build.stages import Names, Origin, PlannedStage, unfold
 from pylxc.build.steps import PROXY_ARGS
 from pylxc.errors import SpecError
-from pylxc.values import frozen
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterator, Mapping

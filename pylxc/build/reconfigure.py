@@ -12,12 +12,13 @@ import json
 import re
 from typing import TYPE_CHECKING
 
+from attrs import evolve
+
 from pylxc.build.dockerfile import parse
 from pylxc.build.plan import plan
 from pylxc.errors import DockerfileError, SpecError
 from pylxc.imageconfig import DEFAULT_PATH, Healthcheck
 from pylxc.units import parse_duration
-from pylxc.values import evolve
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

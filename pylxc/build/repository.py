@@ -11,10 +11,11 @@ from __future__ import annotations
 import re
 from urllib.parse import parse_qsl, urlsplit
 
+from attrs import frozen
+
 from pylxc.build.confined import ContextError
 from pylxc.build.urls import shown
 from pylxc.registry.problems import clean
-from pylxc.values import frozen
 
 SCP = r"(?P<user>[A-Za-z0-9_][A-Za-z0-9_-]*)@(?P<host>[A-Za-z0-9][A-Za-z0-9.-]*):(?P<path>[^#]*)(?P<rest>#.*)?"
 _HOST = r"[A-Za-z0-9\[][A-Za-z0-9._:\[\]-]*"

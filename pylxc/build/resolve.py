@@ -14,6 +14,8 @@ import posixpath
 import re
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from attrs import evolve, field, frozen
+
 from pylxc.build import instructions as ast
 from pylxc.build import mountflag
 from pylxc.build.expand import ExpansionError, expand, expand_text, expand_words
@@ -22,7 +24,6 @@ from pylxc.build.modes import Mode
 from pylxc.build.remotes import check_source, remote_options
 from pylxc.build.steps import PROXY_ARGS, CopyStep, MetadataStep, RunStep, State, Step, WorkdirStep
 from pylxc.imageconfig import Healthcheck
-from pylxc.values import evolve, field, frozen
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping

@@ -20,6 +20,8 @@ import threading
 from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING
 
+from attrs import evolve, field, frozen
+
 from pylxc.build.confined import ContextError, readable
 from pylxc.build.selection import Collector, Selection, matches
 from pylxc.build.sources import LayerSource
@@ -27,7 +29,6 @@ from pylxc.layerview import LayerView
 from pylxc.runtime import plan as p
 from pylxc.runtime import transfer
 from pylxc.runtime.plan import MountAttribute as Attr
-from pylxc.values import evolve, field, frozen
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence

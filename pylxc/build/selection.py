@@ -15,10 +15,11 @@ import stat
 from operator import attrgetter
 from typing import TYPE_CHECKING
 
+from attrs import define, evolve, field, frozen
+
 from pylxc.build.archives import is_archive_stream
 from pylxc.build.confined import ContextError, in_byte_order, stamp_of
 from pylxc.build.ignore import PatternError, compile_glob
-from pylxc.values import define, evolve, field, frozen
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator

@@ -7,11 +7,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, TypeVar
 
+from attrs import field, frozen
+
 from pylxc.build.context import FileSource
 from pylxc.build.ignore import Ignore
 from pylxc.build.layertree import LayerTree
 from pylxc.runtime import rootless
-from pylxc.values import field, frozen
 
 _NOTHING = Ignore()  # layers have no ignore file
 

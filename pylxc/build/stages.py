@@ -10,13 +10,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Literal
 
+from attrs import define, evolve, field, frozen
+
 from pylxc.build import instructions as ast
 from pylxc.build.dockerfile import parse_trigger
 from pylxc.build.refusals import refuse_each
 from pylxc.build.resolve import Scope, resolve
 from pylxc.build.steps import State
 from pylxc.imageconfig import DEFAULT_PATH
-from pylxc.values import define, evolve, field, frozen
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterator, Mapping, Sequence

@@ -9,9 +9,10 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, NoReturn
 
+from attrs import frozen
+
 from pylxc.build.instructions import Word
 from pylxc.build.words import BLANK, raw_words
-from pylxc.values import frozen
 
 if TYPE_CHECKING:
     from pylxc.build.lexer import LogicalLine

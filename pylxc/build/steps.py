@@ -9,9 +9,10 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING
 
+from attrs import asdict, field, frozen
+
 from pylxc.build.urls import shown
 from pylxc.imageconfig import DEFAULT_PATH
-from pylxc.values import as_dict, field, frozen
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -124,7 +125,7 @@ class RunStep(Step):
         env = {name: value for name, value in self.env.items() if name not in PROXY_ARGS or name in declared}
         network = () if self.network == "default" else (self.network,)
         # What from= names is known by its content, not by its name.
-        mounts = [{name: value for name, value in as_dict(mount).items() if name != "stage"} for mount in self.mounts]
+        mounts = [asdict(mount, filter=lambda field, _: field.name != "stage") for mount in self.mounts]
         more = {"mounts": mounts, "script": self.script, "security": "insecure" if self.insecure else None}
         more = {name: value for name, value in more.items() if value}
         return canonical("RUN", self.argv, env, self.user, self.workdir, *network, *((more,) if more else ()))

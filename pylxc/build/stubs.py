@@ -16,8 +16,9 @@ import stat
 import time
 from typing import TYPE_CHECKING
 
+from attrs import frozen
+
 from pylxc.runtime import rootless
-from pylxc.values import frozen
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable

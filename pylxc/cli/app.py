@@ -14,9 +14,9 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 import click
+from attrs import define
 
 from pylxc.errors import PylxcError, SpawnError
-from pylxc.values import define
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

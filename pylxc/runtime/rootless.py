@@ -18,12 +18,13 @@ import threading
 from functools import lru_cache
 from typing import TYPE_CHECKING
 
+from attrs import frozen
+
 from pylxc._native import ffi, lib
 from pylxc.errors import SpawnError, UnsupportedError
 from pylxc.runtime import idrange, native, subordinate
 from pylxc.runtime.plan import PLAN_HOLD, PLAN_UNPRIVILEGED, Plan
 from pylxc.runtime.subordinate import Extent
-from pylxc.values import frozen
 
 if TYPE_CHECKING:
     from collections.abc import Callable

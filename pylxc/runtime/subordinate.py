@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import os
 
-from pylxc.values import frozen
+from attrs import frozen
 
 PROGRAMS = ("newuidmap", "newgidmap")
 FILES = ("/etc/subuid", "/etc/subgid")

@@ -13,6 +13,8 @@ import time
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any
 
+from attrs import evolve, frozen
+
 from pylxc.digests import digest_of
 from pylxc.documents import LAYERS, OCI_CONFIG, OCI_INDEX, OCI_MANIFEST
 from pylxc.errors import Conflict, ImageNotFound, IntegrityError, SpecError, StoreError
@@ -20,7 +22,6 @@ from pylxc.imageconfig import ImageDocument
 from pylxc.reference import Reference, is_full_id
 from pylxc.store.layers import LayerRow, to_row
 from pylxc.store.layout import explained
-from pylxc.values import evolve, frozen
 
 if TYPE_CHECKING:
     import sqlite3

@@ -11,12 +11,13 @@ import os
 import time
 from typing import TYPE_CHECKING, Any
 
+from attrs import frozen
+
 from pylxc.errors import StoreError
 from pylxc.identity import boot_id, is_locked
 from pylxc.runtime import record
 from pylxc.store.blobs import names_of
 from pylxc.store.layout import explained, rename_as_owner, sync_directory, sync_filesystem
-from pylxc.values import frozen
 
 if TYPE_CHECKING:
     import sqlite3

@@ -12,12 +12,13 @@ import time
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
+from attrs import frozen
+
 from pylxc.documents import OCI_LAYOUT
 from pylxc.reference import is_full_id
 from pylxc.store.blobs import NAMED
 from pylxc.store.layers import SELECT, LayerRow, to_row
 from pylxc.store.layout import explained, rename_as_owner
-from pylxc.values import frozen
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Sequence
