@@ -76,6 +76,8 @@ enum pylxc_op_code {
     PYLXC_OP_PIVOT,       /* leave the host's tree for the root */
     PYLXC_OP_HOSTNAME,    /* strings: name */
     PYLXC_OP_LOOPBACK,    /* bring lo up */
+    PYLXC_OP_ENDPOINT,    /* in place of strings a struct pylxc_endpoint: a link to a network. Made by the process that makes
+                             the namespace; a restart makes those in the file "endpoints" of the record directory, if any */
     PYLXC_OP_SYSCTL,      /* strings: path below /proc/sys, value */
     PYLXC_OP_RLIMIT,      /* flags: resource; a, b: soft, hard (-1 = unlimited); clamped to what may be had */
     PYLXC_OP_UMASK,       /* flags: mask */
@@ -188,6 +190,21 @@ struct pylxc_op {
     int64_t a, b;
 };
 
+struct pylxc_address {
+    uint8_t family, prefix;          /* family: 4, 6, or 0 = none */
+    uint8_t reserved[2];
+    uint8_t bytes[16];               /* in the order of networks */
+};
+
+/* A container's end of a network. */
+struct pylxc_endpoint {
+    char name[16], bridge[16];       /* of the link inside, and of the network's bridge on the host */
+    uint8_t mac[6], reserved[2];
+    uint32_t mtu, padding;           /* mtu: 0 = the kernel's default */
+    struct pylxc_address own[2];
+    struct pylxc_address gateway[2]; /* of default routes */
+};
+
 /* When a container's health is checked, in ns, as docker's HEALTHCHECK has it. All are positive (start_period may be 0)
  * and no more than PYLXC_HEALTH_LONGEST. */
 struct pylxc_health {
@@ -261,6 +278,45 @@ int pylxc_spawn_release(const struct pylxc_child *child, int directory_fd);
 int pylxc_spawn_end(struct pylxc_child *child, struct pylxc_error *reterr);
 /* A socket made in the network namespace of the process behind pid_fd. */
 int pylxc_socket_in(int pid_fd, int domain, int type, int protocol, int *ret_fd);
+/* A network's bridge: made, given its addresses and brought up, or left as it is (EEXIST). */
+struct pylxc_bridge {
+    char name[16];
+    uint8_t mac[6], reserved[2];
+    uint32_t mtu;
+    struct pylxc_address own[2];
+};
+int pylxc_bridge_make(const struct pylxc_bridge *bridge);
+/* Removes a link of this process's network namespace; one that is not there is no error. */
+int pylxc_link_remove(const char *name);
+/* The number of links on a bridge; -1 with ENODEV when it is not there. */
+int pylxc_bridge_ports(const char *name, int *ret_count);
+int pylxc_link_mtu(uint32_t index, uint32_t *ret_mtu);
+/* Gives a process's network namespace (a pidfd, and a descriptor of it) a link to a network, or takes it away. */
+int pylxc_endpoint_attach(int pid_fd, int netns_fd, const struct pylxc_endpoint *endpoint);
+int pylxc_endpoint_detach(int pid_fd, const char *name);
+/* A route of the host's, in any table. `index`: of the link that it leads to, 0 = none. A destination of prefix 0 is a
+ * default route. */
+struct pylxc_route {
+    struct pylxc_address to;
+    uint32_t index, table, metric, type; /* type: RTN_* of rtnetlink(7) */
+};
+/* All of them, of both families: *ret_count may be more than `most`, and then only so many are there. */
+int pylxc_routes(struct pylxc_route *ret, size_t most, size_t *ret_count);
+
+/* The packet filter of one network, a table of nftables named as its bridge. */
+struct pylxc_firewall {
+    char bridge[16], prefix[16];     /* prefix: what the names of all networks' bridges begin with */
+    struct pylxc_address subnet[2];
+    int32_t internal, reserved;
+};
+/* Makes it, or makes it anew: all of it at once. ENOTSUP: the kernel has no nftables. */
+int pylxc_firewall_make(const struct pylxc_firewall *firewall);
+/* Removes it; one that is not there is no error. */
+int pylxc_firewall_remove(const char *name);
+/* Whether packets that are forwarded are dropped unless a rule of somebody else's says otherwise: by the policy of
+ * iptables-legacy, of IPv4 (4) or IPv6 (6). */
+int pylxc_legacy_forward_drops(int family, int *ret_drops);
+
 /* Removes name below dirfd with all it holds, without following links or crossing mounts. */
 int pylxc_remove_tree(int dirfd, const char *name);
 /* Removes a cgroup (an absolute path) with all below it; one that is not there is no error. */

@@ -1,0 +1,236 @@
+/* The host's side of networks: bridges, and what is asked about links and routes (rtnetlink(7)). */
+#define _GNU_SOURCE
+#include "../helper/endpoint.h"
+#include "lib.h"
+#include <errno.h>
+#include <linux/if_link.h>
+#include <linux/rtnetlink.h>
+#include <net/if.h>
+#include <string.h>
+#include <sys/ioctl.h>
+#include <sys/socket.h>
+
+static int answer(int r)
+{
+    if (r >= 0)
+        return 0;
+    errno = -r;
+    return -1;
+}
+
+/* Only the kernel's name for it, its hardware address, so that it does not change with the links on it, and that a link
+ * on it may be used at once. */
+static int make_bridge(int fd, const struct pylxc_bridge *bridge)
+{
+    NETLINK(n, 512);
+    struct ifinfomsg head = {.ifi_family = AF_UNSPEC};
+    netlink_message(&n, RTM_NEWLINK, NLM_F_CREATE | NLM_F_EXCL, &head, sizeof head);
+    netlink_string(&n, IFLA_IFNAME, bridge->name);
+    netlink_attribute(&n, IFLA_ADDRESS, bridge->mac, sizeof bridge->mac);
+    if (bridge->mtu)
+        netlink_u32(&n, IFLA_MTU, bridge->mtu);
+    size_t info = netlink_nest(&n, IFLA_LINKINFO);
+    netlink_string(&n, IFLA_INFO_KIND, "bridge");
+    size_t data = netlink_nest(&n, IFLA_INFO_DATA);
+    netlink_u32(&n, IFLA_BR_FORWARD_DELAY, 0);
+    netlink_end(&n, data);
+    netlink_end(&n, info);
+    return netlink_exchange(fd, &n, NULL);
+}
+
+static int configure_bridge(int fd, const struct pylxc_bridge *bridge)
+{
+    NETLINK(n, 512);
+    int index = netlink_index(fd, bridge->name);
+    if (index < 0)
+        return index;
+    for (size_t i = 0; i < 2; i++)
+        if (address_size(&bridge->own[i]))
+            endpoint_address(&n, (uint32_t)index, &bridge->own[i]);
+    struct ifinfomsg up = {.ifi_family = AF_UNSPEC, .ifi_index = index, .ifi_flags = IFF_UP, .ifi_change = IFF_UP};
+    netlink_message(&n, RTM_NEWLINK, 0, &up, sizeof up);
+    return netlink_exchange(fd, &n, NULL);
+}
+
+int pylxc_bridge_make(const struct pylxc_bridge *bridge)
+{
+    lib_fd_close int fd = netlink_open(NETLINK_ROUTE_);
+    if (fd < 0)
+        return answer(fd);
+    int r = make_bridge(fd, bridge);
+    if (r < 0)
+        return answer(r);
+    r = configure_bridge(fd, bridge);
+    if (r < 0)
+        endpoint_detach(fd, bridge->name);
+    return answer(r);
+}
+
+int pylxc_link_remove(const char *name)
+{
+    lib_fd_close int fd = netlink_open(NETLINK_ROUTE_);
+    return answer(fd < 0 ? fd : endpoint_detach(fd, name));
+}
+
+int pylxc_link_mtu(uint32_t index, uint32_t *ret_mtu)
+{
+    struct ifreq request = {.ifr_ifindex = (int)index};
+    lib_fd_close int fd = netlink_open(NETLINK_ROUTE_);
+    if (fd < 0)
+        return answer(fd);
+    if (ioctl(fd, SIOCGIFNAME, &request) < 0 || ioctl(fd, SIOCGIFMTU, &request) < 0)
+        return -1;
+    *ret_mtu = (uint32_t)request.ifr_mtu;
+    return 0;
+}
+
+int pylxc_endpoint_attach(int pid_fd, int netns_fd, const struct pylxc_endpoint *endpoint)
+{
+    int socket;
+    lib_fd_close int outer = netlink_open(NETLINK_ROUTE_);
+    if (outer < 0)
+        return answer(outer);
+    if (pylxc_socket_in(pid_fd, AF_NETLINK, SOCK_RAW, NETLINK_ROUTE_, &socket) < 0)
+        return -1;
+    lib_fd_close int inner = socket;
+    return answer(endpoint_attach(outer, inner, netns_fd, endpoint));
+}
+
+int pylxc_endpoint_detach(int pid_fd, const char *name)
+{
+    int socket;
+    if (pylxc_socket_in(pid_fd, AF_NETLINK, SOCK_RAW, NETLINK_ROUTE_, &socket) < 0)
+        return -1;
+    lib_fd_close int inner = socket;
+    return answer(endpoint_detach(inner, name));
+}
+
+/* -- dumps ------------------------------------------------------------------------------------------------------- */
+
+struct dump {
+    int (*take)(struct dump *dump, const struct nlmsghdr *message); /* 0, or a negative errno */
+    void *operand;
+    size_t count, most;
+};
+
+/* Asks for all of a kind, and hands on what comes. The kernel says when something changed meanwhile (NLM_F_DUMP_INTR):
+ * then the caller has to begin anew. */
+static int run_dump(int fd, struct netlink *n, struct dump *dump)
+{
+    _Alignas(8) char buffer[16384];
+    if (send(fd, n->data, n->used, 0) < 0)
+        return -errno;
+    for (int interrupted = 0;;) {
+        ssize_t got = recv(fd, buffer, sizeof buffer, 0);
+        if (got < 0 && errno == EINTR)
+            continue;
+        if (got < 0)
+            return -errno;
+        unsigned left = (unsigned)got;
+        for (const struct nlmsghdr *m = (const void *)buffer; NLMSG_OK(m, left); m = NLMSG_NEXT(m, left)) {
+            interrupted |= m->nlmsg_flags & NLM_F_DUMP_INTR;
+            if (m->nlmsg_type == NLMSG_DONE)
+                return interrupted ? -EINTR : 0;
+            if (m->nlmsg_type == NLMSG_ERROR)
+                return ((const struct nlmsgerr *)NLMSG_DATA(m))->error;
+            int r = dump->take(dump, m);
+            if (r < 0)
+                return r;
+        }
+    }
+}
+
+static int whole_dump(uint16_t type, const void *head, size_t size, struct dump *dump)
+{
+    enum { ATTEMPTS = 16 };
+    size_t before = dump->count;
+    int r = -EINTR;
+    for (int i = 0; i < ATTEMPTS && r == -EINTR; i++) {
+        NETLINK(n, 256);
+        lib_fd_close int fd = netlink_open(NETLINK_ROUTE_);
+        if (fd < 0)
+            return fd;
+        netlink_message(&n, type, NLM_F_DUMP, head, size);
+        dump->count = before;
+        r = run_dump(fd, &n, dump);
+    }
+    return r;
+}
+
+static const void *find_attribute(const struct rtattr *first, unsigned left, uint16_t type, size_t least)
+{
+    for (const struct rtattr *a = first; RTA_OK(a, left); a = RTA_NEXT(a, left))
+        if ((a->rta_type & NLA_TYPE_MASK) == type && RTA_PAYLOAD(a) >= least)
+            return RTA_DATA(a);
+    return NULL;
+}
+
+static void copy_number(const struct rtattr *first, unsigned size, uint16_t type, uint32_t *to)
+{
+    const void *found = find_attribute(first, size, type, sizeof *to);
+    if (found)
+        memcpy(to, found, sizeof *to);
+}
+
+static int take_route(struct dump *dump, const struct nlmsghdr *message)
+{
+    const struct rtmsg *route = NLMSG_DATA(message);
+    if (message->nlmsg_type != RTM_NEWROUTE || (route->rtm_family != AF_INET && route->rtm_family != AF_INET6) ||
+        route->rtm_flags & RTM_F_CLONED)
+        return 0;
+    if (dump->count++ >= dump->most)
+        return 0;
+    const struct rtattr *first = RTM_RTA(route);
+    unsigned size = (unsigned)RTM_PAYLOAD(message);
+    struct pylxc_route *to = (struct pylxc_route *)dump->operand + dump->count - 1;
+    *to = (struct pylxc_route){.to = {.family = route->rtm_family == AF_INET ? 4 : 6, .prefix = route->rtm_dst_len},
+                               .table = route->rtm_table,
+                               .type = route->rtm_type};
+    size_t width = address_size(&to->to);
+    const void *destination = find_attribute(first, size, RTA_DST, width);
+    if (destination)
+        memcpy(to->to.bytes, destination, width);
+    copy_number(first, size, RTA_OIF, &to->index);
+    copy_number(first, size, RTA_TABLE, &to->table);
+    copy_number(first, size, RTA_PRIORITY, &to->metric);
+    return 0;
+}
+
+int pylxc_routes(struct pylxc_route *ret, size_t most, size_t *ret_count)
+{
+    struct rtmsg head = {.rtm_family = AF_UNSPEC};
+    struct dump dump = {.take = take_route, .operand = ret, .most = most};
+    int r = whole_dump(RTM_GETROUTE, &head, sizeof head, &dump);
+    *ret_count = dump.count;
+    return answer(r);
+}
+
+struct ports {
+    uint32_t bridge;
+    int count;
+};
+
+static int take_port(struct dump *dump, const struct nlmsghdr *message)
+{
+    struct ports *ports = dump->operand;
+    const struct ifinfomsg *link = NLMSG_DATA(message);
+    uint32_t master = 0;
+    if (message->nlmsg_type == RTM_NEWLINK)
+        copy_number(IFLA_RTA(link), (unsigned)IFLA_PAYLOAD(message), IFLA_MASTER, &master);
+    ports->count += master == ports->bridge;
+    return 0;
+}
+
+int pylxc_bridge_ports(const char *name, int *ret_count)
+{
+    struct ifinfomsg head = {.ifi_family = AF_UNSPEC};
+    lib_fd_close int fd = netlink_open(NETLINK_ROUTE_);
+    int index = fd < 0 ? fd : netlink_index(fd, name);
+    if (index < 0)
+        return answer(index);
+    struct ports ports = {.bridge = (uint32_t)index};
+    struct dump dump = {.take = take_port, .operand = &ports};
+    int r = whole_dump(RTM_GETLINK, &head, sizeof head, &dump);
+    *ret_count = ports.count;
+    return answer(r);
+}

@@ -1,0 +1,57 @@
+"""A host's network of a test's own: a namespace for this thread and all that it starts, and independent readers."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+from pylxc import linux
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+
+@contextmanager
+def own_network() -> Iterator[None]:
+    """Let this thread be on a host with nothing but a loopback link, and come back from it."""
+    before = os.open("/proc/thread-self/ns/net", os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        linux.unshare(linux.CloneFlag.NEWNET)
+        try:
+            run("ip", "link", "set", "lo", "up")
+            yield
+        finally:
+            linux.setns(before, linux.CloneFlag.NEWNET)
+    finally:
+        os.close(before)
+
+
+def run(*command: str, inside: int = 0) -> str:
+    """Return what a program writes; ``inside``: in the network of that process."""
+    enter = ["nsenter", "-t", str(inside), "-n"] if inside else []
+    return subprocess.run([*enter, *command], check=True, capture_output=True, text=True, timeout=60).stdout
+
+
+def ip(*words: str, inside: int = 0) -> Any:
+    """Return what ip(8) says, parsed."""
+    return json.loads(run("ip", "-j", *words, inside=inside) or "[]")
+
+
+def links(inside: int = 0) -> set[str]:
+    """Return the names of all links."""
+    return {link["ifname"] for link in ip("link", inside=inside)}
+
+
+def addresses(link: str, inside: int = 0) -> set[str]:
+    """Return the addresses of a link that were given to it."""
+    found = ip("addr", "show", "dev", link, inside=inside)[0]["addr_info"]
+    return {f"{one['local']}/{one['prefixlen']}" for one in found if one["scope"] == "global"}
+
+
+def tables() -> set[str]:
+    """Return the names of all tables of nftables."""
+    listed = json.loads(run("nft", "-j", "list", "tables"))["nftables"]
+    return {entry["table"]["name"] for entry in listed if "table" in entry}
