@@ -9,7 +9,6 @@ Source: rtnetlink(7), veth(4), nft(8).
 from __future__ import annotations
 
 import errno
-import ipaddress
 import os
 import socket
 from typing import TYPE_CHECKING, Any
@@ -22,9 +21,7 @@ from pylxc.errors import UnsupportedError
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    Address = ipaddress.IPv4Address | ipaddress.IPv6Address
-    Interface = ipaddress.IPv4Interface | ipaddress.IPv6Interface
-    Subnet = ipaddress.IPv4Network | ipaddress.IPv6Network
+    from pylxc.subnets import Address, Interface, Subnet
 
 BRIDGE_PREFIX = "pylxc-"  # of the names of all networks' bridges: what tells other networks from other links
 _UNICAST = 1  # RTN_UNICAST of rtnetlink(7): routes that lead somewhere
@@ -50,6 +47,15 @@ class Endpoint:
         for place, address in zip(made.gateway, self.gateways, strict=False):
             _fill(place, address, 0)
         return bytes(ffi.buffer(made))
+
+
+@frozen
+class Links:
+    """What a container on networks starts with: its ends (encoded), its resolv.conf, the path of its hosts file."""
+
+    endpoints: tuple[bytes, ...]
+    resolv_conf: str
+    hosts: str
 
 
 @frozen
@@ -135,6 +141,8 @@ def routes() -> list[Route]:
 
 
 def _to_route(found: Any) -> Route:
+    import ipaddress  # noqa: PLC0415  costs milliseconds, seldom needed
+
     family = found.to.family
     packed = bytes(ffi.buffer(found.to.bytes))[: 4 if family == 4 else 16]  # noqa: PLR2004  IP versions
     to = ipaddress.ip_network((packed, found.to.prefix), strict=False)
@@ -149,6 +157,16 @@ def uplink_mtu() -> int:
         if lib.pylxc_link_mtu(way.index, ret) == 0:
             return int(ret[0])
     return 0
+
+
+def mtu(name: str) -> int:
+    """Return the MTU of a link; 0 where there is none of this name."""
+    ret = ffi.new("uint32_t *")
+    try:
+        found = lib.pylxc_link_mtu(socket.if_nametoindex(name), ret) == 0
+    except OSError:
+        return 0
+    return int(ret[0]) if found else 0
 
 
 def make_firewall(bridge: str, subnets: Sequence[Subnet], *, internal: bool) -> None:

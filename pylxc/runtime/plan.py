@@ -76,6 +76,11 @@ class Plan:
         self._operations.append(_OP.pack(_OP.size + len(body), HEALTH, 0, 0, 0, 0) + body)
         self._subjects.append("the health check")
 
+    def add_endpoint(self, endpoint: bytes, subject: str) -> None:
+        """Append a link to a network: a ``struct pylxc_endpoint``."""
+        self._operations.append(_OP.pack(_OP.size + len(endpoint), ENDPOINT, 0, 0, 0, 0) + endpoint)
+        self._subjects.append(subject)
+
     def extend(self, other: Plan) -> None:
         """Append the operations of another plan: what never changes is encoded once."""
         self._operations += other._operations
@@ -132,6 +137,7 @@ ROOT_READ_ONLY = lib.PYLXC_OP_ROOT_READ_ONLY
 PIVOT = lib.PYLXC_OP_PIVOT
 HOSTNAME = lib.PYLXC_OP_HOSTNAME
 LOOPBACK = lib.PYLXC_OP_LOOPBACK
+ENDPOINT = lib.PYLXC_OP_ENDPOINT
 SYSCTL = lib.PYLXC_OP_SYSCTL
 LIFE = lib.PYLXC_OP_LIFE
 HEALTH = lib.PYLXC_OP_HEALTH
