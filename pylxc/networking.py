@@ -122,7 +122,7 @@ def _make(row: NetworkRow) -> None:
         if not row.internal:
             reached = [version for version in versions if version != _V6 or _leads_out_v6()]
             network.forward(reached)
-            _warn_of_legacy(row.name)
+            _warn_of_legacy()
         addresses = [subnets.address(subnet, subnets.GATEWAY) for subnet in row.parsed]
         mac = subnets.mac(row.parsed, subnets.GATEWAY)
         network.make_bridge(row.bridge, mac, addresses, network.uplink_mtu())
@@ -168,33 +168,44 @@ def require_privilege() -> None:
         raise UnsupportedError("networks", remedy)
 
 
-def legacy_finding() -> str:
-    """Return what is to be known of a host whose iptables-legacy drops forwarded packets; "" of any other."""
+def try_firewall() -> None:
+    """Make a packet filter that filters nothing, and remove it. Raises UnsupportedError, StoreError."""
+    name = f"{network.BRIDGE_PREFIX}{os.urandom(4).hex()}"
+    try:
+        network.make_firewall(name, (), internal=False)
+        network.remove_firewall(name)
+    except OSError as error:
+        raise StoreError("nftables", f"cannot be changed: {error.strerror}") from error
+
+
+def legacy_finding() -> tuple[str, str]:
+    """Return what is to be known of a host whose iptables-legacy drops forwarded packets, and the remedy; else ""."""
     found = []
     for version, program in ((4, "iptables-legacy"), (6, "ip6tables-legacy")):
         with suppress(OSError):  # only root may look
             if network.legacy_drops(version):
                 found.append(program)
     if not found:
-        return ""
-    rules = "; ".join(
+        return "", ""
+    rules = " and ".join(
         f"`{program} -I FORWARD -i {network.BRIDGE_PREFIX}+ -j ACCEPT` and"
         f" `{program} -I FORWARD -o {network.BRIDGE_PREFIX}+ -m conntrack --ctstate ESTABLISHED,RELATED -j ACCEPT`"
         for program in found
     )
-    drops = f"{' and '.join(found)} drops what this host forwards (policy of chain FORWARD)"
-    return f"{drops}, whatever nftables allow; {rules} let it through"
+    drops = f"{' and '.join(found)} drops what this host forwards (policy of chain FORWARD), whatever nftables allow"
+    return drops, f"{rules} let containers' packets through"
 
 
 @lru_cache(maxsize=1)
-def _warn_of_legacy_once(finding: str) -> None:
-    logging.getLogger("pylxc").warning("containers on networks may not get out of this host: %s", finding)
+def _warn_of_legacy_once(finding: str, remedy: str) -> None:
+    words = "containers on networks may not get out of this host: %s; %s"
+    logging.getLogger("pylxc").warning(words, finding, remedy)
 
 
-def _warn_of_legacy(name: str) -> None:  # noqa: ARG001  one warning for all networks
-    finding = legacy_finding()
+def _warn_of_legacy() -> None:
+    finding, remedy = legacy_finding()
     if finding:
-        _warn_of_legacy_once(finding)
+        _warn_of_legacy_once(finding, remedy)
 
 
 def _leads_out_v6() -> bool:
