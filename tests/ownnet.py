@@ -8,6 +8,9 @@ import subprocess
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
+import pytest
+from boxes import await_true
+
 from pylxc import linux
 
 if TYPE_CHECKING:
@@ -27,6 +30,16 @@ def own_network() -> Iterator[None]:
             linux.setns(before, linux.CloneFlag.NEWNET)
     finally:
         os.close(before)
+
+
+@pytest.fixture(autouse=True)
+def host() -> Iterator[None]:
+    """A host with a loopback link only; what a test leaves on it fails the test."""
+    with own_network():
+        before = links()
+        yield
+        # The kernel takes a namespace apart, with the links in it, a moment after its last process has ended.
+        await_true(lambda: (links() - before, tables()) == (set(), set()), "the end of all links and tables")
 
 
 def run(*command: str, inside: int = 0) -> str:
