@@ -100,6 +100,7 @@ enum pylxc_op_code {
                              COPY_FROM; b: as there. The copy lands where cp would put it */
     PYLXC_OP_PAUSE,       /* strings: a file of a cgroup's freezer, what is written to it at first and at the end. Only with
                              PYLXC_PLAN_PAUSE */
+    PYLXC_OP_NETWORK,     /* strings: the bridge of a network, whose packet filter has the same name. Only with PYLXC_PLAN_KEEP */
     PYLXC_OP_OPEN,        /* strings: path of a regular file in the root; flags: O_*; a: fd of the socket that it is sent on */
     PYLXC_OP_ENV,         /* strings: NAME=value... */
     PYLXC_OP_EXEC         /* strings: argv... Last. Without it the process ends with status 0 after the last operation */
@@ -165,6 +166,8 @@ enum pylxc_flags {
     PYLXC_PLAN_HOLD = 128,          /* no process: make a user namespace, and keep it until the control socket closes */
     PYLXC_PLAN_PAUSE = 2048,        /* no process: keep a cgroup frozen (OP_PAUSE) until the control socket is written to or
                                        closed, or the owner ends */
+    PYLXC_PLAN_KEEP = 4096,         /* no process: when the owner has ended, and nothing is on it any more, remove a network
+                                       (OP_NETWORK) */
     PYLXC_PLAN_STDIN = 512,         /* descriptor 0 is a pipe whose other end the monitor gives to who asks for it */
     PYLXC_PLAN_AWAIT_CALLER = 256   /* the record directory and the root's writable side are still being made: the first
                                        OVERLAY waits for pylxc_spawn_release */

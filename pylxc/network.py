@@ -92,8 +92,7 @@ class Network:
                 overlap with no other network and no route of this host's.
             internal: containers on it reach each other and this host, and nothing else.
             labels: of your own.
-            detach: it outlives the calling process. Otherwise it is removed when that has ended: by the next process
-                that uses the store, where it could not do so itself.
+            detach: it outlives the calling process. Otherwise it goes with that, also when it is killed.
             engine: the store (default: ``Engine.default()``).
 
         Raises SpecError for a name or a subnet that cannot be; Conflict when the name or the subnet is taken;
@@ -179,7 +178,7 @@ class Network:
 
     def detach(self) -> None:
         """Let the network outlive this process, as if made with ``detach=True``."""
-        self._engine.store.networks.disown(self.id)
+        networking.disown(self._engine.store, self._row)
 
     def __enter__(self) -> Network:  # noqa: PYI034  Self is not in Python 3.10
         return self

@@ -24,7 +24,7 @@ from attrs import evolve
 from pylxc import subnets
 from pylxc.errors import Conflict, NetworkNotFound, StoreError, UnsupportedError
 from pylxc.identity import own_identity
-from pylxc.runtime import idrange, joining, network, resolver, rootless
+from pylxc.runtime import idrange, joining, keeping, network, resolver, rootless
 from pylxc.runtime.network import Links
 from pylxc.store import NetworkRow, Wish
 
@@ -78,6 +78,7 @@ def create(  # noqa: PLR0913  what a network is made of
     id = os.urandom(32).hex()  # noqa: A001  docker's name
     owner = own_identity() if owned else None
     store = engine.store  # opened before: whoever opens it may have to remove networks first
+    sweep(store)
     with _machine_lock():
         rows = store.networks.list()
         if any(row.name == name for row in rows):
@@ -88,6 +89,8 @@ def create(  # noqa: PLR0913  what a network is made of
         row = NetworkRow(id, name, bridge, tuple(map(str, chosen)), internal, dict(labels or {}), time.time(), owner)
         store.networks.add(row)
         try:
+            if owned:
+                keeping.keep(bridge)  # before there is anything to be kept
             _make(row)
         except BaseException:
             _unmake(row)
@@ -131,6 +134,7 @@ def _make(row: NetworkRow) -> None:
 
 
 def _unmake(row: NetworkRow) -> None:
+    keeping.let_be(row.bridge)
     try:
         network.remove_link(row.bridge)
         network.remove_firewall(row.bridge)
@@ -152,6 +156,12 @@ def remove(store: Store, row: NetworkRow) -> None:
         if store.networks.begin_removal(row.id):
             _unmake(row)
             store.networks.end_removal(row.id)
+
+
+def disown(store: Store, row: NetworkRow) -> None:
+    """Let a network outlive the process that it belongs to."""
+    store.networks.disown(row.id)
+    keeping.let_be(row.bridge)
 
 
 def sweep(store: Store) -> None:

@@ -5,11 +5,11 @@ from __future__ import annotations
 import json
 import os
 import subprocess
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from boxes import await_true
+from boxes import await_true, monitors
 
 from pylxc import linux
 
@@ -40,6 +40,14 @@ def host() -> Iterator[None]:
         yield
         # The kernel takes a namespace apart, with the links in it, a moment after its last process has ended.
         await_true(lambda: (links() - before, tables()) == (set(), set()), "the end of all links and tables")
+
+
+def reap_orphans(before: set[int]) -> None:
+    """Wait for the monitors of an owner that was killed, and reap them where this is the first process of all."""
+    await_true(lambda: monitors() <= before, "the end of a killed owner's monitors")
+    with suppress(ChildProcessError):
+        while os.waitpid(-1, os.WNOHANG)[0]:
+            pass
 
 
 def run(*command: str, inside: int = 0) -> str:

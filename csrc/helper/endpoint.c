@@ -140,3 +140,35 @@ int endpoint_detach(int inner, const char *name)
     int r = netlink_exchange(inner, &n, NULL);
     return r == -ENODEV ? 0 : r;
 }
+
+struct ports {
+    uint32_t bridge;
+    int count;
+};
+
+static int take_port(struct netlink_dump *dump, const struct nlmsghdr *message)
+{
+    struct ports *ports = dump->operand;
+    const struct ifinfomsg *link = NLMSG_DATA(message);
+    const void *master =
+        message->nlmsg_type == RTM_NEWLINK
+            ? netlink_find(IFLA_RTA(link), (unsigned)IFLA_PAYLOAD(message), IFLA_MASTER, sizeof(uint32_t))
+            : NULL;
+    if (dump->count++ == 0)
+        ports->count = 0; /* from the beginning again */
+    ports->count += master && memcmp(master, &ports->bridge, sizeof ports->bridge) == 0;
+    return 0;
+}
+
+int endpoint_count(const char *bridge)
+{
+    struct ifinfomsg head = {.ifi_family = AF_UNSPEC_};
+    fd_close int fd = netlink_open(NETLINK_ROUTE_);
+    int index = fd < 0 ? fd : netlink_index(fd, bridge);
+    if (index < 0)
+        return index;
+    struct ports ports = {.bridge = (uint32_t)index};
+    struct netlink_dump dump = {.take = take_port, .operand = &ports};
+    int r = netlink_dump(RTM_GETLINK, &head, sizeof head, &dump);
+    return r < 0 ? r : ports.count;
+}

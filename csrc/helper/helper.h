@@ -15,6 +15,7 @@
  *   root.c      operations that make the root file system
  *   fill.c      operations that fill it: mounts, devices, files, masks
  *   cgroup.c    the cgroups of a container: entering them, clearing them away
+ *   keep.c      removes a network when its owner has ended
  *   pause.c     keeps a container paused for a caller that may be killed meanwhile
  *   terminal.c  the payload's terminal
  *   userns.c    the container's own user namespace: id maps, and the host's trees seen through them
@@ -22,7 +23,7 @@
  *   join.c      namespaces shared with another container
  *   netns.c     the container's network namespace, made beside its root
  *   endpoint.c  its links to networks
- *   netlink.c   what the kernel is asked for these with
+ *   netlink.c   what the kernel is asked for these with; netfilter.c: packet filters
  *   message.c   bytes and descriptors from one process to another
  *   seccomp.c   the system call filter
  *   init.c      a small PID 1

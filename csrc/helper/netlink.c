@@ -129,19 +129,80 @@ static int await_answer(int fd, uint32_t base, uint32_t count, uint32_t *ret_fai
     }
 }
 
-int netlink_exchange(int fd, struct netlink *n, uint32_t *ret_failed)
+static int send_all(int fd, const struct netlink *n)
 {
-    if (n->overflow)
-        return -EMSGSIZE;
-    struct nlmsghdr *message = last(n);
-    message->nlmsg_flags |= NLM_F_ACK;
-    uint32_t base = number(n);
     struct sockaddr_nl kernel = {.nl_family = 16 /* AF_NETLINK */};
     long sent;
     do
         sent = sys(sendto, fd, n->data, n->used, 0, &kernel, sizeof kernel);
     while (sent == -EINTR);
-    return sent < 0 ? (int)sent : await_answer(fd, base, n->count, ret_failed);
+    return sent < 0 ? (int)sent : 0;
+}
+
+void netlink_want_answer(struct netlink *n)
+{
+    if (!n->overflow)
+        last(n)->nlmsg_flags |= NLM_F_ACK;
+}
+
+int netlink_exchange(int fd, struct netlink *n, uint32_t *ret_failed)
+{
+    if (n->overflow)
+        return -EMSGSIZE;
+    netlink_want_answer(n);
+    uint32_t base = number(n);
+    int sent = send_all(fd, n);
+    return sent < 0 ? sent : await_answer(fd, base, n->count, ret_failed);
+}
+
+/* Hands on what comes, to the end of the dump; -EINTR when the kernel says that something changed meanwhile. */
+static int take_all(int fd, struct netlink_dump *dump)
+{
+    _Alignas(8) char buffer[16384];
+    for (int interrupted = 0;;) {
+        long got = sys(recvfrom, fd, buffer, sizeof buffer, 0, 0, 0);
+        if (got == -EINTR)
+            continue;
+        if (got < 0)
+            return (int)got;
+        unsigned left = (unsigned)got;
+        for (const struct nlmsghdr *m = (const void *)buffer; NLMSG_OK(m, left); m = NLMSG_NEXT(m, left)) {
+            interrupted |= m->nlmsg_flags & NLM_F_DUMP_INTR;
+            if (m->nlmsg_type == NLMSG_DONE)
+                return interrupted ? -EINTR : 0;
+            if (m->nlmsg_type == NLMSG_ERROR)
+                return ((const struct nlmsgerr *)NLMSG_DATA(m))->error;
+            int r = dump->take(dump, m);
+            if (r < 0)
+                return r;
+        }
+    }
+}
+
+int netlink_dump(uint16_t type, const void *head, size_t size, struct netlink_dump *dump)
+{
+    enum { ATTEMPTS = 16 };
+    int r = -EINTR;
+    for (int i = 0; i < ATTEMPTS && r == -EINTR; i++) {
+        NETLINK(n, 256);
+        fd_close int fd = netlink_open(NETLINK_ROUTE_);
+        if (fd < 0)
+            return fd;
+        netlink_message(&n, type, NLM_F_DUMP, head, size);
+        dump->count = 0;
+        r = send_all(fd, &n);
+        if (r >= 0)
+            r = take_all(fd, dump);
+    }
+    return r;
+}
+
+const void *netlink_find(const struct rtattr *first, unsigned left, uint16_t type, size_t least)
+{
+    for (const struct rtattr *a = first; RTA_OK(a, left); a = RTA_NEXT(a, left))
+        if ((a->rta_type & NLA_TYPE_MASK) == type && RTA_PAYLOAD(a) >= least)
+            return RTA_DATA(a);
+    return NULL;
 }
 
 int netlink_index(int fd, const char *name)

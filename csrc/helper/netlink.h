@@ -28,6 +28,22 @@ void netlink_end(struct netlink *n, size_t nest);
 /* Sends all messages, and waits until the last is carried out. 0, or the negative errno of the first that failed;
  * which one (from 1) is in *ret_failed, which may be NULL. */
 int netlink_exchange(int fd, struct netlink *n, uint32_t *ret_failed);
+/* Lets the last message so far be answered: where what follows it never is. */
+void netlink_want_answer(struct netlink *n);
+
+/* What takes messages of a dump. `count` is its own to count in. */
+struct nlmsghdr;
+struct rtattr;
+struct netlink_dump {
+    int (*take)(struct netlink_dump *dump, const struct nlmsghdr *message); /* 0, or a negative errno that ends it */
+    void *operand;
+    size_t count, most;
+};
+/* Asks rtnetlink for all of a kind, and hands each message on; from the beginning again when something changed
+ * meanwhile. 0 or a negative errno. */
+int netlink_dump(uint16_t type, const void *head, size_t size, struct netlink_dump *dump);
+/* The content of an attribute that has at least so many bytes; NULL. */
+const void *netlink_find(const struct rtattr *first, unsigned left, uint16_t type, size_t least);
 /* The index of a link by its name, asked on any netlink socket: of that socket's namespace. Or a negative errno. */
 int netlink_index(int fd, const char *name);
 

@@ -21,43 +21,25 @@
  */
 #define _GNU_SOURCE
 #include "../helper/endpoint.h"
+#include "../helper/netfilter.h"
 #include "lib.h"
 #include <errno.h>
 #include <linux/netfilter.h>
 #include <linux/netfilter/nf_conntrack_common.h>
 #include <linux/netfilter/nf_tables.h>
-#include <linux/netfilter/nfnetlink.h>
 #include <linux/netlink.h>
 #include <string.h>
 
-enum { INET = 1 /* NFPROTO_INET */, NAME = 16, SRCNAT = 100 };
-
-static void message(struct netlink *n, uint16_t type, uint16_t flags)
-{
-    struct nfgenmsg head = {.nfgen_family = INET, .version = NFNETLINK_V0};
-    netlink_message(n, (uint16_t)(NFNL_SUBSYS_NFTABLES << 8 | type), flags, &head, sizeof head);
-}
-
-static void batch(struct netlink *n, uint16_t type)
-{
-    struct nfgenmsg head = {.version = NFNETLINK_V0, .res_id = (uint16_t)(NFNL_SUBSYS_NFTABLES << 8)};
-    netlink_message(n, type, 0, &head, sizeof head);
-}
+enum { NAME = 16, SRCNAT = 100 };
 
 static size_t nest(struct netlink *n, uint16_t type)
 {
     return netlink_nest(n, type | NLA_F_NESTED);
 }
 
-static void table(struct netlink *n, uint16_t type, uint16_t flags, const char *name)
-{
-    message(n, type, flags);
-    netlink_string(n, NFTA_TABLE_NAME, name);
-}
-
 static void chain(struct netlink *n, const char *of, const char *name, const char *kind, uint32_t hook, int priority)
 {
-    message(n, NFT_MSG_NEWCHAIN, NLM_F_CREATE);
+    netfilter_message(n, NFT_MSG_NEWCHAIN, NLM_F_CREATE);
     netlink_string(n, NFTA_CHAIN_TABLE, of);
     netlink_string(n, NFTA_CHAIN_NAME, name);
     size_t hooked = nest(n, NFTA_CHAIN_HOOK);
@@ -71,7 +53,7 @@ static void chain(struct netlink *n, const char *of, const char *name, const cha
 /* A rule is begun, gets its expressions, and is ended. */
 static size_t rule(struct netlink *n, const char *of, const char *in)
 {
-    message(n, NFT_MSG_NEWRULE, NLM_F_CREATE | NLM_F_APPEND);
+    netfilter_message(n, NFT_MSG_NEWRULE, NLM_F_CREATE | NLM_F_APPEND);
     netlink_string(n, NFTA_RULE_TABLE, of);
     netlink_string(n, NFTA_RULE_CHAIN, in);
     return nest(n, NFTA_RULE_EXPRESSIONS);
@@ -231,18 +213,6 @@ static void let_out(struct netlink *n, const struct pylxc_firewall *f)
             masquerade(n, f->bridge, &f->subnet[i]);
 }
 
-/* The end of a batch is answered by nobody: the answer that is waited for is that of the last message before it. */
-static int commit(struct netlink *n)
-{
-    lib_fd_close int fd = netlink_open(NETLINK_NETFILTER_);
-    if (fd < 0)
-        return fd;
-    if (!n->overflow)
-        ((struct nlmsghdr *)(void *)(n->data + n->message))->nlmsg_flags |= NLM_F_ACK;
-    batch(n, NFNL_MSG_BATCH_END);
-    return netlink_exchange(fd, n, NULL);
-}
-
 static int answer(int r)
 {
     if (r >= 0)
@@ -256,10 +226,10 @@ static int answer(int r)
 int pylxc_firewall_make(const struct pylxc_firewall *f)
 {
     NETLINK(n, 16384);
-    batch(&n, NFNL_MSG_BATCH_BEGIN);
-    table(&n, NFT_MSG_NEWTABLE, NLM_F_CREATE, f->bridge); /* so that there is one to be deleted */
-    table(&n, NFT_MSG_DELTABLE, 0, f->bridge);
-    table(&n, NFT_MSG_NEWTABLE, NLM_F_CREATE, f->bridge);
+    netfilter_begin(&n);
+    netfilter_table(&n, NFT_MSG_NEWTABLE, NLM_F_CREATE, f->bridge); /* so that there is one to be deleted */
+    netfilter_table(&n, NFT_MSG_DELTABLE, 0, f->bridge);
+    netfilter_table(&n, NFT_MSG_NEWTABLE, NLM_F_CREATE, f->bridge);
     chain(&n, f->bridge, "forward", "filter", NF_INET_FORWARD, 0);
     size_t r = rule(&n, f->bridge, "forward");
     match_link(&n, NFT_META_IIFNAME, NFT_CMP_EQ, f->bridge);
@@ -269,14 +239,10 @@ int pylxc_firewall_make(const struct pylxc_firewall *f)
         keep_inside(&n, f->bridge);
     else
         let_out(&n, f);
-    return answer(commit(&n));
+    return answer(netfilter_commit(&n));
 }
 
 int pylxc_firewall_remove(const char *name)
 {
-    NETLINK(n, 512);
-    batch(&n, NFNL_MSG_BATCH_BEGIN);
-    table(&n, NFT_MSG_DELTABLE, 0, name);
-    int r = commit(&n);
-    return r == -ENOENT ? 0 : answer(r);
+    return answer(netfilter_remove(name));
 }

@@ -105,74 +105,14 @@ int pylxc_endpoint_detach(int pid_fd, const char *name)
     return answer(endpoint_detach(inner, name));
 }
 
-/* -- dumps ------------------------------------------------------------------------------------------------------- */
-
-struct dump {
-    int (*take)(struct dump *dump, const struct nlmsghdr *message); /* 0, or a negative errno */
-    void *operand;
-    size_t count, most;
-};
-
-/* Asks for all of a kind, and hands on what comes. The kernel says when something changed meanwhile (NLM_F_DUMP_INTR):
- * then the caller has to begin anew. */
-static int run_dump(int fd, struct netlink *n, struct dump *dump)
-{
-    _Alignas(8) char buffer[16384];
-    if (send(fd, n->data, n->used, 0) < 0)
-        return -errno;
-    for (int interrupted = 0;;) {
-        ssize_t got = recv(fd, buffer, sizeof buffer, 0);
-        if (got < 0 && errno == EINTR)
-            continue;
-        if (got < 0)
-            return -errno;
-        unsigned left = (unsigned)got;
-        for (const struct nlmsghdr *m = (const void *)buffer; NLMSG_OK(m, left); m = NLMSG_NEXT(m, left)) {
-            interrupted |= m->nlmsg_flags & NLM_F_DUMP_INTR;
-            if (m->nlmsg_type == NLMSG_DONE)
-                return interrupted ? -EINTR : 0;
-            if (m->nlmsg_type == NLMSG_ERROR)
-                return ((const struct nlmsgerr *)NLMSG_DATA(m))->error;
-            int r = dump->take(dump, m);
-            if (r < 0)
-                return r;
-        }
-    }
-}
-
-static int whole_dump(uint16_t type, const void *head, size_t size, struct dump *dump)
-{
-    enum { ATTEMPTS = 16 };
-    size_t before = dump->count;
-    int r = -EINTR;
-    for (int i = 0; i < ATTEMPTS && r == -EINTR; i++) {
-        NETLINK(n, 256);
-        lib_fd_close int fd = netlink_open(NETLINK_ROUTE_);
-        if (fd < 0)
-            return fd;
-        netlink_message(&n, type, NLM_F_DUMP, head, size);
-        dump->count = before;
-        r = run_dump(fd, &n, dump);
-    }
-    return r;
-}
-
-static const void *find_attribute(const struct rtattr *first, unsigned left, uint16_t type, size_t least)
-{
-    for (const struct rtattr *a = first; RTA_OK(a, left); a = RTA_NEXT(a, left))
-        if ((a->rta_type & NLA_TYPE_MASK) == type && RTA_PAYLOAD(a) >= least)
-            return RTA_DATA(a);
-    return NULL;
-}
-
 static void copy_number(const struct rtattr *first, unsigned size, uint16_t type, uint32_t *to)
 {
-    const void *found = find_attribute(first, size, type, sizeof *to);
+    const void *found = netlink_find(first, size, type, sizeof *to);
     if (found)
         memcpy(to, found, sizeof *to);
 }
 
-static int take_route(struct dump *dump, const struct nlmsghdr *message)
+static int take_route(struct netlink_dump *dump, const struct nlmsghdr *message)
 {
     const struct rtmsg *route = NLMSG_DATA(message);
     if (message->nlmsg_type != RTM_NEWROUTE || (route->rtm_family != AF_INET && route->rtm_family != AF_INET6) ||
@@ -187,7 +127,7 @@ static int take_route(struct dump *dump, const struct nlmsghdr *message)
                                .table = route->rtm_table,
                                .type = route->rtm_type};
     size_t width = address_size(&to->to);
-    const void *destination = find_attribute(first, size, RTA_DST, width);
+    const void *destination = netlink_find(first, size, RTA_DST, width);
     if (destination)
         memcpy(to->to.bytes, destination, width);
     copy_number(first, size, RTA_OIF, &to->index);
@@ -199,38 +139,15 @@ static int take_route(struct dump *dump, const struct nlmsghdr *message)
 int pylxc_routes(struct pylxc_route *ret, size_t most, size_t *ret_count)
 {
     struct rtmsg head = {.rtm_family = AF_UNSPEC};
-    struct dump dump = {.take = take_route, .operand = ret, .most = most};
-    int r = whole_dump(RTM_GETROUTE, &head, sizeof head, &dump);
+    struct netlink_dump dump = {.take = take_route, .operand = ret, .most = most};
+    int r = netlink_dump(RTM_GETROUTE, &head, sizeof head, &dump);
     *ret_count = dump.count;
     return answer(r);
 }
 
-struct ports {
-    uint32_t bridge;
-    int count;
-};
-
-static int take_port(struct dump *dump, const struct nlmsghdr *message)
-{
-    struct ports *ports = dump->operand;
-    const struct ifinfomsg *link = NLMSG_DATA(message);
-    uint32_t master = 0;
-    if (message->nlmsg_type == RTM_NEWLINK)
-        copy_number(IFLA_RTA(link), (unsigned)IFLA_PAYLOAD(message), IFLA_MASTER, &master);
-    ports->count += master == ports->bridge;
-    return 0;
-}
-
 int pylxc_bridge_ports(const char *name, int *ret_count)
 {
-    struct ifinfomsg head = {.ifi_family = AF_UNSPEC};
-    lib_fd_close int fd = netlink_open(NETLINK_ROUTE_);
-    int index = fd < 0 ? fd : netlink_index(fd, name);
-    if (index < 0)
-        return answer(index);
-    struct ports ports = {.bridge = (uint32_t)index};
-    struct dump dump = {.take = take_port, .operand = &ports};
-    int r = whole_dump(RTM_GETLINK, &head, sizeof head, &dump);
-    *ret_count = ports.count;
-    return answer(r);
+    int count = endpoint_count(name);
+    *ret_count = count;
+    return answer(count);
 }

@@ -9,8 +9,8 @@ import sys
 import time
 
 import pytest
-from boxes import await_true
-from ownnet import ip, links, tables
+from boxes import await_true, monitors
+from ownnet import ip, links, reap_orphans, tables
 
 import pylxc
 
@@ -85,7 +85,7 @@ def make_and_remove(engine: pylxc.Engine, processes: int, networks: int, contain
 
 
 def kill_in_the_middle(engine: pylxc.Engine, processes: int, networks: int, containers: int, after: float) -> None:
-    before = links()
+    before, running = links(), monitors()
     started = workers(engine, processes, networks, containers)
     time.sleep(after)
     for process in started:
@@ -95,6 +95,7 @@ def kill_in_the_middle(engine: pylxc.Engine, processes: int, networks: int, cont
     engine.reopen()
     try:
         assert_nothing_left(engine, before)
+        reap_orphans(running)
     except AssertionError as error:
         raise AssertionError(f"all were killed after {after} s") from error
 

@@ -6,7 +6,8 @@ import subprocess
 import sys
 
 import pytest
-from ownnet import addresses, links, run, tables
+from boxes import await_true, children, monitors
+from ownnet import addresses, links, reap_orphans, run, tables
 
 import pylxc
 from pylxc import subnets
@@ -150,25 +151,82 @@ sys.stdin.read()
 
 @pytest.mark.parametrize("how", ["owned", "detach"])
 def test_a_network_goes_with_its_owner_unless_it_is_detached(engine: pylxc.Engine, how: str) -> None:
-    command = [sys.executable, "-c", MAKE, str(engine.root), how]
+    command, running = [sys.executable, "-c", MAKE, str(engine.root), how], monitors()
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as maker:
         assert maker.stdout is not None
         bridge = maker.stdout.readline().strip()
         assert bridge in links()
         maker.kill()
     names = [network.name for network in pylxc.Network.list(engine=engine)]  # the next process
+    reap_orphans(running)
     assert names == (["lab"] if how == "detach" else [])
     assert (bridge in links(), bridge in tables()) == (how == "detach", how == "detach")
     if how == "detach":
         pylxc.Network.get("lab", engine=engine).remove()
 
 
+SERVE = MAKE.replace("print(", "made = pylxc.start('busybox', ['sleep', '1000'], network='lab', engine=engine)\nprint(")
+
+
+@pytest.mark.parametrize("script", [MAKE, SERVE])
+def test_what_a_killed_owner_has_in_the_kernel_goes_at_once(
+    engine: pylxc.Engine, busybox: pylxc.Image, script: str
+) -> None:
+    command = [sys.executable, "-c", script, str(engine.root), "owned"]
+    before, running = links(), monitors()
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as maker:
+        assert maker.stdout is not None
+        bridge = maker.stdout.readline().strip()
+        assert {bridge} == tables() <= links()
+        maker.kill()
+    await_true(lambda: (links(), tables()) == (before, set()), "the end of the network", timeout=10)
+    reap_orphans(running)
+    engine.reopen()
+    assert pylxc.Network.list(engine=engine) == []
+
+
+def test_a_network_with_somebody_elses_container_stays(engine: pylxc.Engine, busybox: pylxc.Image) -> None:
+    command, running = [sys.executable, "-c", MAKE, str(engine.root), "owned"], monitors()
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as maker:
+        assert maker.stdout is not None
+        bridge = maker.stdout.readline().strip()
+        with pylxc.start(busybox, ["sleep", "100"], network="lab", engine=engine) as container:
+            maker.kill()
+            maker.wait()
+            engine.reopen()
+            assert [network.name for network in pylxc.Network.list(engine=engine)] == ["lab"]
+            assert bridge in links()
+            assert container.status() == "running"
+        engine.reopen()
+        assert pylxc.Network.list(engine=engine) == []
+    await_true(lambda: bridge not in links(), "the end of the network")
+    reap_orphans(running)
+
+
 def test_a_network_can_be_detached_later(engine: pylxc.Engine) -> None:
+    command = [sys.executable, "-c", MAKE.replace("print(", "network.detach()\nprint("), str(engine.root), "owned"]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as maker:
+        assert maker.stdout is not None
+        bridge = maker.stdout.readline().strip()
+        maker.kill()
+    with pylxc.Network.get("lab", engine=engine) as network:
+        assert network.bridge == bridge
+        assert bridge in links()
+
+
+def test_no_keeper_is_left(engine: pylxc.Engine) -> None:
+    before = children()
+    with pylxc.Network.create("lab", engine=engine):
+        assert len(children() - before) == 1
+    assert children() == before
     network = pylxc.Network.create("lab", engine=engine)
     network.detach()
-    (row,) = engine.store.networks.list()
-    assert row.owner is None
+    assert children() == before
     network.remove()
+    with pytest.raises(pylxc.Conflict):
+        pylxc.Network.create("lab", "10.9.0.0/24", engine=engine) and pylxc.Network.create("lab", engine=engine)
+    pylxc.Network.get("lab", engine=engine).remove()
+    assert children() == before
 
 
 def test_a_removal_that_was_cut_short_is_gone_on_with(engine: pylxc.Engine) -> None:
