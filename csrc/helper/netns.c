@@ -211,6 +211,7 @@ int op_endpoint(struct launch *l, const struct pylxc_op *op)
 {
     struct word word;
     int none;
+    (void)op;
     if (l->network_fd >= 0) {
         long n = receive_message(l->network_fd, &word, sizeof word, &none);
         sys(close, steal_fd(&l->network_fd));

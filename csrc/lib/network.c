@@ -27,8 +27,6 @@ static int make_bridge(int fd, const struct pylxc_bridge *bridge)
     netlink_message(&n, RTM_NEWLINK, NLM_F_CREATE | NLM_F_EXCL, &head, sizeof head);
     netlink_string(&n, IFLA_IFNAME, bridge->name);
     netlink_attribute(&n, IFLA_ADDRESS, bridge->mac, sizeof bridge->mac);
-    if (bridge->mtu)
-        netlink_u32(&n, IFLA_MTU, bridge->mtu);
     size_t info = netlink_nest(&n, IFLA_LINKINFO);
     netlink_string(&n, IFLA_INFO_KIND, "bridge");
     size_t data = netlink_nest(&n, IFLA_INFO_DATA);
@@ -49,6 +47,10 @@ static int configure_bridge(int fd, const struct pylxc_bridge *bridge)
             endpoint_address(&n, (uint32_t)index, &bridge->own[i]);
     struct ifinfomsg up = {.ifi_family = AF_UNSPEC, .ifi_index = index, .ifi_flags = IFF_UP, .ifi_change = IFF_UP};
     netlink_message(&n, RTM_NEWLINK, 0, &up, sizeof up);
+    /* Of a bridge that is there: only so the kernel remembers that it was asked for. Else it is 1500 again as soon as
+     * no link is on it any more (br_mtu_auto_adjust). */
+    if (bridge->mtu)
+        netlink_u32(&n, IFLA_MTU, bridge->mtu);
     return netlink_exchange(fd, &n, NULL);
 }
 

@@ -108,6 +108,7 @@ def test_an_endpoint_has_addresses_and_routes(bridge: str) -> None:
         network.detach(pid_fd, "eth0")
         assert links(inside=pid) == {"lo"}
         assert network.ports(bridge) == 0
+        assert network.mtu(bridge) == 1380  # whatever was on it
         network.detach(pid_fd, "eth0")
 
 
