@@ -2,7 +2,8 @@
 
 Hides the form of the file. It is bound into the running container, so that it cannot be replaced, and whoever reads it
 there must never see half of a change. So a member's line is padded to a slot, a multiple of 64 bytes, and one single
-byte, the first of it, makes it count: a slot that begins with "#" is a comment, whatever follows. Lines at the end
+byte, the first of it, makes it count: a slot that begins with "#" is a comment, whatever follows. Slots lie
+so that whoever reads in blocks, as C libraries do, gets each in one piece. Lines at the end
 appear by one appending write, for the kernel lets a reader see what was written before the new length.
 
 Invariant: a file is written by one process at a time, whoever holds the lock; what a process that was killed did not
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     from pylxc.store.networks import End, Networks
 
 SLOT = 64
+PADDING = ord(" ")
 LARGEST = 4 << 20  # bytes; a file that its container has let grow beyond that is left alone
 MODE = 0o644
 
@@ -35,7 +37,9 @@ def lines_of(end: End) -> list[bytes]:
 
 def _slot(text: str) -> bytes:
     encoded = text.encode()
-    width = (len(encoded) // SLOT + 1) * SLOT
+    width = (
+        (len(encoded) + 1) // SLOT + 1
+    ) * SLOT  # a space at least, which tells it from a comment of the container's
     return encoded.ljust(width - 1) + b"\n"
 
 
@@ -45,7 +49,8 @@ def make(path: str, header: Sequence[str], lines: Iterable[bytes]) -> None:
     fd = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC | os.O_NOFOLLOW, MODE)
     with open(fd, "wb") as file:  # noqa: PTH123  a descriptor
         os.fchmod(fd, MODE)  # whatever the caller's umask
-        file.write("".join(f"{line}\n" for line in header).encode() + b"".join(lines))
+        head = "\n".join(header).encode()
+        file.write(head.ljust(-(-(len(head) + 1) // SLOT) * SLOT - 1) + b"\n" + b"".join(lines))
     os.rename(temporary, path)  # noqa: PTH104
 
 
@@ -90,7 +95,7 @@ def _drop(fd: int, content: bytes, line: bytes) -> bytes:
     at = content.find(b"\n" + line) + 1
     if not at:
         return content
-    free = _free(len(line))
+    free = b"#".ljust(len(line) - 1) + b"\n"
     os.pwrite(fd, free[:1], at)  # from now on it does not count
     os.pwrite(fd, free[1:], at + 1)
     return content[:at] + free + content[at + len(line) :]
@@ -99,7 +104,7 @@ def _drop(fd: int, content: bytes, line: bytes) -> bytes:
 def _add(fd: int, content: bytes, line: bytes) -> bytes:
     if b"\n" + line in content:
         return content
-    at = content.find(b"\n" + _free(len(line))) + 1
+    at = _find_free(content, len(line))
     if at:
         os.pwrite(fd, line[1:], at + 1)
         os.pwrite(fd, line[:1], at)  # from now on it counts
@@ -109,8 +114,14 @@ def _add(fd: int, content: bytes, line: bytes) -> bytes:
     return content + ends + line
 
 
-def _free(width: int) -> bytes:
-    return b"#".ljust(width - 1) + b"\n"
+def _find_free(content: bytes, width: int) -> int:
+    """Return where a slot of this width begins that does not count; 0: there is none."""
+    at = content.find(b"\n#") + 1
+    while at:
+        if content.find(b"\n", at) == at + width - 1 and content[at + width - 2] == PADDING:
+            return at
+        at = content.find(b"\n#", at) + 1
+    return 0
 
 
 class HostsFiles:
