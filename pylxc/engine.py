@@ -473,8 +473,8 @@ def _await_monitor(directory: str) -> None:
 
 def _forget(store: Store, id: str) -> None:  # noqa: A002  docker's name
     """Take a container out of the index, and tell so: once, whoever else is removing it."""
-    store.hostsfiles.leave(id)  # before its addresses may become another's
-    row = store.containers.forget(id)
+    with store.hostsfiles.leaving(id):  # before its addresses may become another's
+        row = store.containers.forget(id)
     if row is None:
         return
     store.events.add("removed", id)

@@ -146,11 +146,25 @@ class HostsFiles:
     def leave(self, container: str) -> None:
         """Let a container that has ended be known no more; one that was not is no error."""
         mine = [end for end in self._networks.ends(container) if end.up]
+        if mine:
+            with locked(f"{self._layout.root}/containers"):
+                self._leave(container, mine)
+
+    @contextmanager
+    def leaving(self, container: str) -> Iterator[None]:
+        """Let a container be known no more, whose row goes in the block: nobody comes to know it meanwhile."""
+        mine = [end for end in self._networks.ends(container) if end.up]
         if not mine:
+            yield
             return
         with locked(f"{self._layout.root}/containers"):
-            members, untold = self._networks.change_names(container, up=False)
-            self._tell(mine, members, untold=untold, add=False)
+            if self._networks.has_others(container):  # else there is nobody to be told
+                self._leave(container, mine)
+            yield
+
+    def _leave(self, container: str, mine: Sequence[End]) -> None:
+        members, untold = self._networks.change_names(container, up=False)
+        self._tell(mine, members, untold=untold, add=False)
 
     def come(self, end: End) -> None:
         """Let a running container be known on one more network. Raises OSError."""

@@ -204,9 +204,11 @@ class Networks:
         return next(end for end in self.ends(container) if end.network.name == wish.network)
 
     def disconnect(self, end: End) -> None:
-        """Take a container's place away. One that is gone is no error."""
-        values = (end.container, end.network.id)
-        self._database.write("DELETE FROM endpoints WHERE container = ? AND network = ?", values)
+        """Take a container's place away, which others have still to hear of. One that is gone is no error."""
+        with self._database.writing(durable=False) as connection:
+            values = (end.container, end.network.id)
+            connection.execute("DELETE FROM endpoints WHERE container = ? AND network = ?", values)
+            connection.execute("UPDATE networks SET untold = 1 WHERE id = ?", (end.network.id,))
 
     def ends(self, container: str) -> Sequence[End]:
         """Return the places of a container, by position."""
@@ -235,6 +237,11 @@ class Networks:
                 connection.execute(f"UPDATE networks SET untold = 1 WHERE id IN {_MINE}", (container,))  # noqa: S608
         known: dict[str, NetworkRow] = {}
         return [_to_end(row, known) for row in found], bool(untold)
+
+    def has_others(self, container: str) -> bool:
+        """Say whether others are known on the networks of a container."""
+        query = f"SELECT 1 FROM endpoints WHERE up AND container != ? AND network IN {_MINE} LIMIT 1"  # noqa: S608  ours
+        return self._database.row(query, (container, container)) is not None
 
     def names_are_told(self, networks: Iterable[str]) -> None:
         """Note that all members of these networks have heard of all names."""
