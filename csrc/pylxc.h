@@ -316,6 +316,13 @@ struct pylxc_firewall {
 int pylxc_firewall_make(const struct pylxc_firewall *firewall);
 /* Removes it; one that is not there is no error. */
 int pylxc_firewall_remove(const char *name);
+/* A chain of nftables that drops what is forwarded unless a rule of it says otherwise: of docker, of firewalld, of
+ * iptables over nftables. `table` is empty where there is none. */
+struct pylxc_chain {
+    int32_t family;                  /* NFPROTO_*: 1 = inet, 2 = ip, 10 = ip6 */
+    char table[64], name[64];
+};
+int pylxc_nftables_forward_drops(struct pylxc_chain *ret_chain);
 /* Whether packets that are forwarded are dropped unless a rule of somebody else's says otherwise: by the policy of
  * iptables-legacy, of IPv4 (4) or IPv6 (6). */
 int pylxc_legacy_forward_drops(int family, int *ret_drops);

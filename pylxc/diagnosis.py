@@ -209,7 +209,7 @@ def _networks(_: Engine) -> Iterator[Finding]:
     except PylxcError as error:
         yield Finding("networks", "warning", str(error), getattr(error, "remedy", ""))
         return
-    drops, remedy = networking.legacy_finding()
+    drops, remedy = networking.forwarding_finding()
     if drops:
         yield Finding("networks", "warning", drops, remedy)
     else:

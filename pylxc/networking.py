@@ -125,7 +125,7 @@ def _make(row: NetworkRow) -> None:
         if not row.internal:
             reached = [version for version in versions if version != _V6 or _leads_out_v6()]
             network.forward(reached)
-            _warn_of_legacy()
+            _warn_of_drops()
         addresses = [subnets.address(subnet, subnets.GATEWAY) for subnet in row.parsed]
         mac = subnets.mac(row.parsed, subnets.GATEWAY)
         network.make_bridge(row.bridge, mac, addresses, network.uplink_mtu())
@@ -188,34 +188,42 @@ def try_firewall() -> None:
         raise StoreError("nftables", f"cannot be changed: {error.strerror}") from error
 
 
-def legacy_finding() -> tuple[str, str]:
-    """Return what is to be known of a host whose iptables-legacy drops forwarded packets, and the remedy; else ""."""
-    found = []
-    for version, program in ((4, "iptables-legacy"), (6, "ip6tables-legacy")):
-        with suppress(OSError):  # only root may look
+def forwarding_finding() -> tuple[str, str]:
+    """Return what is to be known of a host that drops what it forwards, and the remedy; else ""."""
+    with suppress(OSError):  # only root may look
+        for version, program in ((4, "iptables-legacy"), (6, "ip6tables-legacy")):
             if network.legacy_drops(version):
-                found.append(program)
-    if not found:
-        return "", ""
-    rules = " and ".join(
-        f"`{program} -I FORWARD -i {network.BRIDGE_PREFIX}+ -j ACCEPT` and"
-        f" `{program} -I FORWARD -o {network.BRIDGE_PREFIX}+ -m conntrack --ctstate ESTABLISHED,RELATED -j ACCEPT`"
-        for program in found
-    )
-    drops = f"{' and '.join(found)} drops what this host forwards (policy of chain FORWARD), whatever nftables allow"
-    return drops, f"{rules} let containers' packets through"
+                drops = f"{program} drops what this host forwards (policy of chain FORWARD), whatever nftables allow"
+                return drops, f"{_iptables_rules(program)} let containers' packets through"
+        chain = network.nftables_drops()
+        if chain:
+            drops = f"chain {chain} of nftables drops what this host forwards (its policy), whatever other chains allow"
+            return drops, f"{_nft_rules(chain)} let containers' packets through, as long as that chain is not made anew"
+    return "", ""
+
+
+def _iptables_rules(program: str) -> str:
+    back = "-m conntrack --ctstate ESTABLISHED,RELATED"
+    rules = (f"-i {network.BRIDGE_PREFIX}+ -j ACCEPT", f"-o {network.BRIDGE_PREFIX}+ {back} -j ACCEPT")
+    return " and ".join(f"`{program} -I FORWARD {rule}`" for rule in rules)
+
+
+def _nft_rules(chain: str) -> str:
+    link = f'"{network.BRIDGE_PREFIX}*"'
+    rules = (f"iifname {link} accept", f"oifname {link} ct state established,related accept")
+    return " and ".join(f"`nft 'insert rule {chain} {rule}'`" for rule in rules)
 
 
 @lru_cache(maxsize=1)
-def _warn_of_legacy_once(finding: str, remedy: str) -> None:
+def _warn_of_drops_once(finding: str, remedy: str) -> None:
     words = "containers on networks may not get out of this host: %s; %s"
     logging.getLogger("pylxc").warning(words, finding, remedy)
 
 
-def _warn_of_legacy() -> None:
-    finding, remedy = legacy_finding()
+def _warn_of_drops() -> None:
+    finding, remedy = forwarding_finding()
     if finding:
-        _warn_of_legacy_once(finding, remedy)
+        _warn_of_drops_once(finding, remedy)
 
 
 def _leads_out_v6() -> bool:

@@ -169,6 +169,6 @@ int endpoint_count(const char *bridge)
         return index;
     struct ports ports = {.bridge = (uint32_t)index};
     struct netlink_dump dump = {.take = take_port, .operand = &ports};
-    int r = netlink_dump(RTM_GETLINK, &head, sizeof head, &dump);
+    int r = netlink_dump(NETLINK_ROUTE_, RTM_GETLINK, &head, sizeof head, &dump);
     return r < 0 ? r : ports.count;
 }

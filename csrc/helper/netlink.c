@@ -179,13 +179,13 @@ static int take_all(int fd, struct netlink_dump *dump)
     }
 }
 
-int netlink_dump(uint16_t type, const void *head, size_t size, struct netlink_dump *dump)
+int netlink_dump(int protocol, uint16_t type, const void *head, size_t size, struct netlink_dump *dump)
 {
     enum { ATTEMPTS = 16 };
     int r = -EINTR;
     for (int i = 0; i < ATTEMPTS && r == -EINTR; i++) {
         NETLINK(n, 256);
-        fd_close int fd = netlink_open(NETLINK_ROUTE_);
+        fd_close int fd = netlink_open(protocol);
         if (fd < 0)
             return fd;
         netlink_message(&n, type, NLM_F_DUMP, head, size);

@@ -142,7 +142,7 @@ int pylxc_routes(struct pylxc_route *ret, size_t most, size_t *ret_count)
 {
     struct rtmsg head = {.rtm_family = AF_UNSPEC};
     struct netlink_dump dump = {.take = take_route, .operand = ret, .most = most};
-    int r = netlink_dump(RTM_GETROUTE, &head, sizeof head, &dump);
+    int r = netlink_dump(NETLINK_ROUTE_, RTM_GETROUTE, &head, sizeof head, &dump);
     *ret_count = dump.count;
     return answer(r);
 }

@@ -192,6 +192,18 @@ def remove_firewall(bridge: str) -> None:
         raise _failed(f"remove the packet filter of {bridge}")
 
 
+_FAMILIES = {1: "inet", 2: "ip", 10: "ip6"}
+
+
+def nftables_drops() -> str:
+    """Return the chain of nftables that drops forwarded packets by its policy, as nft names it; "". Raises OSError."""
+    ret = ffi.new("struct pylxc_chain *")
+    if lib.pylxc_nftables_forward_drops(ret) < 0:
+        raise _failed("list the chains of nftables")
+    table, name = (ffi.string(text).decode("utf-8", "replace") for text in (ret.table, ret.name))
+    return f"{_FAMILIES[ret.family]} {table} {name}" if table else ""
+
+
 def legacy_drops(version: int) -> bool:
     """Say whether iptables-legacy (of IPv4 or IPv6) drops forwarded packets by its chain's policy. Raises OSError."""
     ret = ffi.new("int *")

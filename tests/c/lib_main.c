@@ -304,6 +304,7 @@ static void check_networks(const struct pylxc_child *child)
     const struct pylxc_firewall firewall = {
         "pylxc-driver", "pylxc-", {{4, 24, {0}, {10, 5, 0, 0}}, {6, 64, {0}, {0xfd}}}, 0, 0};
     struct pylxc_route routes[64];
+    struct pylxc_chain chain;
     char path[64];
     size_t count;
     uint32_t mtu;
@@ -323,6 +324,7 @@ static void check_networks(const struct pylxc_child *child)
     EXPECT(pylxc_link_mtu(index, &mtu) == 0 && mtu == BRIDGE_MTU);
     EXPECT(pylxc_routes(NULL, 0, &count) == 0 && count >= 1);
     EXPECT(pylxc_firewall_make(&firewall) == 0 && pylxc_firewall_make(&firewall) == 0);
+    EXPECT(pylxc_nftables_forward_drops(&chain) == 0 && chain.table[0] == 0);
     EXPECT(pylxc_firewall_remove(firewall.bridge) == 0 && pylxc_firewall_remove(firewall.bridge) == 0);
     EXPECT(pylxc_legacy_forward_drops(4, &ports) == 0 && ports == 0 && pylxc_legacy_forward_drops(6, &ports) == 0);
     EXPECT(pylxc_link_remove(bridge.name) == 0 && pylxc_link_remove(bridge.name) == 0);

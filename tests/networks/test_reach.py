@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import subprocess
 import sys
 from contextlib import contextmanager
@@ -167,7 +168,7 @@ def test_a_name_of_one_network_is_none_of_another(box: Box) -> None:
 def test_iptables_legacy_that_drops_is_explained(box: Box, world: int, caplog: pytest.LogCaptureFixture) -> None:
     from pylxc import networking
 
-    networking._warn_of_legacy_once.cache_clear()
+    networking._warn_of_drops_once.cache_clear()
     run("iptables-legacy", "-P", "FORWARD", "DROP")
     with pylxc.Network.create("lab", engine=box.engine), box.start("sleep", "100", network="lab") as container:
         assert asked(container, WORLD) == ""
@@ -180,6 +181,27 @@ def test_iptables_legacy_that_drops_is_explained(box: Box, world: int, caplog: p
         for command in commands:  # the remedy is one
             run(*command.split())
         assert asked(container, WORLD) == HOST
+
+
+def test_nftables_that_drop_are_explained(box: Box, world: int, caplog: pytest.LogCaptureFixture) -> None:
+    from pylxc import networking
+
+    networking._warn_of_drops_once.cache_clear()
+    run("nft", "add table ip filter; add chain ip filter FORWARD { type filter hook forward priority 0; policy drop; }")
+    try:
+        with pylxc.Network.create("lab", engine=box.engine), box.start("sleep", "100", network="lab") as container:
+            assert asked(container, WORLD) == ""
+            (said,) = [record.message for record in caplog.records if "get out of this host" in record.message]
+            assert "chain ip filter FORWARD of nftables drops what this host forwards" in said
+            finding = pylxc.doctor(engine=box.engine).get("networks")
+            assert finding.level == "warning"
+            commands = [part for part in finding.remedy.split("`") if part.startswith("nft ")]
+            assert len(commands) == 2
+            for command in commands:  # the remedy is one
+                run(*shlex.split(command))
+            assert asked(container, WORLD) == HOST
+    finally:
+        run("nft", "delete", "table", "ip", "filter")
 
 
 def test_doctor_says_that_networks_work(box: Box) -> None:
