@@ -87,6 +87,13 @@ class ContainerSpec:
     (30 s, 30 s, 0, 5 s, 3); without ``test`` only the times of the image's own check change; ``"none"`` switches that
     off.
 
+    ``network``: ``"none"`` (the default: a loopback of its own, which ``connect`` reaches), ``"host"``,
+    ``"container:NAME"``, or the name of a :class:`~pylxc.Network`, or several; ``"bridge"`` is made when it is first
+    asked for. On networks containers know each other by ``name``, ``hostname``, the beginning of their id and
+    ``aliases``, and the host as ``host.pylxc.internal``, by their /etc/hosts. The way out is by the first network that
+    is not internal. ``dns``: name servers in place of the host's; those that only the host's loopback reaches are left
+    out. ``extra_hosts``: name -> address, or ``"host-gateway"`` for this host.
+
     ``log``: with ``{"max_size": "10m", "max_files": 3}`` a new file of the log begins where one would grow beyond
     max_size, and the last max_files of them (1 by default) are kept. Without it the log grows as long as the container
     writes.
