@@ -63,12 +63,17 @@ def starts(floor: Floor, engine: pylxc.Engine, rounds: int, idle: float) -> None
     """
     run = partial(pylxc.run, "host", ["true"], engine=engine)
     same = partial(pylxc.run, "same", ["true"], engine=engine)
-    with pylxc.start("host", ["sleep", "infinity"], engine=engine) as container:
+    bridge = partial(pylxc.run, "same", ["true"], engine=engine, network="bench")
+    with (
+        pylxc.Network.create("bench", engine=engine),
+        pylxc.start("host", ["sleep", "infinity"], engine=engine) as container,
+    ):
         jobs: dict[str, Callable[[], float]] = {
             "floor n": lambda: floor.start("n"),
             "run": lambda: timed(run),
             "limits": lambda: timed(partial(run, **LIMITS)),
             "same": lambda: timed(same),
+            "same bridge": lambda: timed(bridge),
             "same limits": lambda: timed(partial(same, **LIMITS)),
             "floor v": lambda: floor.start("v"),
             "exec": lambda: timed(lambda: container.exec(["true"])),
@@ -77,6 +82,7 @@ def starts(floor: Floor, engine: pylxc.Engine, rounds: int, idle: float) -> None
     row("floor: namespaces+net, overlay", times["floor n"])
     row("pylxc.run on the floor's own root", times["same"], times["floor n"])
     row("the same with memory, cpu, pids limits", times["same limits"], times["floor n"])
+    row("the same on a bridge network", times["same bridge"], times["floor n"])
     row("pylxc.run('host', ['true'])", times["run"], times["floor n"])
     row("the same with memory, cpu, pids limits", times["limits"], times["floor n"])
     row("floor: vfork, exec, wait", times["floor v"])

@@ -11,7 +11,7 @@ from cffi import FFI
 
 CSRC = Path(__file__).parent.resolve()
 # Parts of the helper that the extension shares; with PYLXC_HOSTED they are built on libc.
-SHARED = ("event_log.c", "remove_cgroup.c", "remove_tree.c", "sys.c")
+SHARED = ("endpoint.c", "event_log.c", "netfilter.c", "netlink.c", "remove_cgroup.c", "remove_tree.c", "sys.c")
 SOURCES = sorted(
     str(path.relative_to(CSRC.parent))
     for path in [*(CSRC / "lib").glob("*.c"), *(CSRC / "helper" / name for name in SHARED)]
@@ -47,6 +47,9 @@ ffi.set_source(
         "csrc/pylxc.h",
         "csrc/defence.h",
         "csrc/lib/lib.h",
+        "csrc/helper/endpoint.h",
+        "csrc/helper/netfilter.h",
+        "csrc/helper/netlink.h",
         "csrc/helper/sys.h",
         "csrc/helper/pile.h",
         "csrc/helper/event_log.h",

@@ -76,6 +76,8 @@ enum pylxc_op_code {
     PYLXC_OP_PIVOT,       /* leave the host's tree for the root */
     PYLXC_OP_HOSTNAME,    /* strings: name */
     PYLXC_OP_LOOPBACK,    /* bring lo up */
+    PYLXC_OP_ENDPOINT,    /* in place of strings a struct pylxc_endpoint: a link to a network. Made by the process that makes
+                             the namespace; a restart makes those in the file "endpoints" of the record directory, if any */
     PYLXC_OP_SYSCTL,      /* strings: path below /proc/sys, value */
     PYLXC_OP_RLIMIT,      /* flags: resource; a, b: soft, hard (-1 = unlimited); clamped to what may be had */
     PYLXC_OP_UMASK,       /* flags: mask */
@@ -98,6 +100,7 @@ enum pylxc_op_code {
                              COPY_FROM; b: as there. The copy lands where cp would put it */
     PYLXC_OP_PAUSE,       /* strings: a file of a cgroup's freezer, what is written to it at first and at the end. Only with
                              PYLXC_PLAN_PAUSE */
+    PYLXC_OP_NETWORK,     /* strings: the bridge of a network, whose packet filter has the same name. Only with PYLXC_PLAN_KEEP */
     PYLXC_OP_OPEN,        /* strings: path of a regular file in the root; flags: O_*; a: fd of the socket that it is sent on */
     PYLXC_OP_ENV,         /* strings: NAME=value... */
     PYLXC_OP_EXEC         /* strings: argv... Last. Without it the process ends with status 0 after the last operation */
@@ -164,6 +167,8 @@ enum pylxc_flags {
     PYLXC_PLAN_HOLD = 128,          /* no process: make a user namespace, and keep it until the control socket closes */
     PYLXC_PLAN_PAUSE = 2048,        /* no process: keep a cgroup frozen (OP_PAUSE) until the control socket is written to or
                                        closed, or the owner ends */
+    PYLXC_PLAN_KEEP = 4096,         /* no process: when the owner has ended, and nothing is on it any more, remove a network
+                                       (OP_NETWORK) */
     PYLXC_PLAN_STDIN = 512,         /* descriptor 0 is a pipe whose other end the monitor gives to who asks for it */
     PYLXC_PLAN_AWAIT_CALLER = 256   /* the record directory and the root's writable side are still being made: the first
                                        OVERLAY waits for pylxc_spawn_release */
@@ -187,6 +192,21 @@ struct pylxc_op {
     uint16_t code, strings;
     uint64_t flags;
     int64_t a, b;
+};
+
+struct pylxc_address {
+    uint8_t family, prefix;          /* family: 4, 6, or 0 = none */
+    uint8_t reserved[2];
+    uint8_t bytes[16];               /* in the order of networks */
+};
+
+/* A container's end of a network. */
+struct pylxc_endpoint {
+    char name[16], bridge[16];       /* of the link inside, and of the network's bridge on the host */
+    uint8_t mac[6], reserved[2];
+    uint32_t mtu, padding;           /* mtu: 0 = the kernel's default */
+    struct pylxc_address own[2];
+    struct pylxc_address gateway[2]; /* of default routes */
 };
 
 /* When a container's health is checked, in ns, as docker's HEALTHCHECK has it. All are positive (start_period may be 0)
@@ -262,6 +282,52 @@ int pylxc_spawn_release(const struct pylxc_child *child, int directory_fd);
 int pylxc_spawn_end(struct pylxc_child *child, struct pylxc_error *reterr);
 /* A socket made in the network namespace of the process behind pid_fd. */
 int pylxc_socket_in(int pid_fd, int domain, int type, int protocol, int *ret_fd);
+/* A network's bridge: made, given its addresses and brought up, or left as it is (EEXIST). */
+struct pylxc_bridge {
+    char name[16];
+    uint8_t mac[6], reserved[2];
+    uint32_t mtu;
+    struct pylxc_address own[2];
+};
+int pylxc_bridge_make(const struct pylxc_bridge *bridge);
+/* Removes a link of this process's network namespace; one that is not there is no error. */
+int pylxc_link_remove(const char *name);
+/* The number of links on a bridge; -1 with ENODEV when it is not there. */
+int pylxc_bridge_ports(const char *name, int *ret_count);
+int pylxc_link_mtu(uint32_t index, uint32_t *ret_mtu);
+/* Gives a process's network namespace (a pidfd, and a descriptor of it) a link to a network, or takes it away. */
+int pylxc_endpoint_attach(int pid_fd, int netns_fd, const struct pylxc_endpoint *endpoint);
+int pylxc_endpoint_detach(int pid_fd, const char *name);
+/* A route of the host's, in any table. `index`: of the link that it leads to, 0 = none. A destination of prefix 0 is a
+ * default route. */
+struct pylxc_route {
+    struct pylxc_address to;
+    uint32_t index, table, metric, type; /* type: RTN_* of rtnetlink(7) */
+};
+/* All of them, of both families: *ret_count may be more than `most`, and then only so many are there. */
+int pylxc_routes(struct pylxc_route *ret, size_t most, size_t *ret_count);
+
+/* The packet filter of one network, a table of nftables named as its bridge. */
+struct pylxc_firewall {
+    char bridge[16], prefix[16];     /* prefix: what the names of all networks' bridges begin with */
+    struct pylxc_address subnet[2];
+    int32_t internal, reserved;
+};
+/* Makes it, or makes it anew: all of it at once. ENOTSUP: the kernel has no nftables. */
+int pylxc_firewall_make(const struct pylxc_firewall *firewall);
+/* Removes it; one that is not there is no error. */
+int pylxc_firewall_remove(const char *name);
+/* A chain of nftables that drops what is forwarded unless a rule of it says otherwise: of docker, of firewalld, of
+ * iptables over nftables. `table` is empty where there is none. */
+struct pylxc_chain {
+    int32_t family;                  /* NFPROTO_*: 1 = inet, 2 = ip, 10 = ip6 */
+    char table[64], name[64];
+};
+int pylxc_nftables_forward_drops(struct pylxc_chain *ret_chain);
+/* Whether packets that are forwarded are dropped unless a rule of somebody else's says otherwise: by the policy of
+ * iptables-legacy, of IPv4 (4) or IPv6 (6). */
+int pylxc_legacy_forward_drops(int family, int *ret_drops);
+
 /* Removes name below dirfd with all it holds, without following links or crossing mounts. */
 int pylxc_remove_tree(int dirfd, const char *name);
 /* Removes a cgroup (an absolute path) with all below it; one that is not there is no error. */

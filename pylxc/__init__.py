@@ -1,8 +1,8 @@
 """A container engine in a library: build images, run and inspect containers. No daemon, no external runtime.
 
 The verbs are :func:`run`, :func:`start`, :func:`create` and :func:`popen`; the objects :class:`Image`, :class:`Layer`,
-:class:`Container`, :class:`Process` and :class:`Volume`; a store is an :class:`Engine`; every failure is a
-:class:`PylxcError`. :mod:`pylxc.aio` has the same for event loops.
+:class:`Container`, :class:`Process`, :class:`Volume` and :class:`Network`; a store is an :class:`Engine`; every failure
+is a :class:`PylxcError`. :mod:`pylxc.aio` has the same for event loops.
 
 Invariant: importing this package loads nothing but itself; a name is loaded when it is first used (PEP 562).
 """
@@ -47,6 +47,7 @@ if TYPE_CHECKING:
     from pylxc.imageconfig import Healthcheck, History, ImageConfig
     from pylxc.layer import Layer, LayerEntry
     from pylxc.mounts import Mount
+    from pylxc.network import Member, Network
     from pylxc.process import Process
     from pylxc.registry.access import login, logout
     from pylxc.registry.progress import Progress
@@ -94,7 +95,9 @@ __all__ = [  # noqa: RUF022  in plain order, as sorted() has it
     "Layer",
     "LayerEntry",
     "LogLine",
+    "Member",
     "Mount",
+    "Network",
     "NetworkNotFound",
     "NotFound",
     "Output",
@@ -146,6 +149,7 @@ _HOMES = {
     "imageconfig": ("Healthcheck", "History", "ImageConfig"),
     "layer": ("Layer", "LayerEntry"),
     "mounts": ("Mount",),
+    "network": ("Member", "Network"),
     "process": ("Process",),
     "registry.access": ("login", "logout"),
     "registry.progress": ("Progress",),

@@ -104,6 +104,7 @@ class Container(Launching):
         """Return everything about the container as a dict of JSON's types; keys as in ``docker inspect``."""
         import json  # noqa: PLC0415  not on the start path
 
+        from pylxc.networking import described_ends  # noqa: PLC0415
         from pylxc.volumeuse import described_mounts  # noqa: PLC0415
 
         status = self.status()
@@ -142,6 +143,7 @@ class Container(Launching):
                 **({"Healthcheck": check} if check else {}),
             },
             "Mounts": described_mounts(self._engine, self.id, self.spec),
+            "NetworkSettings": {"Networks": described_ends(self._engine.store.networks.ends(self.id))},
             "Spec": json.loads(self.spec.to_json()),
         }
 
@@ -338,6 +340,7 @@ class Container(Launching):
         if shutdown.command:
             yield from self._ask_to_end(shutdown.command, deadline)
         yield from steps_of(self._await_end, None)
+        self._leave_networks()
 
     def _end(self, signal: int, patience: float | None = None, again: float = 0.0) -> bool:
         """Let the monitor end the main process for good, as :func:`pylxc.runtime.control.stop`; False: there is none.
@@ -485,6 +488,7 @@ class Container(Launching):
         """
         if not (yield from steps_of(self._await_end, timeout)):
             raise TimeoutExpired(f"container {self.name}", timeout or 0.0)
+        self._leave_networks()
         status = self.status()
         if status.exit_code is None:
             raise Conflict(self.name, "was never started; there is nothing to wait for")

@@ -197,6 +197,25 @@ def _programs(_: Engine) -> Iterator[Finding]:
         yield Finding("bootstrap", "warning", "no mmdebstrap or debootstrap: Image.bootstrap cannot be used", remedy)
 
 
+def _networks(_: Engine) -> Iterator[Finding]:
+    from pylxc import networking  # noqa: PLC0415  only here
+
+    if not rootless.is_privileged():
+        remedy = 'network="none" (connect() reaches its ports) or "host" work as an ordinary user'
+        yield Finding("networks", "warning", "only root can make them so far", remedy)
+        return
+    try:
+        networking.try_firewall()
+    except PylxcError as error:
+        yield Finding("networks", "warning", str(error), getattr(error, "remedy", ""))
+        return
+    drops, remedy = networking.forwarding_finding()
+    if drops:
+        yield Finding("networks", "warning", drops, remedy)
+    else:
+        yield Finding("networks", "ok", "bridges, with nftables for what leaves this host")
+
+
 _CHECKS: tuple[Callable[[Engine], Iterator[Finding]], ...] = (
-    *(_kernel, _overlay, _user_namespaces, _cgroups, _seccomp, _helper, _store, _container, _programs),
+    *(_kernel, _overlay, _user_namespaces, _cgroups, _seccomp, _helper, _store, _container, _networks, _programs),
 )

@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from pylxc.runtime.isolation import Tree
     from pylxc.runtime.waiting import Waiting
     from pylxc.spec import ContainerSpec
-    from pylxc.store import LayerRow, Lease, Store
+    from pylxc.store import LayerRow, Lease, Store, Wish
 
 HOST = "host"  # the word that means the embedded image wherever a reference may stand
 HOST_FRESH = 0.1  # s for which the machine's packages are not looked at again
@@ -235,6 +235,10 @@ class Engine:
             _await_monitor(directory)
             _forget(store, row.id)
             store.containers.remove_directory(row.id)
+        if store.networks.abandoned():
+            from pylxc import networking  # noqa: PLC0415  after a kill only
+
+            networking.sweep(store)
 
     @staticmethod
     def _end_orphan(directory: str) -> None:
@@ -389,7 +393,7 @@ class Engine:
             row = ContainerRow(container.id, name, container.image.id, text, container.created, owner)
             uses = make_volumes(self, volumes) if volumes else ()
             try:
-                self.store.containers.add(row, uses)
+                self.store.containers.add(row, uses, self._wishes_of(container, name))
             except Conflict:
                 if spec.name or attempt == NAME_ATTEMPTS - 1:
                     raise
@@ -398,6 +402,14 @@ class Engine:
             break
         self.store.events.add("created", container.id, name=name, image=spec.image)
         return name
+
+    def _wishes_of(self, container: Launching, name: str) -> Sequence[Wish]:
+        """Return the networks that a container is to be on."""
+        if not container.spec.networks():
+            return ()
+        from pylxc import networking  # noqa: PLC0415  most containers are on none
+
+        return networking.wishes_of(self, container, name)
 
     def container(self, name_or_id: str) -> Container:
         """Return a container by name, id or the beginning of an id. Raises ContainerNotFound, Conflict."""
@@ -473,7 +485,8 @@ def _await_monitor(directory: str) -> None:
 
 def _forget(store: Store, id: str) -> None:  # noqa: A002  docker's name
     """Take a container out of the index, and tell so: once, whoever else is removing it."""
-    row = store.containers.forget(id)
+    with store.hostsfiles.leaving(id):  # before its addresses may become another's
+        row = store.containers.forget(id)
     if row is None:
         return
     store.events.add("removed", id)

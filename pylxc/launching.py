@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from pylxc.health import Check
     from pylxc.image import Image
     from pylxc.runtime.native import Child
+    from pylxc.runtime.network import Links
     from pylxc.runtime.waiting import Waiting
     from pylxc.streams import StreamSet
     from pylxc.systeminit import Shutdown
@@ -232,6 +233,7 @@ class Launching:
                 self._list()  # first: by its row the cgroups of a caller that was killed are found
             cgroups = cgroup.create(self.spec, self.id, accounted=accounted, delegate=delegate)
             try:
+                links = self._join_networks()
                 plan = isolation.container_plan(
                     self.spec,
                     payload,
@@ -243,6 +245,7 @@ class Launching:
                     volumes=volumes,
                     joined=joined,
                     life=self._life(ids, cgroups),
+                    links=links,
                 )
                 plan.flags |= p.PLAN_AWAIT_CALLER
                 plan.flags |= p.PLAN_EPHEMERAL if ephemeral else 0
@@ -252,8 +255,29 @@ class Launching:
                 self._child = yield from self._start_on(plan, streams, tree)
             except BaseException:
                 cgroup.remove(self.id)
+                self._engine.store.hostsfiles.leave(self.id)
                 raise
         return self._child
+
+    def _join_networks(self) -> Links | None:
+        """Let the container be on its networks, from before it starts; None: it has none of its own or of another's."""
+        if not (self.spec.networks() or joining.other(self.spec)[1] & joining.NEWNET):
+            return None
+        from pylxc import networking  # noqa: PLC0415  most containers are on none
+
+        if not self._listed:
+            self._list()  # its addresses are in the store
+        try:
+            return networking.join(self._engine, self)
+        except OSError as error:
+            raise StoreError(self._directory(), explain(error)) from error
+
+    def _leave_networks(self) -> None:
+        """Let the names of a container that has ended be known no more."""
+        if self.spec.networks():
+            with suppress(ContainerNotFound):  # whoever removed it has seen to that
+                if self.status() not in ALIVE:  # somebody else has started it again
+                    self._engine.store.hostsfiles.leave(self.id)
 
     def _keep_streams(self, plan: p.Plan) -> None:
         """Let the monitor have the streams of the main process."""

@@ -10,13 +10,13 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from attrs import asdict, frozen
 
 from pylxc.capabilities import capability_names
-from pylxc.errors import SpecError, UnsupportedError
+from pylxc.errors import SpecError
 from pylxc.mounts import container_path, host_path, to_mounts, to_tmpfs, to_volumes
 from pylxc.units import parse_duration, parse_size
 
@@ -58,7 +58,8 @@ _NAME = r"[a-zA-Z0-9][a-zA-Z0-9_.-]+"
 _HOST_LABEL = r"[a-zA-Z0-9](?:[a-zA-Z0-9-]{0,61}[a-zA-Z0-9])?"
 _LOG_FILES_MAX = 1_000_000
 _HOST_NAME_MAX = 64  # sethostname(2)
-_NETWORK_NAME = r"[a-zA-Z0-9][a-zA-Z0-9_.:-]*"
+_NETWORK_NAME = r"[a-zA-Z0-9][a-zA-Z0-9_.-]*"
+HOST_GATEWAY = "host-gateway"  # in extra_hosts: this host, as it is reached from the container's network
 _CONTAINER = r"[a-zA-Z0-9][a-zA-Z0-9_.-]*"
 _KNOWN_AS = r"[a-zA-Z0-9_](?:[a-zA-Z0-9_.-]{0,252}[a-zA-Z0-9_])?"
 _CPUSET = r"[0-9]+(?:-[0-9]+)?(?:,[0-9]+(?:-[0-9]+)?)*"
@@ -420,11 +421,34 @@ def _addresses(option: str, value: Any) -> tuple[str, ...]:
     return tuple(_address(option, item) for item in _items(option, value))
 
 
+def network_name(value: Any, option: str = "name") -> str:
+    """Return the name of a network. Raises SpecError for what cannot be one."""
+    if not isinstance(value, str) or not re.fullmatch(_NETWORK_NAME, value) or value in ("none", "host"):
+        remedy = 'a name has [a-zA-Z0-9_.-], and starts with a letter or a digit; "none" and "host" mean something else'
+        raise SpecError(option, value, remedy)
+    return value
+
+
+def _network(option: str, value: Any) -> str | tuple[str, ...]:
+    if isinstance(value, str):
+        prefix, colon, name = value.partition(":")
+        if colon and (prefix != "container" or not re.fullmatch(_CONTAINER, name)):
+            raise SpecError(option, value, 'give "none", "host", "container:NAME" or the name of a network')
+        return value if colon or value in ("none", "host") else network_name(value, option)
+    if not isinstance(value, Sequence) or not value:
+        raise SpecError(option, value, 'give "none", "host", the name of a network, or a list of names')
+    names = tuple(network_name(item, option) for item in value)
+    if len(set(names)) != len(names):
+        raise SpecError(option, value, "a network is in it twice")
+    return names if len(names) > 1 else names[0]
+
+
 def _extra_hosts(option: str, value: Any) -> dict[str, str]:
     hosts = {}
     for name, address in _pairs(option, value, ":="):
-        if address == "host-gateway":
-            raise UnsupportedError("extra_hosts 'host-gateway'", "not in this version of pylxc; give an IP address")
+        if address == HOST_GATEWAY:
+            hosts[_known_as(option, name)] = HOST_GATEWAY
+            continue
         text = address[1:-1] if isinstance(address, str) and address[:1] == "[" and address[-1:] == "]" else address
         hosts[_known_as(option, name)] = _address(option, text)
     return hosts
@@ -570,7 +594,7 @@ NORMAL: dict[str, Normalise] = {
     "tmpfs": lambda _, value: to_tmpfs(value),
     "read_only": _flag,
     "ports": _ports,
-    "network": _matching(_NETWORK_NAME, 'give "none", "host" or the name of a network'),
+    "network": _network,
     "aliases": _hostnames,
     "dns": _addresses,
     "extra_hosts": _extra_hosts,

@@ -14,7 +14,7 @@ from attrs import Factory, asdict, field, fields, frozen
 from pylxc.capabilities import capability_mask, effective_capabilities
 from pylxc.errors import SpecError, UnsupportedError
 from pylxc.mounts import Mount
-from pylxc.normalise import NORMAL, RLIMITS, Device, Port, read_env_file, sysctl_path
+from pylxc.normalise import HOST_GATEWAY, NORMAL, RLIMITS, Device, Port, read_env_file, sysctl_path
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -40,10 +40,7 @@ def _is_shell(command: Sequence[str]) -> bool:
 # Option -> (the values that are carried out beside the default, what to do instead). The work that carries an option
 # out deletes its line; nothing else need change.
 _NOT_YET: dict[str, tuple[tuple[object, ...], str]] = {
-    "network": (("host",), 'give "none" (loopback only; connect() reaches it) or "host"'),
     "ports": ((), 'use Container.connect(port), or network="host"'),
-    "aliases": ((), "leave it out: there are no networks to be known on"),
-    "dns": ((), 'give extra_hosts, or network="host", which has the host\'s'),
 }
 
 
@@ -58,8 +55,7 @@ def _is_shared(value: str) -> bool:
 def _refuse(option: str, value: object) -> None:
     if option in _NOT_YET:
         carried_out, remedy = _NOT_YET[option]
-        shares = option == "network" and isinstance(value, str) and value.startswith("container:")
-        if value not in carried_out and not shares:
+        if value not in carried_out:
             raise UnsupportedError(f"{option}={value!r}", f"not in this version of pylxc; {remedy}")
 
 
@@ -91,6 +87,13 @@ class ContainerSpec:
     (30 s, 30 s, 0, 5 s, 3); without ``test`` only the times of the image's own check change; ``"none"`` switches that
     off.
 
+    ``network``: ``"none"`` (the default: a loopback of its own, which ``connect`` reaches), ``"host"``,
+    ``"container:NAME"``, or the name of a :class:`~pylxc.Network`, or several; ``"bridge"`` is made when it is first
+    asked for. On networks containers know each other by ``name``, ``hostname``, the beginning of their id and
+    ``aliases``, and the host as ``host.pylxc.internal``, by their /etc/hosts. The way out is by the first network that
+    is not internal. ``dns``: name servers in place of the host's; those that only the host's loopback reaches are left
+    out. ``extra_hosts``: name -> address, or ``"host-gateway"`` for this host.
+
     ``log``: with ``{"max_size": "10m", "max_files": 3}`` a new file of the log begins where one would grow beyond
     max_size, and the last max_files of them (1 by default) are kept. Without it the log grows as long as the container
     writes.
@@ -120,7 +123,7 @@ class ContainerSpec:
     read_only: bool = False
 
     ports: tuple[Port, ...] = ()
-    network: str = "none"
+    network: str | tuple[str, ...] = "none"
     aliases: tuple[str, ...] = ()
     dns: tuple[str, ...] = ()
     extra_hosts: dict[str, str] = field(factory=dict, hash=False)
@@ -198,6 +201,7 @@ class ContainerSpec:
                     remedy = 'gives a container of less privilege the host\'s mounts; give "rslave", or userns="host"'
                     raise UnsupportedError(f"propagation={mount.propagation!r} on {mount.target}", remedy)
         self._check_shared()
+        self._check_network()
         if self.restarts and self.remove:
             raise SpecError(
                 "restart", self.restart, "what is removed at its end cannot start again; use start, without remove"
@@ -207,7 +211,8 @@ class ContainerSpec:
 
     def _check_shared(self) -> None:
         """Refuse what a container cannot do with namespaces that it shares."""
-        shared = {option: getattr(self, option) or "private" for option in ("network", "pid", "ipc", "uts")}
+        shared = {option: getattr(self, option) or "private" for option in ("pid", "ipc", "uts")}
+        shared["network"] = self.network if isinstance(self.network, str) else "private"
         others = {value for value in shared.values() if value.startswith("container:")}
         if len(others) > 1:
             raise SpecError("pid", ", ".join(sorted(others)), "namespaces can be shared with one container only")
@@ -226,6 +231,21 @@ class ContainerSpec:
                 if _is_shared(shared[option]) and sysctl_path(name).startswith(places):
                     remedy = f"with {option}={shared[option]!r} it would change another's; set it there"
                     raise SpecError("sysctls", name, remedy)
+
+    def _check_network(self) -> None:
+        """Refuse what only a container on networks can have, or one that does not have another one's."""
+        if self.aliases and not self.networks():
+            raise SpecError("aliases", self.aliases, f"with network={self.network!r} nobody can ask for it by name")
+        if HOST_GATEWAY in self.extra_hosts.values() and self.network == "none":
+            raise SpecError("extra_hosts", HOST_GATEWAY, 'with network="none" the host cannot be reached')
+        if self.dns and isinstance(self.network, str) and self.network.startswith("container:"):
+            raise SpecError("dns", self.dns, "it has those of the container whose network it shares; set them there")
+
+    def networks(self) -> tuple[str, ...]:
+        """Return the names of the networks that it is on; () with the host's, another container's or none."""
+        if not isinstance(self.network, str):
+            return self.network
+        return () if self.network == "none" or _is_shared(self.network) else (self.network,)
 
     @classmethod
     def from_options(

@@ -122,7 +122,7 @@ static int give_what_it_needs(struct monitor *m)
     sys(prctl, PR_SET_DUMPABLE, 0, 0, 0, 0);
     if (begun < 0)
         return monitor_fail(m, PYLXC_STAGE_NAMESPACES, begun, 0);
-    netns_begin(&m->plan, &m->netns, m->userns_fd);
+    netns_begin(&m->plan, &m->netns, m->userns_fd, m->directory_fd);
     if (monitor_has(m, PYLXC_PLAN_AWAIT_CALLER) && !m->plan.again && await_release(m) < 0)
         return -1;
     if (userns_maps_trees(&m->plan))

@@ -15,12 +15,15 @@
  *   root.c      operations that make the root file system
  *   fill.c      operations that fill it: mounts, devices, files, masks
  *   cgroup.c    the cgroups of a container: entering them, clearing them away
+ *   keep.c      removes a network when its owner has ended
  *   pause.c     keeps a container paused for a caller that may be killed meanwhile
  *   terminal.c  the payload's terminal
  *   userns.c    the container's own user namespace: id maps, and the host's trees seen through them
  *   idmap.c     id maps of single mounts
  *   join.c      namespaces shared with another container
  *   netns.c     the container's network namespace, made beside its root
+ *   endpoint.c  its links to networks
+ *   netlink.c   what the kernel is asked for these with; netfilter.c: packet filters
  *   message.c   bytes and descriptors from one process to another
  *   seccomp.c   the system call filter
  *   init.c      a small PID 1
@@ -66,16 +69,18 @@ const struct pylxc_op *plan_find(const struct plan *plan, enum pylxc_op_code cod
 /* A process being launched; one operation at a time changes it. */
 struct launch {
     const struct plan *plan;
-    int error_fd;                    /* the socket to the monitor */
-    int network_fd;                  /* the socket on which the network namespace comes; -1: none, or entered */
-    int held;                        /* the caller still makes the root's writable side */
-    int loopback;                    /* errno of bringing its loopback up */
-    int root_fd;                     /* the new root, once there is one */
-    int memory_fd;                   /* the tmpfs that FILE and MASK take from, once there is one */
-    int index;                       /* the operation under way */
-    uint64_t root_inode, root_mount; /* the root's identity, once it was asked for */
-    int memory_names;                /* how many entries were made on it */
-    int has_terminal;                /* descriptors 0 to 2 are a terminal of the container's own */
+    int error_fd;    /* the socket to the monitor */
+    int network_fd;  /* the socket on which the network namespace comes; -1: none, or entered */
+    int held;        /* the caller still makes the root's writable side */
+    int has_network; /* it was entered */
+    int loopback;    /* errno of bringing its loopback up */
+    int endpoint_failed, endpoint_index, endpoints; /* errno of an endpoint, which one, and how many were looked at */
+    int root_fd;                                    /* the new root, once there is one */
+    int memory_fd;                                  /* the tmpfs that FILE and MASK take from, once there is one */
+    int index;                                      /* the operation under way */
+    uint64_t root_inode, root_mount;                /* the root's identity, once it was asked for */
+    int memory_names;                               /* how many entries were made on it */
+    int has_terminal;                               /* descriptors 0 to 2 are a terminal of the container's own */
     const struct pylxc_op *env;
     const struct pylxc_op *mirror; /* what PACK does beside packing */
     char home[4104];               /* "HOME=...", from the user database */

@@ -266,6 +266,7 @@ static const struct {
     [PYLXC_OP_PIVOT] = {op_pivot, PYLXC_STAGE_ROOT},
     [PYLXC_OP_HOSTNAME] = {op_hostname, PYLXC_STAGE_HOSTNAME},
     [PYLXC_OP_LOOPBACK] = {op_loopback, PYLXC_STAGE_NETWORK},
+    [PYLXC_OP_ENDPOINT] = {op_endpoint, PYLXC_STAGE_NETWORK},
     [PYLXC_OP_SYSCTL] = {op_sysctl, PYLXC_STAGE_SYSCTL},
     [PYLXC_OP_RLIMIT] = {op_rlimit, PYLXC_STAGE_RLIMIT},
     [PYLXC_OP_UMASK] = {op_umask, PYLXC_STAGE_PLAN},

@@ -41,6 +41,13 @@ static int is_check(const struct pylxc_plan *head)
            head->owner_fd < 0 && head->target_fd < 0 && head->directory_fd < 0 && head->userns_fd < 0;
 }
 
+static int endpoint_is_sound(const struct pylxc_op *op)
+{
+    const struct pylxc_endpoint *endpoint = (const void *)(op + 1);
+    return op->strings == 0 && op->size - sizeof *op == sizeof *endpoint &&
+           memchr(endpoint->name, 0, sizeof endpoint->name) && memchr(endpoint->bridge, 0, sizeof endpoint->bridge);
+}
+
 static int op_is_sound(const struct pylxc_op *op, int depth)
 {
     const char *s = (const char *)(op + 1), *end = (const char *)op + op->size;
@@ -52,6 +59,8 @@ static int op_is_sound(const struct pylxc_op *op, int depth)
     }
     if (op->code == PYLXC_OP_SECCOMP)
         return op->a >= 1 && op->a <= UINT16_MAX && (uint64_t)op->a * 8 == op->size - sizeof *op;
+    if (op->code == PYLXC_OP_ENDPOINT)
+        return depth == OUTER && endpoint_is_sound(op);
     if (depth == OUTER)
         return op->code != PYLXC_OP_HEALTH || health_is_sound(op);
     if (op->code == PYLXC_OP_CGROUP)

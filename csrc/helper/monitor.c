@@ -9,6 +9,7 @@
 #include "cgroup.h"
 #include "control.h"
 #include "events.h"
+#include "keep.h"
 #include "message.h"
 #include "pause.h"
 #include "record.h"
@@ -334,6 +335,8 @@ static void begin(struct monitor *m)
         userns_hold();
     if (head->flags & PYLXC_PLAN_PAUSE)
         pause_hold(&m->plan);
+    if (head->flags & PYLXC_PLAN_KEEP)
+        network_keep(&m->plan);
     int r = userns_enter_given(&m->plan);
     if (r < 0) {
         monitor_fail(m, PYLXC_STAGE_NAMESPACES, r, -1);

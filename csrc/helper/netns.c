@@ -9,12 +9,14 @@
  * before the child has got what it sends.
  */
 #include "netns.h"
+#include "endpoint.h"
 #include "join.h"
 #include "message.h"
 #include <linux/sched.h>
 
 struct word {
-    int32_t made, up; /* errno of making the namespace, and of bringing its loopback up */
+    int32_t made, up;      /* errno of making the namespace, and of bringing its loopback up */
+    int32_t failed, index; /* in the second word: errno of the index-th endpoint (from 1), 0 = all are there */
 };
 
 int netns_is_own(const struct plan *plan)
@@ -53,30 +55,113 @@ static int loopback_up(void)
     return (int)(r < 0 ? r : sys(ioctl, fd, SIOCSIFFLAGS_, &request));
 }
 
-_Noreturn static void make(const struct plan *plan, int channel, int userns)
+/* Enters the user namespace, makes the network namespace; its descriptor, or a negative errno. */
+static int make_namespace(const struct plan *plan, int userns, int *ret_up)
 {
-    struct word word = {0, 0};
-    sys(close, PYLXC_FD_CONTROL); /* the caller must see the monitor's end, not this one's */
     long r = userns >= 0 ? sys(setns, userns, CLONE_NEWUSER) : 0;
     if (r >= 0)
         r = sys(unshare, CLONE_NEWNET);
     if (r >= 0 && plan_find(plan, PYLXC_OP_LOOPBACK))
-        word.up = -loopback_up();
-    fd_close int made = (int)(r < 0 ? r : sys(openat, AT_FDCWD, "/proc/self/ns/net", O_RDONLY | O_CLOEXEC, 0));
+        *ret_up = -loopback_up();
+    return (int)(r < 0 ? r : sys(openat, AT_FDCWD, "/proc/self/ns/net", O_RDONLY | O_CLOEXEC, 0));
+}
+
+_Noreturn static void make(const struct plan *plan, int channel, int userns)
+{
+    struct word word = {0};
+    fd_close int made = make_namespace(plan, userns, &word.up);
     word.made = made < 0 ? -made : 0;
     send_message(channel, &word, sizeof word, made);
     sys_exit(0);
 }
 
-void netns_begin(const struct plan *plan, struct netns *n, int userns)
+/* What a further process, in the container's user namespace, makes for one that keeps the host's rights: descriptors in
+ * the table that they share. */
+struct inside {
+    struct word word;
+    int netns, socket; /* a NETLINK_ROUTE socket there */
+};
+
+_Noreturn static void make_inside(const struct plan *plan, int pipe, int userns)
+{
+    struct inside inside = {.netns = -1, .socket = -1};
+    inside.netns = make_namespace(plan, userns, &inside.word.up);
+    inside.socket = inside.netns < 0 ? inside.netns : netlink_open(NETLINK_ROUTE_);
+    inside.word.made = inside.socket < 0 ? -inside.socket : 0;
+    write_all(pipe, &inside, sizeof inside);
+    sys_exit(0);
+}
+
+/* Lets another process make the namespace: whoever enters the container's user namespace has no rights on the host any
+ * more, and links to networks take both. */
+static void make_beside(const struct plan *plan, int userns, struct inside *ret)
+{
+    int pipe[2];
+    struct clone_args args = {.flags = CLONE_FILES, .exit_signal = 17 /* SIGCHLD */};
+    *ret = (struct inside){{.made = EPROTO}, -1, -1};
+    long r = sys(pipe2, pipe, O_CLOEXEC);
+    if (r >= 0)
+        r = sys(clone3, &args, sizeof args);
+    if (r == 0)
+        make_inside(plan, pipe[1], userns);
+    if (r < 0) {
+        ret->word.made = (int32_t)-r;
+        return;
+    }
+    sys(wait4, r, 0, 0, 0);
+    sys(fcntl, pipe[0], 4 /* F_SETFL */, O_NONBLOCK); /* it was killed: nothing is there */
+    read_full(pipe[0], ret, sizeof *ret);
+}
+
+/* Endpoints that were changed since the container was started: those of its record, in place of the plan's. */
+static int attach_recorded(int directory, int outer, const struct inside *inside, struct word *word)
+{
+    fd_close int file = (int)sys(openat, directory, "endpoints", O_RDONLY | O_CLOEXEC | O_NOFOLLOW, 0);
+    if (file < 0)
+        return 0;
+    struct pylxc_endpoint endpoint;
+    for (word->index = 0; read_full(file, &endpoint, sizeof endpoint) == sizeof endpoint && !word->failed;
+         word->index++)
+        word->failed = -endpoint_attach(outer, inside->socket, inside->netns, &endpoint);
+    word->index = 0; /* the plan's operations are others */
+    return 1;
+}
+
+static void attach_planned(const struct plan *plan, int outer, const struct inside *inside, struct word *word)
+{
+    FOR_EACH_OPERATION (plan, op)
+        if (op->code == PYLXC_OP_ENDPOINT && !word->failed) {
+            word->index++;
+            word->failed = -endpoint_attach(outer, inside->socket, inside->netns, (const void *)(op + 1));
+        }
+}
+
+/* A maker of endpoints tells of the namespace first, so that the child need not wait for the links. */
+_Noreturn static void make_with_endpoints(const struct plan *plan, int channel, int userns, int directory)
+{
+    struct inside inside;
+    fd_close int outer = netlink_open(NETLINK_ROUTE_);
+    make_beside(plan, userns, &inside);
+    send_message(channel, &inside.word, sizeof inside.word, inside.word.made ? -1 : inside.netns);
+    if (!inside.word.made && !(plan->again && attach_recorded(directory, outer, &inside, &inside.word)))
+        attach_planned(plan, outer, &inside, &inside.word);
+    send_message(channel, &inside.word, sizeof inside.word, -1);
+    sys_exit(0);
+}
+
+void netns_begin(const struct plan *plan, struct netns *n, int userns, int directory)
 {
     if (n->ours < 0)
         return;
     struct clone_args args = {.flags = CLONE_PIDFD, .pidfd = (uintptr_t)&n->maker_fd, .exit_signal = 17 /* SIGCHLD */};
     sys(close, steal_fd(&n->theirs));
     long r = sys(clone3, &args, sizeof args);
-    if (r == 0)
+    if (r == 0) {
+        sys(close, PYLXC_FD_CONTROL); /* the caller must see the monitor's end, not this one's */
+        if (plan_find(plan, PYLXC_OP_ENDPOINT))
+            make_with_endpoints(plan, n->ours, userns, directory);
         make(plan, n->ours, userns);
+    }
     if (r < 0)
         send_message(n->ours, &(struct word){.made = (int32_t)-r}, sizeof(struct word), -1);
     else
@@ -97,7 +182,7 @@ int netns_enter(struct launch *l)
 {
     struct word word;
     int made;
-    if (l->network_fd < 0)
+    if (l->network_fd < 0 || l->has_network)
         return 0;
     long n = receive_message(l->network_fd, &word, sizeof word, &made);
     if (n != sizeof word)
@@ -108,7 +193,9 @@ int netns_enter(struct launch *l)
     if (r < 0)
         return (int)r;
     l->loopback = word.up;
-    sys(close, steal_fd(&l->network_fd));
+    if (!plan_find(l->plan, PYLXC_OP_ENDPOINT))
+        sys(close, steal_fd(&l->network_fd));
+    l->has_network = 1;
     return 0;
 }
 
@@ -117,4 +204,21 @@ int op_loopback(struct launch *l, const struct pylxc_op *op)
 {
     (void)op;
     return -l->loopback;
+}
+
+/* Likewise: all of them are done when the maker's second word comes. */
+int op_endpoint(struct launch *l, const struct pylxc_op *op)
+{
+    struct word word;
+    int none;
+    (void)op;
+    if (l->network_fd >= 0) {
+        long n = receive_message(l->network_fd, &word, sizeof word, &none);
+        sys(close, steal_fd(&l->network_fd));
+        if (n != sizeof word)
+            return -EPIPE; /* the maker was killed */
+        l->endpoint_failed = word.failed;
+        l->endpoint_index = word.index;
+    }
+    return ++l->endpoints >= l->endpoint_index ? -l->endpoint_failed : 0;
 }

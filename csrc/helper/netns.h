@@ -14,8 +14,8 @@ int netns_is_own(const struct plan *plan);
 /* Before the clone of the child. 0 or a negative errno. */
 int netns_open(const struct plan *plan, struct netns *ret);
 /* After it, in the monitor: lets a further process make the namespace, owned by the user namespace `userns` (-1: by
- * the monitor's own). What goes wrong is told to the child. */
-void netns_begin(const struct plan *plan, struct netns *n, int userns);
+ * the monitor's own). What goes wrong is told to the child. `directory`: where a restart finds its endpoints. */
+void netns_begin(const struct plan *plan, struct netns *n, int userns, int directory);
 /* Reaps that process; waits for it where it must. */
 void netns_end(struct netns *n);
 
@@ -23,4 +23,5 @@ void netns_end(struct netns *n);
  * errno. */
 int netns_enter(struct launch *l);
 int op_loopback(struct launch *l, const struct pylxc_op *op);
+int op_endpoint(struct launch *l, const struct pylxc_op *op);
 #endif

@@ -45,6 +45,7 @@ _VERBS = {
     "login": "registries",
     "logout": "registries",
     "logs": "logs",
+    "network": "network",
     "pause": "resources",
     "prune": "care",
     "ps": "ps",
@@ -202,6 +203,15 @@ def printable(text: str, keep: str = "") -> str:
         else character.encode("unicode_escape", "surrogatepass").decode()
         for character in text
     )
+
+
+def ask(question: str, *, force: bool) -> None:
+    """Ask before something is removed, unless with ``force``; a no ends the command. Raises click.UsageError."""
+    if force:
+        return
+    if not sys.stdin.isatty():
+        raise click.UsageError("nobody can be asked here; give --force")
+    click.confirm(question, abort=True, err=True)
 
 
 def each(names: Sequence[str], action: Any) -> int:

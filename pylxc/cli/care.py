@@ -7,7 +7,6 @@ check`` and ``store repair`` end with 1 where something is wrong.
 from __future__ import annotations
 
 import json
-import sys
 import time
 from datetime import datetime, timezone
 from typing import TYPE_CHECKING, Any
@@ -15,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import attrs
 import click
 
-from pylxc.cli.app import printable
+from pylxc.cli.app import ask, printable
 from pylxc.cli.tables import format_for_people, format_option, print_rows
 from pylxc.errors import PylxcError
 from pylxc.units import format_size
@@ -105,10 +104,7 @@ def prune(  # noqa: PLR0913  one for each flag
 ) -> None:
     """Remove what is not in use: stopped containers, images without a name, the build cache."""
     options = _options(filters)
-    if not force:
-        if not sys.stdin.isatty():
-            raise click.UsageError("nobody can be asked here; give --force")
-        click.confirm(_warning(everything=everything, volumes=volumes, filters=filters), abort=True, err=True)
+    ask(_warning(everything=everything, volumes=volumes, filters=filters), force=force)
     gone = settings.engine().prune(all=everything, volumes=volumes, **options)
     if output == "json":
         click.echo(json.dumps(attrs.asdict(gone)))

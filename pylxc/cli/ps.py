@@ -42,6 +42,11 @@ def _labels(container: pylxc.Container) -> dict[str, str]:
     return {**container.image.config.labels, **container.spec.labels}
 
 
+def _networks(container: pylxc.Container) -> tuple[str, ...]:
+    network = container.spec.network
+    return (network,) if isinstance(network, str) else network
+
+
 def _has_ancestor(container: pylxc.Container, wanted: str) -> bool:
     image = container.image
     named = (container.spec.image, *image.refs)
@@ -56,7 +61,7 @@ _FILTERS: dict[str, Callable[[pylxc.Container, str], bool]] = {
     "id": lambda container, value: container.id.startswith(value),
     "label": _has_label,
     "name": lambda container, value: value in container.name,
-    "network": lambda container, value: container.spec.network == value,
+    "network": lambda container, value: value in _networks(container),
     "status": lambda container, value: str(container.status()) == value,
 }
 
@@ -86,7 +91,7 @@ def _details(container: pylxc.Container, status: Status) -> dict[str, str]:
         "CreatedAt": moment(container.created),
         "State": str(status),
         "Labels": ",".join(f"{name}={value}" for name, value in sorted(_labels(container).items())),
-        "Networks": container.spec.network,
+        "Networks": ",".join(_networks(container)),
         "Mounts": ",".join(mount.source or mount.type for mount in container.spec.filesystems()),
     }
 

@@ -45,10 +45,11 @@ _OPTIONS: tuple[tuple[tuple[str, ...], str, dict[str, Any], str], ...] = (
     (("--mount",), "mounts", _MANY, "Mount: type=bind|volume|tmpfs,source=...,target=/in[,readonly]."),
     (("--tmpfs",), "tmpfs", _MANY, "Mount memory: /tmp[:size=64m]."),
     (("--read-only",), "read_only", _FLAG, "Make its root file system read-only."),
-    (("--network", "--net"), "network", {}, '"none" (the default), "host" or "container:NAME".'),
+    (("--network", "--net"), "network", _MANY, 'A network, "none" (the default), "host" or "container:NAME".'),
+    (("--network-alias",), "aliases", _MANY, "A further name for it on its networks."),
     (("-p", "--publish"), "ports", _MANY, "Publish a port."),
     (("--dns",), "dns", _MANY, "A name server."),
-    (("--add-host",), "extra_hosts", _MANY, "Add a line to /etc/hosts: name:address."),
+    (("--add-host",), "extra_hosts", _MANY, "Add a line to /etc/hosts: name:address, or name:host-gateway."),
     *LIMITS,
     (("--oom-score-adj",), "oom_score_adj", {"type": int}, "How readily it is killed when memory runs out."),
     (("--shm-size",), "shm_size", {}, "The size of /dev/shm."),
@@ -175,6 +176,8 @@ def run(  # noqa: PLR0913  one for each flag that is not an option of ContainerS
 
     health = _health(given)
     options = {name: value for name, value in given.items() if value is not None and value != ()}
+    if len(options.get("network", ())) == 1:
+        (options["network"],) = options["network"]  # one word may be more than a name
     options.update(health)
     options.update(_security(security))
     options.update(_log(log))

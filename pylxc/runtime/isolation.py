@@ -18,8 +18,8 @@ from attrs import evolve, frozen
 
 from pylxc.errors import SpecError, UnsupportedError
 from pylxc.mounts import Mount
-from pylxc.normalise import RLIMITS, sysctl_path
-from pylxc.runtime import idrange, joining, propagation, rootless
+from pylxc.normalise import HOST_GATEWAY, RLIMITS, sysctl_path
+from pylxc.runtime import idrange, joining, propagation, resolver, rootless
 from pylxc.runtime import plan as p
 from pylxc.runtime.cgroup import SYSTEMD, hierarchies
 from pylxc.runtime.devicefilter import DEVICES, number_of
@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
 
     from pylxc.runtime.joining import Joined
+    from pylxc.runtime.network import Links
     from pylxc.spec import ContainerSpec
 
 # CLONE_NEW* of clone(2).
@@ -335,7 +336,7 @@ def _attributes(mount: Mount) -> int:
 def covered(spec: ContainerSpec) -> tuple[str, ...]:
     """Return the paths that something is mounted on in a container, beside what its image asks for."""
     own: tuple[str, ...] = ("/proc", "/dev", "/sys", "/etc/hostname", "/etc/hosts")
-    own += ("/etc/resolv.conf",) if spec.network == "host" else ()
+    own += ("/etc/resolv.conf",) if spec.network == "host" or spec.networks() or spec.dns else ()
     own += ("/run", "/tmp") if spec.init == "system" else ()  # noqa: S108  its own
     return (*own, *(mount.target for mount in spec.filesystems()), *(device.target for device in spec.devices))
 
@@ -385,23 +386,36 @@ def _host_devices() -> list[tuple[str, str]]:
     return sorted(found)
 
 
-def add_etc(plan: Plan, spec: ContainerSpec, hostname: str) -> None:
-    """Add /etc/hosts, /etc/hostname, and /etc/resolv.conf where the host's network is shared."""
+def add_etc(plan: Plan, spec: ContainerSpec, hostname: str, tree: Tree, links: Links | None = None) -> None:
+    """Add /etc/hosts, /etc/hostname, and /etc/resolv.conf where there is anybody to be asked.
+
+    On networks the hosts file is one of the store's: it changes while the container runs.
+    """
     plan.add(p.FILE, "/etc/hostname", f"{hostname}\n", flags=0o644, subject="/etc/hostname")
-    lines = ["127.0.0.1\tlocalhost", "::1\tlocalhost ip6-localhost ip6-loopback", f"127.0.1.1\t{hostname}"]
-    lines += [f"{address}\t{host}" for host, address in spec.extra_hosts.items()]
-    plan.add(p.FILE, "/etc/hosts", "\n".join(lines) + "\n", flags=0o644, subject="/etc/hosts")
-    if spec.network == "host":
-        content = _read_or_empty("/etc/resolv.conf")
+    if links is not None:
+        how = p.MAKE_LIKE_SOURCE
+        plan.add(p.BIND, tree.inside(links.hosts), "/etc/hosts", flags=ALL_OFF, a=how, subject="/etc/hosts")
+    else:
+        lines = ["127.0.0.1\tlocalhost", "::1\tlocalhost ip6-localhost ip6-loopback", f"127.0.1.1\t{hostname}"]
+        lines += [f"{_at_home(address)}\t{host}" for host, address in spec.extra_hosts.items()]
+        plan.add(p.FILE, "/etc/hosts", "\n".join(lines) + "\n", flags=0o644, subject="/etc/hosts")
+    content = _resolv_conf(spec, links)
+    if content:
         plan.add(p.FILE, "/etc/resolv.conf", content, flags=0o644, subject="/etc/resolv.conf")
 
 
-def _read_or_empty(path: str) -> bytes:
-    try:
-        with open(path, "rb") as file:  # noqa: PTH123
-            return file.read()
-    except FileNotFoundError:
-        return b""
+def _at_home(address: str) -> str:
+    """Return an address of extra_hosts as it is for a container on the host's own network."""
+    return "127.0.0.1" if address == HOST_GATEWAY else address
+
+
+def _resolv_conf(spec: ContainerSpec, links: Links | None) -> str | bytes:
+    """Return what /etc/resolv.conf is to be; "" leaves the image's."""
+    if links is not None:
+        return links.resolv_conf
+    if spec.dns:
+        return resolver.content(spec.dns, ipv6=True)
+    return resolver.read_whole() if spec.network == "host" else ""
 
 
 def add_identity(plan: Plan, payload: Payload, spec: ContainerSpec) -> None:
@@ -535,13 +549,14 @@ def container_plan(  # noqa: PLR0913  what a container is made of
     volumes: Mapping[str, str] = MappingProxyType({}),
     joined: Joined | None = None,
     life: Plan | None = None,
+    links: Links | None = None,
     more: Plan | None = None,
 ) -> Plan:
     """Return the whole plan of a container's main process. ``ids``: of its user namespace, None = it has the host's.
 
     ``terminal``: the (rows, columns) of its terminal, None = it has none. ``volumes``: target -> directory of the
-    store. ``joined``: the container that it shares namespaces with. ``life``: the monitor's own part. ``more``:
-    what else is mounted, when all the rest is.
+    store. ``joined``: the container that it shares namespaces with. ``life``: the monitor's own part.
+    ``links``: what it has of networks. ``more``: what else is mounted, when all the rest is.
     """
     namespaces = NEWNS | joining.own(spec)
     system = spec.init == "system"
@@ -559,7 +574,7 @@ def container_plan(  # noqa: PLR0913  what a container is made of
     if volumes or spec.mounts or spec.volumes or spec.tmpfs:
         is_root = payload.user.partition(":")[0] in ("0", "root")
         add_mounts(plan, spec, tree, volumes, maps_owners=ids is not None and is_root and rootless.is_privileged())
-    add_etc(plan, spec, hostname)
+    add_etc(plan, spec, hostname, tree, links)
     plan.extend(more or Plan())
     plan.add(p.WORKDIR, payload.workdir, a=p.MAKE_DIRECTORY, subject=f"working directory {payload.workdir}")
     if spec.read_only:
@@ -573,9 +588,15 @@ def container_plan(  # noqa: PLR0913  what a container is made of
         plan.add(p.HOSTNAME, hostname, subject=f"hostname {hostname}")
     if namespaces & joining.NEWNET:
         plan.add(p.LOOPBACK, subject="the loopback interface")
+        _add_endpoints(plan, spec, links)
     add_terminal(plan, terminal, console=True)
     add_identity(plan, payload, spec)
     return plan
+
+
+def _add_endpoints(plan: Plan, spec: ContainerSpec, links: Links | None) -> None:
+    for number, endpoint in enumerate(links.endpoints if links is not None else ()):
+        plan.add_endpoint(endpoint, f"eth{number}, the link to one of the networks {', '.join(spec.networks())}")
 
 
 def _add_kernel_filesystems(plan: Plan, spec: ContainerSpec, ids: Ids | None) -> None:

@@ -46,12 +46,15 @@ def user_namespace(pid: int) -> int:
 def shared(spec: ContainerSpec, option: str) -> str:
     """Return with whom an option shares a namespace: "" (nobody), "host", or a container's name."""
     value = getattr(spec, option) or ""
+    if not isinstance(value, str):
+        return ""  # several networks
     return value.removeprefix(PREFIX) if value.startswith(PREFIX) else value if value == "host" else ""
 
 
 def other(spec: ContainerSpec) -> tuple[str, int]:
     """Return the name of the container that a spec shares namespaces with ("" for none), and which."""
-    names = {option: value for option in FLAGS if (value := getattr(spec, option) or "").startswith(PREFIX)}
+    values = {option: getattr(spec, option) for option in FLAGS}
+    names = {option: value for option, value in values.items() if isinstance(value, str) and value.startswith(PREFIX)}
     flags = sum(FLAGS[option] for option in names)
     return next(iter(names.values()), "").removeprefix(PREFIX), flags
 

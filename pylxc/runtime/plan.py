@@ -76,6 +76,11 @@ class Plan:
         self._operations.append(_OP.pack(_OP.size + len(body), HEALTH, 0, 0, 0, 0) + body)
         self._subjects.append("the health check")
 
+    def add_endpoint(self, endpoint: bytes, subject: str) -> None:
+        """Append a link to a network: a ``struct pylxc_endpoint``."""
+        self._operations.append(_OP.pack(_OP.size + len(endpoint), ENDPOINT, 0, 0, 0, 0) + endpoint)
+        self._subjects.append(subject)
+
     def extend(self, other: Plan) -> None:
         """Append the operations of another plan: what never changes is encoded once."""
         self._operations += other._operations
@@ -132,6 +137,7 @@ ROOT_READ_ONLY = lib.PYLXC_OP_ROOT_READ_ONLY
 PIVOT = lib.PYLXC_OP_PIVOT
 HOSTNAME = lib.PYLXC_OP_HOSTNAME
 LOOPBACK = lib.PYLXC_OP_LOOPBACK
+ENDPOINT = lib.PYLXC_OP_ENDPOINT
 SYSCTL = lib.PYLXC_OP_SYSCTL
 LIFE = lib.PYLXC_OP_LIFE
 HEALTH = lib.PYLXC_OP_HEALTH
@@ -149,6 +155,7 @@ MIRROR = lib.PYLXC_OP_MIRROR
 COPY_FROM = lib.PYLXC_OP_COPY_FROM
 COPY_TO = lib.PYLXC_OP_COPY_TO
 PAUSE = lib.PYLXC_OP_PAUSE
+NETWORK = lib.PYLXC_OP_NETWORK
 OPEN = lib.PYLXC_OP_OPEN
 ENV = lib.PYLXC_OP_ENV
 EXEC = lib.PYLXC_OP_EXEC
@@ -200,4 +207,5 @@ PLAN_EPHEMERAL = lib.PYLXC_PLAN_EPHEMERAL
 PLAN_UNPRIVILEGED = lib.PYLXC_PLAN_UNPRIVILEGED
 PLAN_HOLD = lib.PYLXC_PLAN_HOLD
 PLAN_PAUSE = lib.PYLXC_PLAN_PAUSE
+PLAN_KEEP = lib.PYLXC_PLAN_KEEP
 PLAN_AWAIT_CALLER = lib.PYLXC_PLAN_AWAIT_CALLER

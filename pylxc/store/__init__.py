@@ -1,10 +1,10 @@
 """The store: the only writer of state on disk.
 
 SQLite for the index, directories for content. ``database`` hides SQLite, ``layout`` the directories; ``leases``,
-``layers``, ``blobs``, ``images``, ``containers``, ``volumes`` and ``cache`` are the tables with what belongs to them on
-disk, ``cachemounts`` are directories that builds keep, ``claims`` says who makes what several want, ``arrivals`` lets
-layers come in together, ``eventlog`` is what is told of containers; ``upkeep`` is what a check asks, ``salvage`` makes
-the index anew.
+``layers``, ``blobs``, ``images``, ``containers``, ``volumes``, ``networks`` and ``cache`` are the tables with what
+belongs to them on disk, ``hostsfiles`` is what containers know each other by, ``cachemounts`` are directories that
+builds keep, ``claims`` says who makes what several want, ``arrivals`` lets layers come in together, ``eventlog`` is
+what is told of containers; ``upkeep`` is what a check asks, ``salvage`` makes the index anew.
 Invariant: what the index names is there, whole and on disk; what it does not name is rubbish that the next process
 removes.
 """
@@ -24,10 +24,12 @@ from pylxc.store.claims import Claims
 from pylxc.store.containers import ContainerRow, Containers
 from pylxc.store.database import REMEDY, DamagedIndexError, Database
 from pylxc.store.eventlog import EventLog
+from pylxc.store.hostsfiles import HostsFiles
 from pylxc.store.images import ImageContent, ImageRow, Images, TagMove
 from pylxc.store.layers import LayerRow, Layers, Staged
 from pylxc.store.layout import Layout, explained
 from pylxc.store.leases import Lease, Leases
+from pylxc.store.networks import End, NetworkRow, Networks, Wish
 from pylxc.store.volumes import VolumeRow, Volumes, VolumeUse
 
 if TYPE_CHECKING:
@@ -37,15 +39,18 @@ if TYPE_CHECKING:
 __all__ = [
     "BlobRow",
     "ContainerRow",
+    "End",
     "ImageContent",
     "ImageRow",
     "LayerRow",
     "Lease",
+    "NetworkRow",
     "Staged",
     "Store",
     "TagMove",
     "VolumeRow",
     "VolumeUse",
+    "Wish",
 ]
 
 
@@ -65,7 +70,9 @@ class Store:
         self.claims = Claims(self.layout)
         self.images = Images(database, self.layout, self.layers, self.blobs, self.leases)
         self.volumes = Volumes(database, self.layout)
-        self.containers = Containers(database, self.layout, self.volumes)
+        self.networks = Networks(database)
+        self.containers = Containers(database, self.layout, self.volumes, self.networks)
+        self.hostsfiles = HostsFiles(self.layout, self.networks)
         self.cache = BuildCache(database)
         self.events = EventLog(self.layout.root)
         with explained(self.layout.root):

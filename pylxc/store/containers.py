@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
     from pylxc.store.database import Database
     from pylxc.store.layout import Layout
+    from pylxc.store.networks import Networks, Wish
     from pylxc.store.volumes import Volumes, VolumeUse
 
 _SELECT = "SELECT id, name, image, spec, created, owner_pid, owner_start, boot_id FROM containers"
@@ -44,21 +45,22 @@ class ContainerRow:
 class Containers:
     """All containers of a store."""
 
-    def __init__(self, database: Database, layout: Layout, volumes: Volumes) -> None:
+    def __init__(self, database: Database, layout: Layout, volumes: Volumes, networks: Networks) -> None:
         self._database = database
         self._layout = layout
         self._volumes = volumes
+        self._networks = networks
 
-    def add(self, row: ContainerRow, uses: Sequence[VolumeUse] = ()) -> None:
-        """Add a container and its directory; its anonymous volumes are made, its others are there.
+    def add(self, row: ContainerRow, uses: Sequence[VolumeUse] = (), wishes: Sequence[Wish] = ()) -> None:
+        """Add a container and its directory; its anonymous volumes are made, its others and its networks are there.
 
-        Raises Conflict, naming the holder, when the name is taken.
+        Raises Conflict, naming the holder, when the name is taken; NetworkNotFound.
         """
         owner = row.owner or ProcessIdentity(0, 0, "")
         values = (row.id, row.name, row.image, row.spec, row.created, owner.pid, owner.start_time, owner.boot_id)
         try:
-            if uses:
-                self._add_with_volumes(values, uses)
+            if uses or wishes:
+                self._add_with(values, uses, wishes)
             else:
                 self._database.write(_INSERT, values)
         except sqlite3.IntegrityError as error:
@@ -74,10 +76,11 @@ class Containers:
             self.remove(row.id)
             raise StoreError(self._layout.container(row.id), explain(error)) from error
 
-    def _add_with_volumes(self, values: tuple[Any, ...], uses: Sequence[VolumeUse]) -> None:
+    def _add_with(self, values: tuple[Any, ...], uses: Sequence[VolumeUse], wishes: Sequence[Wish]) -> None:
         with self._database.writing(durable=False) as connection:
             connection.execute(_INSERT, values)
             self._volumes.attach(connection, values[0], uses)
+            self._networks.attach(connection, values[0], wishes)
 
     def get(self, name_or_id: str) -> ContainerRow:
         """Return the container with a name, an id or the beginning of one. Raises ContainerNotFound, Conflict."""

@@ -19,7 +19,7 @@ from pylxc.errors import StoreError
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
-VERSION = 6
+VERSION = 7
 BUSY_MS = 60_000
 REMEDY = "`pylxc store repair` makes it anew from what lies beside it"
 
@@ -103,6 +103,20 @@ CREATE TABLE IF NOT EXISTS cached_steps (
 ) WITHOUT ROWID;
 CREATE INDEX IF NOT EXISTS cached_steps_by_layer ON cached_steps (layer);
 INSERT OR IGNORE INTO cached_steps SELECT '*', layer FROM cache;
+""",
+    7: """
+CREATE TABLE IF NOT EXISTS networks (
+    id TEXT PRIMARY KEY, name TEXT NOT NULL UNIQUE, bridge TEXT NOT NULL UNIQUE, subnets TEXT NOT NULL,
+    internal INTEGER NOT NULL, labels TEXT NOT NULL, created REAL NOT NULL, owner_pid INTEGER NOT NULL,
+    owner_start INTEGER NOT NULL, boot_id TEXT NOT NULL, last INTEGER NOT NULL, untold INTEGER NOT NULL,
+    going INTEGER NOT NULL
+) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS endpoints (
+    container TEXT NOT NULL REFERENCES containers ON DELETE CASCADE, network TEXT NOT NULL REFERENCES networks,
+    position INTEGER NOT NULL, number INTEGER NOT NULL, names TEXT NOT NULL, up INTEGER NOT NULL,
+    PRIMARY KEY (container, network)
+) WITHOUT ROWID;
+CREATE UNIQUE INDEX IF NOT EXISTS endpoints_by_number ON endpoints (network, number);
 """,
 }
 SCHEMA += "".join(UPGRADES.values())

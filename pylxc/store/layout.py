@@ -259,6 +259,18 @@ def _hexadecimal(digest: str) -> str:
     return match[1]
 
 
+@contextmanager
+def locked(place: str) -> Iterator[int]:
+    """Hold the lock of a directory (flock(2)); gives the descriptor that holds it."""
+    fd = os.open(place, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX)
+        yield fd
+        fcntl.flock(fd, fcntl.LOCK_UN)  # said, for a fork of this process may hold a copy of the descriptor
+    finally:
+        os.close(fd)
+
+
 def _create_locked(path: str) -> int:
     """Create a file that :meth:`Layout.sweep_files` leaves alone while the descriptor is open."""
     while True:

@@ -7,7 +7,6 @@ anew. A volume that a container has, running or not, is not removed; an anonymou
 
 from __future__ import annotations
 
-import fcntl
 import json
 import os
 import sqlite3
@@ -19,7 +18,7 @@ from attrs import field, frozen
 
 from pylxc.errors import Conflict, VolumeNotFound
 from pylxc.runtime import native, rootless
-from pylxc.store.layout import explained, sync_directory, sync_filesystem
+from pylxc.store.layout import explained, locked, sync_directory, sync_filesystem
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -164,7 +163,7 @@ class Volumes:
             return data
         with explained(place):
             os.makedirs(place, mode=0o700, exist_ok=True)  # noqa: PTH103
-            with _locked(place):
+            with locked(place):
                 if not os.path.isdir(data):  # noqa: PTH112
                     _make_open(data)
             sync_directory(place)
@@ -185,7 +184,7 @@ class Volumes:
         if _has_entries(data) and not os.path.exists(mark):  # noqa: PTH110
             yield -1
             return
-        with explained(place), _locked(place) as lock:
+        with explained(place), locked(place) as lock:
             if os.path.exists(mark):  # noqa: PTH110
                 if not any(is_running(other) for other in self.users(use.volume) if other != container):
                     rootless.as_owner(_empty, data)
@@ -238,18 +237,6 @@ def _has_entries(path: str) -> bool:
             return next(entries, None) is not None
     except PermissionError:
         return True
-
-
-@contextmanager
-def _locked(place: str) -> Iterator[int]:
-    """Hold the lock of a volume's directory; gives the descriptor that holds it."""
-    fd = os.open(place, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        fcntl.flock(fd, fcntl.LOCK_EX)
-        yield fd
-        fcntl.flock(fd, fcntl.LOCK_UN)  # said, for a fork of this process may hold a copy of the descriptor
-    finally:
-        os.close(fd)
 
 
 def _make_open(path: str) -> None:

@@ -2,8 +2,8 @@
  *
  *     lib_main spawn HELPER PLAN...              starts each plan on the standard streams; one line says what came of
  * it lib_main fuzz HELPER PLAN SEED COUNT       starts COUNT plans that are PLAN with mistakes in it lib_main errors
- * HELPER PLAN                what pylxc_spawn_begin and pylxc_helper_load refuse, want of descriptors included lib_main calls
- * HELPER PLAN DIRECTORY       the other functions; PLAN makes a process that waits, with its own network
+ * HELPER PLAN                what pylxc_spawn_begin and pylxc_helper_load refuse, want of descriptors included lib_main
+ * calls HELPER PLAN DIRECTORY       the other functions; PLAN makes a process that waits, with its own network
  *
  * After each plan no descriptor may be open that was not before, and no child be left. A line on standard error and
  * status 1 say what is not as it should be.
@@ -284,6 +284,53 @@ static void check_socket(const struct pylxc_child *child)
     EXPECT(pylxc_socket_in(-1, AF_INET, SOCK_STREAM, 0, &fd) == -1 && errno == EBADF);
 }
 
+/* In a network namespace of the driver's own. */
+static void check_networks(const struct pylxc_child *child)
+{
+    enum { BRIDGE_MTU = 1400 };
+    const struct pylxc_bridge bridge = {"pylxc-driver",
+                                        {2, 0, 0, 0, 0, 1},
+                                        {0},
+                                        BRIDGE_MTU,
+                                        {{4, 24, {0}, {10, 5, 0, 1}}, {6, 64, {0}, {0xfd, [15] = 1}}}};
+    const struct pylxc_endpoint end = {"eth0",
+                                       "pylxc-driver",
+                                       {2, 0, 0, 0, 0, 2},
+                                       {0},
+                                       BRIDGE_MTU,
+                                       0,
+                                       {{4, 24, {0}, {10, 5, 0, 2}}},
+                                       {{4, 0, {0}, {10, 5, 0, 1}}}};
+    const struct pylxc_firewall firewall = {
+        "pylxc-driver", "pylxc-", {{4, 24, {0}, {10, 5, 0, 0}}, {6, 64, {0}, {0xfd}}}, 0, 0};
+    struct pylxc_route routes[64];
+    struct pylxc_chain chain;
+    char path[64];
+    size_t count;
+    uint32_t mtu;
+    int ports = -1;
+    snprintf(path, sizeof path, "/proc/%d/ns/net", child->pid);
+    lib_fd_close int netns = open(path, O_RDONLY | O_CLOEXEC);
+    EXPECT(pylxc_bridge_make(&bridge) == 0 && pylxc_bridge_make(&bridge) == -1 && errno == EEXIST);
+    EXPECT(pylxc_endpoint_attach(child->pid_fd, netns, &end) == 0);
+    EXPECT(pylxc_endpoint_attach(child->pid_fd, netns, &end) == -1 && errno == EEXIST);
+    EXPECT(pylxc_bridge_ports(bridge.name, &ports) == 0 && ports == 1);
+    EXPECT(pylxc_endpoint_detach(child->pid_fd, "eth0") == 0 && pylxc_endpoint_detach(child->pid_fd, "eth0") == 0);
+    EXPECT(pylxc_routes(routes, 64, &count) == 0 && count >= 1);
+    uint32_t index = 0;
+    for (size_t i = 0; i < count && i < 64; i++)
+        if (routes[i].to.family == 4 && routes[i].to.prefix == 24)
+            index = routes[i].index;
+    EXPECT(pylxc_link_mtu(index, &mtu) == 0 && mtu == BRIDGE_MTU);
+    EXPECT(pylxc_routes(NULL, 0, &count) == 0 && count >= 1);
+    EXPECT(pylxc_firewall_make(&firewall) == 0 && pylxc_firewall_make(&firewall) == 0);
+    EXPECT(pylxc_nftables_forward_drops(&chain) == 0 && chain.table[0] == 0);
+    EXPECT(pylxc_firewall_remove(firewall.bridge) == 0 && pylxc_firewall_remove(firewall.bridge) == 0);
+    EXPECT(pylxc_legacy_forward_drops(4, &ports) == 0 && ports == 0 && pylxc_legacy_forward_drops(6, &ports) == 0);
+    EXPECT(pylxc_link_remove(bridge.name) == 0 && pylxc_link_remove(bridge.name) == 0);
+    EXPECT(pylxc_bridge_ports(bridge.name, &ports) == -1 && errno == ENODEV);
+}
+
 static void check_processes(int helper, const char *path)
 {
     struct pylxc_child child;
@@ -292,6 +339,7 @@ static void check_processes(int helper, const char *path)
     int fd = -1, ended = -1;
     EXPECT(spawn(helper, plan, &child, &error) == 0);
     check_socket(&child);
+    check_networks(&child);
     EXPECT(pylxc_pidfd_open(child.pid, &fd) == 0 && pylxc_pidfd_send_signal(fd, 0) == 0);
     EXPECT(pylxc_reap(child.monitor_fd, &ended) == 0 && ended == 0);
     EXPECT(pylxc_pidfd_send_signal(fd, SIGTERM) == 0 && await_end(&child).signal == SIGTERM);

@@ -20,7 +20,7 @@ LAYERS = (
     # values
     (
         "capabilities digests documents health identity imageconfig mounts names normalise options platforms reference "
-        "result seccomp sourcedate spec status stats streams units untrusted"
+        "result seccomp sourcedate spec status stats streams subnets units untrusted"
     ),
     # the kernel
     "runtime linux",
@@ -31,7 +31,8 @@ LAYERS = (
     # the object model
     (
         "aio attachment bootstrap changes container diagnosis engine eventstream execution files filters hostimage "
-        "image launching layer layerview obtaining process readiness systeminit verbs volume volumeuse"
+        "image launching layer layerview network networking obtaining process readiness systeminit verbs volume "
+        "volumeuse"
     ),
     "build",
     "exchange",

@@ -267,3 +267,17 @@ def test_ids_in_a_volume_are_the_callers_subordinate_ones(box):
     assert (shelf.path / "mine").stat().st_uid == os.geteuid()
     assert box.sh("stat -c %u:%g /data/file", volumes={"shelf": "/data"}).text == "5:6\n"
     shelf.remove()
+
+
+def test_networks_are_the_machines_roots_to_make(box):
+    for ask in (
+        lambda: pylxc.Network.create("lab", engine=box.engine),
+        lambda: box.start("sleep", "100", network="lab"),
+        lambda: box.run("true", network="bridge"),
+    ):
+        with pytest.raises(
+            pylxc.UnsupportedError, match=r'networks: only root can make them so far; give network="none"'
+        ):
+            ask()
+    assert pylxc.Network.list(engine=box.engine) == []
+    assert box.run("cat", "/etc/resolv.conf", dns=["192.0.2.1"]).text.endswith("nameserver 192.0.2.1\n")

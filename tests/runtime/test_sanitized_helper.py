@@ -8,12 +8,16 @@ from __future__ import annotations
 import os
 import random
 import subprocess
+from contextlib import contextmanager
 
 import pytest
 from boxes import await_true
+from ownnet import links, own_network
 
 import pylxc
+from pylxc import networking
 from pylxc.runtime import control, native, record
+from pylxc.runtime import network as kernel
 from tests.sanitizers import FLAGS, build_helper, reports
 
 
@@ -55,6 +59,37 @@ def test_a_run_with_everything(helper, tmp_path):
     for image in ("busybox", "host"):
         assert helper.run("cat", image=image, input=data, **options).stdout == data
         assert helper.sh("id -u; pwd", image=image, read_only=True, **options).text == "65534\n/made/for/it\n"
+
+
+@pytest.mark.root
+def test_networks(helper):
+    script = "test -e /again && exec sleep 100; touch /again; exit 1"
+    with own_network(), pylxc.Network.create("lab", engine=helper.engine) as network:  # with a keeper
+        with helper.start("sh", "-c", script, network="lab", restart="always") as container:
+            await_true(lambda: container.status().restart_count == 1 and container.status() == "running", "a restart")
+            network.disconnect(container)
+            network.connect(container)
+            assert "eth0" in links(inside=container.status().pid)
+        with pytest.raises(pylxc.SpawnError) as caught:
+            container = helper.create("true", network="lab", remove=True)
+            try:
+                with without_bridge(network):
+                    container.start()
+            finally:
+                container.remove()
+        assert caught.value.stage == "network"
+
+
+@contextmanager
+def without_bridge(network):
+    """Let the bridge be gone after it was seen to be there."""
+    before = networking.bring_up
+    networking.bring_up = lambda row: kernel.remove_link(row.bridge)
+    try:
+        yield
+    finally:
+        networking.bring_up = before
+        before(network._row)
 
 
 def test_starts_that_fail(helper):

@@ -1,0 +1,440 @@
+"""What containers have to do with networks: from the names in a spec to links, hosts files and name servers.
+
+Invariant: the row of a network comes before all that it has in the kernel, and goes after it. In the kernel its packet
+filter comes before its bridge and goes after it, so a bridge that is there is whole. Who makes or removes holds the
+machine's lock: no two processes, of whatever store, choose one subnet. Nothing else need be remembered: a container's
+links go with its network namespace, whoever is killed whenever.
+"""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import ipaddress
+import logging
+import os
+import socket
+import time
+from contextlib import contextmanager, suppress
+from functools import lru_cache
+from typing import TYPE_CHECKING, Any
+
+from attrs import evolve
+
+from pylxc import subnets
+from pylxc.errors import Conflict, NetworkNotFound, StoreError, UnsupportedError
+from pylxc.identity import own_identity
+from pylxc.runtime import idrange, joining, keeping, network, resolver, rootless
+from pylxc.runtime.network import Links
+from pylxc.store import NetworkRow, Wish
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from pylxc.engine import Engine
+    from pylxc.launching import Launching
+    from pylxc.spec import ContainerSpec
+    from pylxc.store import End, Store
+    from pylxc.subnets import Subnet
+
+DEFAULT = "bridge"  # the network that is made when it is first asked for
+HOST_NAME = "host.pylxc.internal"
+HOST_GATEWAY = "host-gateway"  # docker's word in extra_hosts
+_V6 = 6
+_SOMEWHERE = ("2000::1", 9)  # any global address: nothing is sent
+
+
+# -- networks ----------------------------------------------------------------------------------------------------------
+
+
+@contextmanager
+def _machine_lock() -> Iterator[None]:
+    """Hold the lock under which networks of this machine are made and removed."""
+    os.makedirs(idrange.DIRECTORY, mode=0o700, exist_ok=True)  # noqa: PTH103
+    path = f"{idrange.DIRECTORY}/networks"
+    try:
+        fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    except OSError as error:
+        raise StoreError(path, f"cannot be written ({error.strerror}); networks are made under its lock") from error
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX)
+        yield
+        fcntl.flock(fd, fcntl.LOCK_UN)  # said, for a fork of this process may hold a copy of the descriptor
+    finally:
+        os.close(fd)
+
+
+def create(  # noqa: PLR0913  what a network is made of
+    engine: Engine,
+    name: str,
+    wanted: Sequence[Subnet],
+    *,
+    internal: bool = False,
+    labels: dict[str, str] | None = None,
+    owned: bool = False,
+) -> NetworkRow:
+    """Make a network, with a free subnet unless some are given. Raises Conflict, SpecError, UnsupportedError."""
+    require_privilege()
+    id = os.urandom(32).hex()  # noqa: A001  docker's name
+    owner = own_identity() if owned else None
+    store = engine.store  # opened before: whoever opens it may have to remove networks first
+    sweep(store)
+    with _machine_lock():
+        rows = store.networks.list()
+        if any(row.name == name for row in rows):
+            raise Conflict(name, "there is a network of this name; remove it, or choose another name")
+        others = [subnet for row in rows for subnet in row.parsed]
+        chosen = _free(name, wanted, others)
+        bridge = f"{network.BRIDGE_PREFIX}{id[:9]}"
+        row = NetworkRow(id, name, bridge, tuple(map(str, chosen)), internal, dict(labels or {}), time.time(), owner)
+        store.networks.add(row)
+        try:
+            if owned:
+                keeping.keep(bridge)  # before there is anything to be kept
+            _make(row)
+        except BaseException:
+            _unmake(row)
+            if store.networks.begin_removal(id):
+                store.networks.end_removal(id)
+            raise
+    return row
+
+
+def _free(name: str, wanted: Sequence[Subnet], others: Sequence[Subnet]) -> tuple[Subnet, ...]:
+    """Return subnets that lead nowhere yet on this host. Raises Conflict for one that is wanted and does."""
+    routes = [route.to for route in network.routes() if route.to.prefixlen]
+    for subnet in wanted:
+        other = subnets.overlapping(subnet, routes)
+        if other is not None:
+            raise Conflict(name, f"its subnet {subnet} overlaps with {other}, to which this host has a route")
+    if wanted:
+        return tuple(wanted)
+    servers = [server for server in resolver.servers(resolver.read()) if resolver.is_reachable(server, ipv6=True)]
+    taken = (*others, *routes, *(ipaddress.ip_network(server) for server in servers))
+    return subnets.choose(taken, ipv6=network.has_ipv6())
+
+
+def _make(row: NetworkRow) -> None:
+    """Make what a network has in the kernel. Raises UnsupportedError, StoreError."""
+    versions = [subnet.version for subnet in row.parsed]
+    if not network.has_ipv6() and _V6 in versions:
+        remedy = "this host has no IPv6 (sysctl net.ipv6.conf.all.disable_ipv6): leave its IPv6 subnet out"
+        raise UnsupportedError(f"network {row.name}", remedy)
+    try:
+        network.make_firewall(row.bridge, row.parsed, internal=row.internal)
+        if not row.internal:
+            reached = [version for version in versions if version != _V6 or _leads_out_v6()]
+            network.forward(reached)
+            _warn_of_drops()
+        addresses = [subnets.address(subnet, subnets.GATEWAY) for subnet in row.parsed]
+        mac = subnets.mac(row.parsed, subnets.GATEWAY)
+        network.make_bridge(row.bridge, mac, addresses, network.uplink_mtu())
+    except OSError as error:
+        raise StoreError(f"network {row.name}", f"cannot be made: {error.strerror}") from error
+
+
+def _unmake(row: NetworkRow) -> None:
+    keeping.let_be(row.bridge)
+    try:
+        network.remove_link(row.bridge)
+        network.remove_firewall(row.bridge)
+    except OSError as error:
+        raise StoreError(f"network {row.name}", f"cannot be removed: {error.strerror}") from error
+
+
+def bring_up(row: NetworkRow) -> None:
+    """Make sure that a network has its bridge: after a boot it has not."""
+    if not network.is_there(row.bridge):
+        with _machine_lock():
+            if not network.is_there(row.bridge):
+                _make(row)
+
+
+def remove(store: Store, row: NetworkRow) -> None:
+    """Remove a network, and all it has in the kernel. Raises Conflict when there are containers on it."""
+    with _machine_lock():
+        if store.networks.begin_removal(row.id):
+            _unmake(row)
+            store.networks.end_removal(row.id)
+
+
+def disown(store: Store, row: NetworkRow) -> None:
+    """Let a network outlive the process that it belongs to."""
+    store.networks.disown(row.id)
+    keeping.let_be(row.bridge)
+
+
+def sweep(store: Store) -> None:
+    """Remove the networks of processes that were killed. Those with containers of others on them wait for their end."""
+    for row in store.networks.abandoned():
+        with suppress(Conflict):
+            remove(store, row)
+
+
+def require_privilege() -> None:
+    """Raise UnsupportedError for who may not make networks."""
+    if not rootless.is_privileged():
+        remedy = 'only root can make them so far; give network="none" (connect() reaches its ports) or "host"'
+        raise UnsupportedError("networks", remedy)
+
+
+def try_firewall() -> None:
+    """Make a packet filter that filters nothing, and remove it. Raises UnsupportedError, StoreError."""
+    name = f"{network.BRIDGE_PREFIX}{os.urandom(4).hex()}"
+    try:
+        network.make_firewall(name, (), internal=False)
+        network.remove_firewall(name)
+    except OSError as error:
+        raise StoreError("nftables", f"cannot be changed: {error.strerror}") from error
+
+
+def forwarding_finding() -> tuple[str, str]:
+    """Return what is to be known of a host that drops what it forwards, and the remedy; else ""."""
+    with suppress(OSError):  # only root may look
+        for version, program in ((4, "iptables-legacy"), (6, "ip6tables-legacy")):
+            if network.legacy_drops(version):
+                drops = f"{program} drops what this host forwards (policy of chain FORWARD), whatever nftables allow"
+                return drops, f"{_iptables_rules(program)} let containers' packets through"
+        chain = network.nftables_drops()
+        if chain:
+            drops = f"chain {chain} of nftables drops what this host forwards (its policy), whatever other chains allow"
+            return drops, f"{_nft_rules(chain)} let containers' packets through, as long as that chain is not made anew"
+    return "", ""
+
+
+def _iptables_rules(program: str) -> str:
+    back = "-m conntrack --ctstate ESTABLISHED,RELATED"
+    rules = (f"-i {network.BRIDGE_PREFIX}+ -j ACCEPT", f"-o {network.BRIDGE_PREFIX}+ {back} -j ACCEPT")
+    return " and ".join(f"`{program} -I FORWARD {rule}`" for rule in rules)
+
+
+def _nft_rules(chain: str) -> str:
+    link = f'"{network.BRIDGE_PREFIX}*"'
+    rules = (f"iifname {link} accept", f"oifname {link} ct state established,related accept")
+    return " and ".join(f"`nft 'insert rule {chain} {rule}'`" for rule in rules)
+
+
+@lru_cache(maxsize=1)
+def _warn_of_drops_once(finding: str, remedy: str) -> None:
+    words = "containers on networks may not get out of this host: %s; %s"
+    logging.getLogger("pylxc").warning(words, finding, remedy)
+
+
+def _warn_of_drops() -> None:
+    finding, remedy = forwarding_finding()
+    if finding:
+        _warn_of_drops_once(finding, remedy)
+
+
+def _leads_out_v6() -> bool:
+    """Say whether this host has an IPv6 way out; asked of the kernel for one address, however many routes there are."""
+    try:
+        with socket.socket(socket.AF_INET6, socket.SOCK_DGRAM) as probe:
+            probe.connect(_SOMEWHERE)
+    except OSError:
+        return False
+    return True
+
+
+# -- a container on them -----------------------------------------------------------------------------------------------
+
+
+def wishes_of(engine: Engine, container: Launching, name: str) -> Sequence[Wish]:
+    """Return the networks that a container of this name is to be on; the default one is there then."""
+    spec = container.spec
+    wanted = spec.networks()
+    if not wanted:
+        return ()
+    require_privilege()
+    if DEFAULT in wanted and engine.store.networks.find(DEFAULT) is None:
+        with suppress(Conflict):  # somebody else was faster
+            create(engine, DEFAULT, ())
+    names = (name, *spec.aliases, *((spec.hostname,) if spec.hostname else ()), container.id[:12])
+    return [Wish(each, tuple(dict.fromkeys(names))) for each in wanted]
+
+
+def join(engine: Engine, container: Launching) -> Links | None:
+    """Let a container that is about to start be on its networks; None: it has none of its own.
+
+    Raises OSError; :func:`leave` must follow when it does not start after all.
+    """
+    name, flags = joining.other(container.spec)
+    if flags & joining.NEWNET:
+        return _links_of_other(engine, name)
+    if not container.spec.networks():
+        return None
+    ends = engine.store.networks.ends(container.id)
+    for end in ends:
+        bring_up(end.network)
+    with suppress(FileNotFoundError):
+        os.unlink(_changed(engine, container.id))  # noqa: PTH108  the plan has them all
+    engine.store.hostsfiles.join(container.id, header_of(container.spec, ends))
+    return links_of(engine, container.id, container.spec, ends)
+
+
+def links_of(engine: Engine, container: str, spec: ContainerSpec, ends: Sequence[End]) -> Links:
+    """Return what a container with these ends gets."""
+    has_v6 = any(subnet.version == _V6 for end in ends for subnet in end.network.parsed)
+    path = engine.store.hostsfiles.path(container)
+    return Links(tuple(_encoded(ends)), resolver.content(spec.dns, ipv6=has_v6), path)
+
+
+def _links_of_other(engine: Engine, name: str) -> Links | None:
+    """Return what a container has that shares another one's network: its files, and no links of its own."""
+    other = engine.container(name)
+    if not other.spec.networks():
+        return None
+    return evolve(links_of(engine, other.id, other.spec, engine.store.networks.ends(other.id)), endpoints=())
+
+
+def leave(store: Store, container: str) -> None:
+    """Let a container that has ended be known by its names no more."""
+    store.hostsfiles.leave(container)
+
+
+def _encoded(ends: Sequence[End]) -> Iterator[bytes]:
+    """Yield the ends as the kernel is asked for them. The way out is by the first network that has one."""
+    way_out = next((end for end in ends if not end.network.internal), None)
+    for end in ends:
+        yield _endpoint(end, is_way_out=end is way_out).encode()
+
+
+def _endpoint(end: End, *, is_way_out: bool) -> network.Endpoint:
+    gateways = end.gateways if is_way_out else ()
+    if any(gateway.version == _V6 for gateway in gateways) and not _leads_out_v6():
+        gateways = tuple(gateway for gateway in gateways if gateway.version != _V6)
+    return network.Endpoint(
+        name=end.link,
+        bridge=end.network.bridge,
+        mac=end.mac,
+        mtu=network.mtu(end.network.bridge),
+        addresses=end.addresses,
+        gateways=gateways,
+    )
+
+
+def header_of(spec: ContainerSpec, ends: Sequence[End]) -> list[str]:
+    """Return the lines of a container's hosts file that never change."""
+    gateways = [str(gateway) for gateway in ends[0].gateways] if ends else []
+    lines = ["127.0.0.1\tlocalhost", "::1\tlocalhost ip6-localhost ip6-loopback"]
+    lines += [f"{gateway}\t{HOST_NAME}" for gateway in gateways]
+    for name, address in spec.extra_hosts.items():
+        lines += [f"{each}\t{name}" for each in (gateways if address == HOST_GATEWAY else [address])]
+    return lines
+
+
+# -- while it runs -----------------------------------------------------------------------------------------------------
+
+
+def _changed(engine: Engine, container: str) -> str:
+    """Return the file with the ends of a container that was connected or disconnected since its start.
+
+    Its monitor starts it again on these (csrc/helper/netns.c).
+    """
+    return f"{engine.container_directory(container)}/endpoints"
+
+
+def _note_change(engine: Engine, container: str) -> None:
+    path = _changed(engine, container)
+    with open(f"{path}.new", "wb") as file:  # noqa: PTH123
+        file.write(b"".join(_encoded(engine.store.networks.ends(container))))
+    os.rename(f"{path}.new", path)  # noqa: PTH104
+
+
+def connect(engine: Engine, container: Launching, name: str, aliases: Sequence[str]) -> None:
+    """Let a container, running or not, be on one more network. Raises Conflict, NetworkNotFound."""
+    require_privilege()
+    if not container.spec.networks():
+        remedy = "has a network of another kind; start it on a network to connect it to others"
+        raise Conflict(container.name, f"{remedy} (network={container.spec.network!r})")
+    names = (container.name, *aliases, container.id[:12])
+    end = engine.store.networks.connect(container.id, Wish(name, tuple(dict.fromkeys(names))))
+    try:
+        bring_up(end.network)
+        with _inside(container) as place:
+            if place is not None:
+                network.attach(*place, _endpoint(end, is_way_out=_is_way_out(engine, end)))
+                engine.store.hostsfiles.come(end)
+                _note_change(engine, container.id)
+    except BaseException as error:
+        engine.store.networks.disconnect(end)
+        if isinstance(error, OSError):
+            raise Conflict(container.name, f"cannot be connected to {name}: {error.strerror}") from error
+        raise
+
+
+def _is_way_out(engine: Engine, end: End) -> bool:
+    ends = engine.store.networks.ends(end.container)
+    return next((each.network.id for each in ends if not each.network.internal), "") == end.network.id
+
+
+def disconnect(engine: Engine, container: Launching, row: NetworkRow) -> None:
+    """Take a container, running or not, off a network. Raises Conflict when it is not on it."""
+    end = next((end for end in engine.store.networks.ends(container.id) if end.network.id == row.id), None)
+    if end is None:
+        raise Conflict(container.name, f"is not on network {row.name}")
+    was_way_out = _is_way_out(engine, end)
+    with _inside(container) as place:
+        if place is not None:
+            network.detach(place[0], end.link)
+        engine.store.hostsfiles.go(end)
+        if place is None:
+            return
+        rest = engine.store.networks.ends(container.id)
+        other = next((each for each in rest if not each.network.internal), None)
+        if was_way_out and other is not None:  # it leads out by this one from now on
+            network.detach(place[0], other.link)
+            network.attach(*place, _endpoint(other, is_way_out=True))
+        _note_change(engine, container.id)
+
+
+@contextmanager
+def _inside(container: Launching) -> Iterator[tuple[int, int] | None]:
+    """Give a pidfd of a container's main process, and its network namespace; None when it does not run."""
+    try:
+        pid_fd = container._pid_fd()  # noqa: SLF001  its other half
+    except Conflict:
+        yield None
+        return
+    netns = -1
+    try:
+        try:
+            netns = os.open(f"/proc/{container.status().pid}/ns/net", os.O_RDONLY | os.O_CLOEXEC)
+        except FileNotFoundError as error:
+            raise Conflict(container.name, "ended meanwhile; try again") from error
+        yield pid_fd, netns
+    except OSError as error:
+        if error.errno == errno.ESRCH:
+            raise Conflict(container.name, "ended meanwhile; try again") from error
+        raise
+    finally:
+        for fd in (pid_fd, netns):
+            if fd >= 0:
+                os.close(fd)
+
+
+def described_ends(ends: Sequence[End]) -> dict[str, Any]:
+    """Return a container's places on networks as ``docker inspect`` has them."""
+    return {end.network.name: _described(end) for end in ends}
+
+
+def _described(end: End) -> dict[str, Any]:
+    found: dict[str, Any] = {"NetworkID": end.network.id, "MacAddress": end.mac.hex(":")}
+    found["Aliases"] = list(end.names[1:])
+    keys = {4: ("IPAddress", "IPPrefixLen", "Gateway"), 6: ("GlobalIPv6Address", "GlobalIPv6PrefixLen", "IPv6Gateway")}
+    for address, gateway in zip(end.addresses, end.gateways, strict=True):
+        values = (str(address.ip), address.network.prefixlen, "" if end.network.internal else str(gateway))
+        found.update(zip(keys[address.version], values, strict=True))
+    return found
+
+
+def find(engine: Engine, name_or_id: str) -> NetworkRow:
+    """Return the row of a network; the default one is made where it is missing. Raises NetworkNotFound, Conflict."""
+    try:
+        return engine.store.networks.get(name_or_id)
+    except NetworkNotFound:
+        if name_or_id != DEFAULT or not rootless.is_privileged():
+            raise
+        with suppress(Conflict):
+            return create(engine, DEFAULT, ())
+        return engine.store.networks.get(DEFAULT)
