@@ -41,7 +41,6 @@ def _is_shell(command: Sequence[str]) -> bool:
 # out deletes its line; nothing else need change.
 _NOT_YET: dict[str, tuple[tuple[object, ...], str]] = {
     "network": (("host",), 'give "none" (loopback only; connect() reaches it) or "host"'),
-    "ports": ((), 'use Container.connect(port), or network="host"'),
     "aliases": ((), "leave it out: there are no networks to be known on"),
     "dns": ((), 'give extra_hosts, or network="host", which has the host\'s'),
 }
@@ -90,6 +89,12 @@ class ContainerSpec:
     60, "start_interval": 1, "retries": 3}``, times in seconds. What is left out is as the image has it, or as in docker
     (30 s, 30 s, 0, 5 s, 3); without ``test`` only the times of the image's own check change; ``"none"`` switches that
     off.
+
+    ``ports``: what is reached from the host: ``{6379: 0}`` (0: any free port, which :meth:`Container.address` tells),
+    ``{"53/udp": ("127.0.0.1", 5353)}``, ``{80: [8080, "[::1]:8081"]}``, ranges (``{"8000-8010": "9000-9010"}``), or
+    docker's words (``["127.0.0.1:8080:80"]``). Without an address the port is open on all addresses of the host. In the
+    container the client is somebody on its own loopback. Not with ``network="host"``, where all of its ports are the
+    host's.
 
     ``log``: with ``{"max_size": "10m", "max_files": 3}`` a new file of the log begins where one would grow beyond
     max_size, and the last max_files of them (1 by default) are kept. Without it the log grows as long as the container
@@ -198,12 +203,30 @@ class ContainerSpec:
                     remedy = 'gives a container of less privilege the host\'s mounts; give "rslave", or userns="host"'
                     raise UnsupportedError(f"propagation={mount.propagation!r} on {mount.target}", remedy)
         self._check_shared()
+        if self.ports:
+            self._check_ports()
         if self.restarts and self.remove:
             raise SpecError(
                 "restart", self.restart, "what is removed at its end cannot start again; use start, without remove"
             )
         if self.init == SYSTEM and self.userns == "host" and not self.privileged:
             raise SpecError("init", SYSTEM, 'with userns="host" its root could lift its own limits; leave userns out')
+
+    def _check_ports(self) -> None:
+        """Refuse ports that lead nowhere, and one port of the host that is to lead to two places."""
+        if self.network == "host":
+            words = 'with network="host" its ports are the host\'s as they are; leave ports out'
+            raise SpecError("ports", self.ports, words)
+        if _is_shared(self.network):
+            raise SpecError(
+                "ports", self.ports, f"with network={self.network!r} they are another's; publish them there"
+            )
+        seen: set[tuple[str, str, int]] = set()
+        for port in self.ports:
+            place = (port.protocol, port.host, port.port)
+            if port.port and not port.last and place in seen:
+                raise SpecError("ports", f"{port.host}:{port.port}/{port.protocol}", "it is given twice")
+            seen.add(place)
 
     def _check_shared(self) -> None:
         """Refuse what a container cannot do with namespaces that it shares."""

@@ -81,13 +81,13 @@ CARRIED_OUT = {
     "remove": (True, True),
     "pull": ("always", "always"),
     "platform": ("linux/arm64", "linux/arm64"),
+    "ports": ({6379: 0}, (Port(6379),)),
     "log": ({"max_size": "10m"}, {"max_size": 10 << 20, "max_files": 1}),
 }
 
 # One valid value for each option that is not carried out yet.
 LATER = {
     "network": "backend",
-    "ports": {6379: 0},
     "aliases": ["db"],
     "dns": ["192.0.2.53"],
 }
@@ -506,6 +506,12 @@ def test_file_systems_come_parents_first():
         (["8080:80", "127.0.0.1:53:53/udp", "9"], (Port(80, port=8080), Port(53, "udp", "127.0.0.1", 53), Port(9))),
         ([Port(1)], (Port(1),)),
         (80, (Port(80),)),
+        ({"8000-8002/udp": "9000-9002"}, tuple(Port(8000 + n, "udp", port=9000 + n) for n in range(3))),
+        (["127.0.0.1:9000-9001:8000-8001"], tuple(Port(8000 + n, "tcp", "127.0.0.1", 9000 + n) for n in range(2))),
+        (["8000-8001"], (Port(8000), Port(8001))),
+        (["127.0.0.1::80", "[::1]::80/udp"], (Port(80, host="127.0.0.1"), Port(80, "udp", "::1"))),
+        ({80: "9000-9010"}, (Port(80, port=9000, last=9010),)),
+        (["::1:9000-9010:80"], (Port(80, host="::1", port=9000, last=9010),)),
     ],
 )
 def test_ports_have_one_normal_form(given, ports):
