@@ -46,6 +46,7 @@ _VERBS = {
     "logout": "registries",
     "logs": "logs",
     "pause": "resources",
+    "port": "ports",
     "prune": "care",
     "ps": "ps",
     "pull": "registries",
