@@ -40,6 +40,7 @@ struct side {
     int fd;
     uint8_t readable, writable;
     uint8_t is_half; /* the other end has said that no more comes, or is gone: reads must come to their end */
+    uint8_t is_gone; /* it neither says nor takes anything any more */
     uint8_t ended;   /* nothing more comes from it */
     uint8_t shut;    /* it was told that nothing more comes */
     uint8_t bulk;    /* much came from it last time */
@@ -383,7 +384,9 @@ static int move(struct tcp *t, struct side *from, struct side *to)
 static void run(struct proxy *x, struct connection *c)
 {
     struct tcp *t = x->tcp;
-    if (c->connecting && !is_connected(x, c))
+    if (c->connecting && c->sides[CLIENT].is_gone)
+        end(t, c, 1);
+    if (c->dead || (c->connecting && !is_connected(x, c)))
         return;
     int more = 0;
     for (int i = 0; i < 2; i++) {
@@ -428,6 +431,8 @@ void tcp_event(struct proxy *x, int index, int is_server, uint32_t events)
         s->writable = 1;
     if (events & (EPOLLRDHUP | EPOLLHUP | EPOLLERR))
         s->is_half = 1;
+    if (events & (EPOLLHUP | EPOLLERR))
+        s->is_gone = 1;
     queue(x->tcp, c);
 }
 
