@@ -22,8 +22,8 @@
 enum {
     CLIENT,
     SERVER,
-    PIPES = 64,
-    PIPE_SIZE = 1 << 20, /* asked for; a user's limit may leave less (pipe(7)) */
+    PIPES = 32,
+    PIPE_SIZE = 1 << 19, /* asked for; a user's limit may leave less (pipe(7)) */
     PIECE = 16384,       /* what is worth a splice */
     TURNS = 8,
     ACCEPTS = 32,

@@ -24,6 +24,7 @@ from pylxc.runtime import record
 from tests.published import ask, command, datagrams, descriptors_of, dial, proxies, proxy, rest
 
 MANY = 1000
+IS_ROOT = os.geteuid() == 0
 
 
 @contextmanager
@@ -309,7 +310,7 @@ def test_a_server_on_the_loopback_of_ipv6(box):
 def test_a_thousand_connections_at_once(box):
     with many_descriptors(), served(box) as container, ExitStack() as stack:
         server = proxy(container)
-        idle = descriptors_of(server)
+        idle = descriptors_of(server) if IS_ROOT else 0
         everyone = [stack.enter_context(dial(container, words="echo")) for _ in range(MANY)]
         for number, connection in enumerate(everyone):
             connection.sendall(b"%d" % number)
@@ -318,7 +319,8 @@ def test_a_thousand_connections_at_once(box):
         for connection in everyone:
             connection.shutdown(socket.SHUT_WR)
         assert [rest(connection) for connection in everyone] == [b"end"] * MANY
-        await_true(lambda: descriptors_of(server) <= idle + 2, "the end of all that they took")
+        if IS_ROOT:  # who may look
+            await_true(lambda: descriptors_of(server) <= idle + 2, "the end of all that they took")
 
 
 def test_clients_that_do_not_read_keep_nobody_waiting(box):
@@ -334,8 +336,9 @@ def test_clients_that_do_not_read_keep_nobody_waiting(box):
                 connection.sendall(data)
                 connection.shutdown(socket.SHUT_WR)
                 assert rest(connection) == data + b"end"
-        assert pipes_of(server) <= 2 * 64 + 1
-        assert private_memory(server) < 1 << 20
+        if IS_ROOT:  # who may look
+            assert pipes_of(server) <= 2 * 32 + 1
+            assert private_memory(server) < 1 << 20
         # They are served again when they read.
         for connection in slow[:3]:
             got = 0
@@ -403,6 +406,7 @@ def test_every_client_is_another_one_inside(box):
         assert len(set.union(*answers)) == len(clients)
 
 
+@pytest.mark.root
 def test_a_quiet_flow_is_forgotten(box, monkeypatch):
     monkeypatch.setattr(runtime_ports, "UDP_IDLE", 0.2)
     with served(box) as container, datagrams(container.address("9000/udp")) as client:
@@ -415,6 +419,7 @@ def test_a_quiet_flow_is_forgotten(box, monkeypatch):
         assert client.recv(10) != first
 
 
+@pytest.mark.root
 def test_flows_are_bounded(box):
     """The one that was quiet for longest goes first; who speaks on keeps its place."""
     with many_descriptors(), served(box) as container, datagrams(container.address("9000/udp")) as faithful:

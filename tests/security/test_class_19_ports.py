@@ -81,6 +81,7 @@ def kinds(server: int) -> set[str]:
     return {link.partition(":[")[0] for link in links}
 
 
+@pytest.mark.root
 def test_it_holds_nothing_of_the_hosts(cage):
     """No directory of the store, no log, no socket on which the monitor is asked: sockets of IP, pipes, its epoll."""
     with serving(cage) as (_, server):
@@ -90,6 +91,7 @@ def test_it_holds_nothing_of_the_hosts(cage):
         assert not {f"socket:[{inode}]" for inode in unix} & links
 
 
+@pytest.mark.root
 def test_it_bites_without_the_close_of_descriptors(cage, weaken):
     with weaken("PROXY_DESCRIPTORS"), serving(cage) as (_, server):
         assert any(kind.startswith("/") for kind in kinds(server))
@@ -120,6 +122,7 @@ def test_the_container_does_not_see_it(cage):
         assert names[0] == "nc"
 
 
+@pytest.mark.root
 def test_floods_of_connections_leave_it_as_it_was(cage):
     with cage.start(*command(), image="host", ports={8000: ("127.0.0.1", 0)}) as container:
         container.wait_ready(port=8000, timeout=30)
