@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import socket
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -110,7 +111,17 @@ def proxy(container: pylxc.Container) -> int:
 
 
 def descriptors_of(pid: int) -> int:
+    """Return how many descriptors a process has open."""
     return len(os.listdir(f"/proc/{pid}/fd"))
+
+
+def open_files(pid: int) -> list[str]:
+    """Return what a process has open, but for what it closes at this moment."""
+    found = []
+    for name in os.listdir(f"/proc/{pid}/fd"):
+        with suppress(FileNotFoundError):
+            found.append(os.readlink(f"/proc/{pid}/fd/{name}"))
+    return found
 
 
 def dial(container: pylxc.Container, port: int = 8000, words: str = "") -> socket.socket:

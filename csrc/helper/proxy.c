@@ -25,7 +25,8 @@ enum {
     WORD_FD = PORTS_FIRST_FD - 1,
     OWN_DESCRIPTORS = PORTS_FIRST_FD + 8,
     FOR_FLOWS = 8, /* one part in so many of the descriptors is for UDP */
-    NOBODY = 65534
+    NOBODY = 65534,
+    SIOCGIFCONF_ = 0x8912
 };
 #define MILLISECOND ((int64_t)1000000)
 #define LAST_WORDS (250 * MILLISECOND) /* for what the container sent before it ended */
@@ -71,8 +72,8 @@ enum { OWN_ARCHITECTURE = (int)AUDIT_ARCH_AARCH64 };
 #define LOAD(offset) BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offset)
 #define ALLOW(call) IS(__NR_##call, 0, 1), RETURN(SECCOMP_RET_ALLOW)
 
-/* What is left to it: to move bytes between sockets, and to make sockets of IP, in the container's network. Anything
- * else ends it. (The sanitizers of a hosted build need more.) */
+/* What is left to it: to move bytes between sockets, and to make sockets of IP, in the container's network, whose
+ * addresses it may ask for. Anything else ends it. (The sanitizers of a hosted build need more.) */
 static long filter_calls(void)
 {
     static const struct sock_filter program[] = {
@@ -96,11 +97,15 @@ static long filter_calls(void)
         ALLOW(fcntl),
         ALLOW(clock_gettime),
         ALLOW(exit_group),
-        IS(__NR_socket, 1, 0),
+        IS(__NR_socket, 2, 0),
+        IS(__NR_ioctl, 5, 0),
         RETURN(SECCOMP_RET_KILL_PROCESS),
         LOAD(offsetof(struct seccomp_data, args[0])),
-        IS(AF_INET_, 1, 0),
-        IS(AF_INET6_, 0, 1),
+        IS(AF_INET_, 4, 0),
+        IS(AF_INET6_, 3, 0),
+        RETURN(SECCOMP_RET_KILL_PROCESS),
+        LOAD(offsetof(struct seccomp_data, args[1])),
+        IS(SIOCGIFCONF_, 0, 1),
         RETURN(SECCOMP_RET_ALLOW),
         RETURN(SECCOMP_RET_KILL_PROCESS),
     };
@@ -121,6 +126,29 @@ int proxy_watch(const struct proxy *x, int fd, enum proxy_subject subject, int i
     return (int)sys(epoll_ctl, x->epoll, EPOLL_CTL_ADD, fd, &event);
 }
 
+/* The container's first address that is none of its loopback's (netdevice(7)), as it is on the wire; 0 = there is none.
+ */
+static uint32_t own_address(void)
+{
+    enum { INTERFACES = 32 };
+    struct {
+        char name[16];
+        struct sockaddr_in address;
+        char rest[8];
+    } found[INTERFACES];
+    struct {
+        int32_t size;
+        void *found;
+    } request = {sizeof found, found};
+    fd_close int fd = (int)sys(socket, AF_INET_, SOCK_DGRAM_ | O_CLOEXEC, 0);
+    if (fd < 0 || sys(ioctl, fd, SIOCGIFCONF_, &request) < 0)
+        return 0;
+    for (size_t i = 0; i < (size_t)request.size / sizeof *found; i++)
+        if ((found[i].address.sin_addr.s_addr & 0xff) != 127)
+            return found[i].address.sin_addr.s_addr;
+    return 0;
+}
+
 unsigned proxy_target(const struct proxy *x, int listener, int k, union proxy_address *ret)
 {
     uint16_t port = network_order(x->listeners[listener].port);
@@ -134,6 +162,10 @@ unsigned proxy_target(const struct proxy *x, int listener, int k, union proxy_ad
         ret->v6 = (struct sockaddr_in6){.sin6_family = AF_INET6_, .sin6_port = port};
         ret->v6.sin6_addr.s6_addr[15] = 1; /* ::1 */
         return sizeof ret->v6;
+    case 2:
+        ret->v4 = (struct sockaddr_in){.sin_family = AF_INET_, .sin_port = port};
+        ret->v4.sin_addr.s_addr = own_address();
+        return ret->v4.sin_addr.s_addr ? sizeof ret->v4 : 0;
     default:
         return 0;
     }

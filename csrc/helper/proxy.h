@@ -41,8 +41,8 @@ struct proxy {
 
 /* Watches a descriptor: 0 or a negative errno. Events are EPOLL*. */
 int proxy_watch(const struct proxy *x, int fd, enum proxy_subject subject, int index, uint32_t events);
-/* The k-th address at which a container's service may listen, seen from inside: loopback of IPv4, then of IPv6. Its
- * length; 0 = there is no further one. */
+/* The k-th address at which a container's service may listen, seen from inside: the loopback's of IPv4, that of IPv6,
+ * then the container's own of IPv4, if it has one. Its length; 0 = there is no further one. */
 unsigned proxy_target(const struct proxy *x, int listener, int k, union proxy_address *ret);
 /* Of every part: what it needs for `descriptors` of them at most; NULL = there is no memory. */
 struct tcp *tcp_new(int descriptors);

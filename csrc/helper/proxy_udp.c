@@ -12,7 +12,6 @@ enum {
     BATCH = 64, /* datagrams of one side before others have their turn */
     MOST = 4096,
     BUCKETS = 1024,
-    TARGETS = 2,
     NONE = -1,
     /* What comes and goes with a datagram: struct cmsghdr with the local address of IPv4 or of IPv6. */
     CONTROL = 40,
@@ -135,11 +134,15 @@ static struct flow *find(struct udp *u, const struct peer *peer)
     return NULL;
 }
 
-/* A socket inside, connected to the address whose turn it is. */
+/* A socket inside, connected to the address whose turn it is; after the last one comes the first. */
 static void reach(const struct proxy *x, struct flow *f)
 {
     union proxy_address address;
     unsigned length = proxy_target(x, f->peer.listener, f->target, &address);
+    if (!length) {
+        f->target = 0;
+        length = proxy_target(x, f->peer.listener, f->target, &address);
+    }
     if (f->fd >= 0)
         sys(close, f->fd);
     f->fd = (int)sys(socket, address.v4.sin_family, SOCK_DGRAM_ | O_NONBLOCK | O_CLOEXEC, 0);
@@ -151,7 +154,7 @@ static void reach(const struct proxy *x, struct flow *f)
 /* Nobody listens there: the next datagram is for another address. */
 static void reach_other(const struct proxy *x, struct flow *f)
 {
-    f->target = (f->target + 1) % TARGETS;
+    f->target++;
     reach(x, f);
 }
 
