@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import random
 import resource
@@ -169,6 +170,14 @@ def test_an_address_that_the_host_has_not(box):
     with pytest.raises(pylxc.SpawnError, match=r"port 192\.0\.2\.1:0/tcp .*no such address") as caught:
         box.run("true", ports={80: ("192.0.2.1", 0)})
     assert caught.value.stage == "network"
+
+
+@pytest.mark.ordinary_user
+def test_a_port_that_is_not_everybodys(box):
+    last = int(Path("/proc/sys/net/ipv4/ip_unprivileged_port_start").read_text()) - 1
+    with pytest.raises(pylxc.SpawnError, match=f"port 127.0.0.1:{last}/tcp .*ip_unprivileged_port_start") as caught:
+        box.run("true", ports={80: ("127.0.0.1", last)})
+    assert (caught.value.stage, caught.value.errno) == ("network", errno.EACCES)
 
 
 def test_ports_that_lead_nowhere_are_refused(box):
