@@ -152,6 +152,7 @@ enum pylxc_flags {
     PYLXC_PACK_FOLLOW = 4,       /* COPY_FROM: a symbolic link as the last component is followed */
     PYLXC_PACK_SETTLE = 8,       /* what was modified later than `b` gets that time, in the stream and, without PACK_LIVE, in
                                     the tree */
+    PYLXC_PACK_NOTHING = 16,     /* nothing is written: PACK_SETTLE in the tree is all that is wanted */
 
     PYLXC_PLAN_JOIN = 1,         /* enter the namespaces of the process whose pidfd is plan.target_fd */
     PYLXC_PLAN_LOG = 2,          /* standard output and error go to the log, not to descriptors 1 and 2 */

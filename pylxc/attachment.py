@@ -15,8 +15,6 @@ import time
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
-from attrs import frozen
-
 from pylxc.errors import Conflict, SpecError, TimeoutExpired
 from pylxc.launching import ALIVE
 from pylxc.runtime import control
@@ -25,6 +23,7 @@ from pylxc.runtime.process import wait_readable
 from pylxc.runtime.waiting import readable, steps_of, waits, writable
 from pylxc.runtime.watching import Watch
 from pylxc.streams import check_size, set_size
+from pylxc.values import frozen
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

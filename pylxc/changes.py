@@ -14,12 +14,11 @@ import stat
 from contextlib import ExitStack, suppress
 from typing import TYPE_CHECKING, Literal, NamedTuple, TypeAlias
 
-from attrs import frozen
-
 from pylxc import linux
 from pylxc.layerview import OPAQUE, LayerView
 from pylxc.runtime import rootless
 from pylxc.runtime.waiting import Wait, drive
+from pylxc.values import frozen
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

@@ -19,11 +19,12 @@ from pylxc.filters import check_filters, passes
 from pylxc.launching import ALIVE, RUNS, Launching
 from pylxc.normalise import signal_number
 from pylxc.process import Process
-from pylxc.runtime import cgroup, control, kept, record
+from pylxc.runtime import cgroup, kept, record
 from pylxc.runtime import process as runtime
 from pylxc.runtime.waiting import Wait, deadline_of, iterates, steps_of, waits
 from pylxc.spec import SYSTEM
 from pylxc.streams import DEVNULL, PIPE, open_streams
+from pylxc.values import evolve
 
 if TYPE_CHECKING:
     import socket
@@ -348,6 +349,8 @@ class Container(Launching):
 
         What the monitor was told it does, whatever becomes of this process.
         """
+        from pylxc.runtime import control  # noqa: PLC0415  loads socket
+
         told = control.stop(self._directory(), signal, patience, again)
         self._thaw()  # what is paused cannot end
         return told
@@ -372,11 +375,11 @@ class Container(Launching):
             ...     container.detach()
 
         """
-        import attrs  # noqa: PLC0415
+        from pylxc.runtime import control  # noqa: PLC0415  loads socket
 
         if self.status() in ALIVE:
             control.disown(self._directory())  # first: should this process be killed now, it is removed as an orphan
-        self.spec = attrs.evolve(self.spec, detach=True)
+        self.spec = evolve(self.spec, detach=True)
         self._engine.store.containers.disown(self.id, self.spec.to_json())
         self._is_disowned = True
 
@@ -414,12 +417,10 @@ class Container(Launching):
             >>> container.update(memory="512m", cpus=1.5)                           # doctest: +SKIP
 
         """
-        import attrs  # noqa: PLC0415
-
         for option, value in limits.items():
             if option not in cgroup.LIMITS:
                 raise SpecError(option, value, f"cannot be updated; {', '.join(cgroup.LIMITS)} can")
-        spec = attrs.evolve(self.spec, **limits)  # type: ignore[arg-type]  # brought into form there
+        spec = evolve(self.spec, **limits)  # type: ignore[arg-type]  # brought into form there
         if self.status() in RUNS:
             cgroup.update(spec, self.id)
         self._engine.store.containers.change(self.id, spec.to_json())
@@ -465,6 +466,8 @@ class Container(Launching):
 
         After SIGKILL or its stop signal its restart policy does not start it again (docker's rule).
         """
+        from pylxc.runtime import control  # noqa: PLC0415  loads socket
+
         number = signal_number(signal)
         if self.spec.restarts and number in {SIGKILL, signal_number(self._shutdown().signal)}:
             sent = self.status() in ALIVE and control.stop(self._directory(), number, None)

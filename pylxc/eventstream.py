@@ -15,11 +15,10 @@ import time
 from collections import deque
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
-from attrs import frozen
-
 from pylxc.errors import ContainerNotFound, SpecError
 from pylxc.runtime.watching import Watch
 from pylxc.store.layout import explained
+from pylxc.values import frozen
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence

@@ -17,12 +17,11 @@ import socket
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-from attrs import frozen
-
 from pylxc.errors import SpawnError
 from pylxc.runtime import plan as p
 from pylxc.runtime import transfer
 from pylxc.runtime.waiting import steps_of, waits
+from pylxc.values import frozen
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

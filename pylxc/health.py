@@ -11,11 +11,10 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
-from attrs import evolve, frozen
-
 from pylxc.errors import SpecError
 from pylxc.imageconfig import NANOSECONDS, Healthcheck
 from pylxc.units import parse_duration
+from pylxc.values import evolve, frozen
 
 if TYPE_CHECKING:
     from pylxc.imageconfig import ImageConfig

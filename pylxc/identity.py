@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 from functools import lru_cache
 
-from attrs import frozen
+from pylxc.values import frozen
 
 START_TIME = 22
 

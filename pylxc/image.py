@@ -7,13 +7,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from attrs import field, frozen
-
 from pylxc.errors import SpecError
 from pylxc.imageconfig import ImageConfig, ImageDocument
 from pylxc.layer import Layer
 from pylxc.platforms import this_platform
 from pylxc.reference import Reference
+from pylxc.values import field, frozen
 
 if TYPE_CHECKING:
     import os

@@ -17,12 +17,11 @@ import threading
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any
 
-from attrs import frozen
-
 from pylxc.errors import Conflict, SpecError, UnsupportedError
 from pylxc.linux import CloneFlag, setns
 from pylxc.runtime import rootless
 from pylxc.runtime.waiting import readable
+from pylxc.values import frozen
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterator

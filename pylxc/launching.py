@@ -22,6 +22,7 @@ from pylxc.runtime.waiting import Wait, deadline_of, steps_of, waits
 from pylxc.spec import SYSTEM, ContainerSpec
 from pylxc.status import Status
 from pylxc.store.layout import explain
+from pylxc.values import evolve
 from pylxc.volumeuse import prepare, volumes_for
 
 if TYPE_CHECKING:
@@ -197,17 +198,15 @@ class Launching:
         tty: bool,
     ) -> Payload:
         """Return what runs: the main process, or with ``command`` a further one."""
-        import attrs  # noqa: PLC0415  cheap once the spec is there
-
         spec, config = self.spec, self.image.config
         argv = spec.argv(config.entrypoint, config.cmd)
         if command is not None:
-            argv = attrs.evolve(spec, command=command, entrypoint=()).argv(None, None)  # type: ignore[arg-type]
+            argv = evolve(spec, command=command, entrypoint=()).argv(None, None)  # type: ignore[arg-type]
         if not argv:
             raise SpecError("command", argv, "is empty; give the program to execute, and its arguments")
         if user is not None or workdir is not None or env:
             changes: dict[str, Any] = {"user": spec.user if user is None else user, "workdir": workdir or spec.workdir}
-            spec = attrs.evolve(spec, **changes, env={**spec.env, **env})
+            spec = evolve(spec, **changes, env={**spec.env, **env})
         return Payload(
             argv=argv,
             env=environment(self._hostname(), config.env, {**self._marks(), **spec.env}, tty=tty),

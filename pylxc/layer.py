@@ -9,7 +9,7 @@ import stat
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-from attrs import field, frozen
+from pylxc.values import field, frozen
 
 if TYPE_CHECKING:
     import os

@@ -13,10 +13,9 @@ import re
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any, Literal
 
-import attrs
-
 from pylxc.errors import SpecError, UnsupportedError
 from pylxc.units import parse_size
+from pylxc.values import Factory, defaults_of, field, frozen
 
 if TYPE_CHECKING:
     MountType = Literal["bind", "volume", "tmpfs"]
@@ -96,7 +95,7 @@ def _target(value: object) -> str:
     return path
 
 
-@attrs.frozen(kw_only=True)
+@frozen(kw_only=True)
 class Mount:
     """One mount of a container.
 
@@ -138,12 +137,12 @@ class Mount:
     """
 
     type: MountType
-    target: str = attrs.field(converter=_target)
+    target: str = field(converter=_target)
     source: str = ""
     read_only: bool = False
-    nosuid: bool = attrs.field(default=attrs.Factory(lambda self: self.type == "tmpfs", takes_self=True))
-    nodev: bool = attrs.field(default=attrs.Factory(lambda self: self.type == "tmpfs", takes_self=True))
-    noexec: bool = attrs.field(default=attrs.Factory(lambda self: self.type == "tmpfs", takes_self=True))
+    nosuid: bool = field(default=Factory(lambda self: self.type == "tmpfs", takes_self=True))
+    nodev: bool = field(default=Factory(lambda self: self.type == "tmpfs", takes_self=True))
+    noexec: bool = field(default=Factory(lambda self: self.type == "tmpfs", takes_self=True))
     data: str = ""
     propagation: Propagation = "rprivate"
     recursive: bool = True
@@ -324,7 +323,7 @@ def to_mount(item: Any) -> Mount:
 
 
 def _check_fields(fields: Mapping[str, Any], given: object) -> None:
-    names = attrs.fields_dict(Mount)
+    names = defaults_of(Mount)
     unknown = sorted(set(fields) - set(names))
     if unknown:
         raise SpecError("mounts", given, f"{unknown[0]!r} is no field of a mount; there are {', '.join(names)}")

@@ -13,12 +13,11 @@ import re
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
-import attrs
-
 from pylxc.capabilities import capability_names
 from pylxc.errors import SpecError, UnsupportedError
 from pylxc.mounts import container_path, host_path, to_mounts, to_tmpfs, to_volumes
 from pylxc.units import parse_duration, parse_size
+from pylxc.values import as_dict, frozen
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -76,7 +75,7 @@ _SYSCTLS = frozenset(
 )
 
 
-@attrs.frozen
+@frozen
 class Device:
     """A device of the host that a container may use: its path there, its path inside, ``permissions`` of ``rwm``."""
 
@@ -85,7 +84,7 @@ class Device:
     permissions: str = "rwm"
 
 
-@attrs.frozen
+@frozen
 class Port:
     """A published port: ``container`` over ``protocol``, reached at ``port`` (0: any free one) of address ``host``.
 
@@ -99,7 +98,7 @@ class Port:
     last: int = 0
 
 
-_PORT_FIELDS = frozenset(field.name for field in attrs.fields(Port))
+_PORT_FIELDS = frozenset(as_dict(Port(1)))
 
 
 def _flag(option: str, value: Any) -> bool:
@@ -451,7 +450,7 @@ def _ports(option: str, value: Any) -> tuple[Port, ...]:
 
 def _port_items(option: str, item: Any) -> Iterable[Port]:
     if isinstance(item, Port):
-        item = attrs.asdict(item)
+        item = as_dict(item)
     if isinstance(item, Mapping) and {"container", "protocol", "host", "port"} <= set(item) <= _PORT_FIELDS:
         container: Any = f"{item['container']}/{item['protocol']}"
         last = item.get("last")

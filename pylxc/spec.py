@@ -9,12 +9,11 @@ from __future__ import annotations
 from operator import attrgetter
 from typing import TYPE_CHECKING, Any
 
-import attrs
-
 from pylxc.capabilities import capability_mask, effective_capabilities
 from pylxc.errors import SpecError, UnsupportedError
 from pylxc.mounts import Mount
 from pylxc.normalise import NORMAL, RLIMITS, Device, Port, read_env_file, sysctl_path
+from pylxc.values import as_dict, defaults_of, field, frozen
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -62,7 +61,7 @@ def _refuse(option: str, value: object) -> None:
             raise UnsupportedError(f"{option}={value!r}", f"not in this version of pylxc; {remedy}")
 
 
-@attrs.frozen(kw_only=True)
+@frozen(kw_only=True)
 class ContainerSpec:
     """Everything that is said about a container when it is made. The verbs take each option as a keyword.
 
@@ -111,13 +110,13 @@ class ContainerSpec:
 
     name: str | None = None
     hostname: str | None = None
-    env: dict[str, str] = attrs.field(factory=dict, hash=False)
+    env: dict[str, str] = field(factory=dict, hash=False)
     env_file: tuple[str, ...] = ()
     workdir: str | None = None
     user: str | None = None
     groups: tuple[str, ...] = ()
     entrypoint: tuple[str, ...] | None = None
-    labels: dict[str, str] = attrs.field(factory=dict, hash=False)
+    labels: dict[str, str] = field(factory=dict, hash=False)
 
     mounts: tuple[Mount, ...] = ()
     volumes: tuple[Mount, ...] = ()
@@ -128,7 +127,7 @@ class ContainerSpec:
     network: str = "none"
     aliases: tuple[str, ...] = ()
     dns: tuple[str, ...] = ()
-    extra_hosts: dict[str, str] = attrs.field(factory=dict, hash=False)
+    extra_hosts: dict[str, str] = field(factory=dict, hash=False)
 
     memory: int | None = None
     memory_swap: int | None = None
@@ -138,7 +137,7 @@ class ContainerSpec:
     pids_limit: int | None = None
     io_weight: int | None = None
     shm_size: int = DEFAULT_SHM_SIZE
-    ulimits: dict[str, tuple[int, int]] = attrs.field(factory=dict, hash=False)
+    ulimits: dict[str, tuple[int, int]] = field(factory=dict, hash=False)
     oom_score_adj: int | None = None
 
     cap_add: tuple[str, ...] = ()
@@ -152,7 +151,7 @@ class ContainerSpec:
     ipc: str | None = None
     uts: str | None = None
     cgroup: str | None = None
-    sysctls: dict[str, str] = attrs.field(factory=dict, hash=False)
+    sysctls: dict[str, str] = field(factory=dict, hash=False)
 
     tty: bool = False
     stdin: bool = False
@@ -306,7 +305,7 @@ class ContainerSpec:
             for option in _DEFAULTS
             if getattr(self, option) not in (_DEFAULTS[option], {})
         }
-        return json.dumps(changed, default=lambda value: attrs.asdict(value, recurse=False), separators=(",", ":"))
+        return json.dumps(changed, default=as_dict, separators=(",", ":"))
 
     @classmethod
     def from_json(cls, text: str | bytes) -> ContainerSpec:
@@ -322,10 +321,7 @@ class ContainerSpec:
         return cls(**fields)
 
 
-_DEFAULTS: dict[str, Any] = {
-    field.name: {} if isinstance(field.default, attrs.Factory) else field.default  # type: ignore[arg-type]
-    for field in attrs.fields(ContainerSpec)
-}
+_DEFAULTS = defaults_of(ContainerSpec)
 # Many at once: a list of a thousand containers reads fifty options of each.
 _values_of = attrgetter(*NORMAL)
 _NORMAL_DEFAULTS = tuple(_DEFAULTS[option] for option in NORMAL)

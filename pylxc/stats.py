@@ -5,7 +5,7 @@ Invariant: a :class:`Stats` is a snapshot; what the host does not count is None,
 
 from __future__ import annotations
 
-from attrs import frozen
+from pylxc.values import frozen
 
 
 @frozen(kw_only=True)

@@ -10,9 +10,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from attrs import frozen
-
 from pylxc.imageconfig import DEFAULT_PATH
+from pylxc.values import frozen
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

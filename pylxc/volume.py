@@ -10,11 +10,10 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from attrs import field, frozen
-
 from pylxc.errors import SpecError, VolumeNotFound
 from pylxc.mounts import volume_name
 from pylxc.normalise import NORMAL
+from pylxc.values import field, frozen
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence

@@ -13,8 +13,6 @@ import os
 import time
 from typing import TYPE_CHECKING, Any
 
-import attrs
-
 from pylxc import changes as differences
 from pylxc import health, sourcedate
 from pylxc.build.reconfigure import reconfigured
@@ -25,6 +23,7 @@ from pylxc.launching import RUNS
 from pylxc.runtime import pausing, transfer
 from pylxc.runtime.waiting import steps_of
 from pylxc.store.layout import explain
+from pylxc.values import evolve
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -86,7 +85,7 @@ def config_of(container: Launching) -> ImageConfig:
     cmd = config.cmd if spec.entrypoint is None else None  # an entry point of one's own drops the image's command
     volumes = [mount.target for mount in spec.volumes if not mount.source]
     ports = [f"{port.container}/{port.protocol}" for port in spec.ports]
-    return attrs.evolve(
+    return evolve(
         config,
         env={**config.env, **spec.env},
         entrypoint=config.entrypoint if spec.entrypoint is None else spec.entrypoint or None,

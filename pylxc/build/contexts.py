@@ -11,11 +11,10 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import attrs
-
 from pylxc.build.context import FileSource, ignore_of, why_no_directory
 from pylxc.errors import SpecError, UnsupportedError
 from pylxc.reference import Reference
+from pylxc.values import field, frozen
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -24,12 +23,12 @@ IMAGE = "docker-image://"
 _KNOWN = f"give a directory, or {IMAGE}reference"
 
 
-@attrs.frozen
+@frozen
 class Contexts:
     """The named contexts of a build: ``directories``, and the references of ``images``, each by name."""
 
-    directories: Mapping[str, FileSource] = attrs.field(hash=False)
-    images: Mapping[str, str] = attrs.field(hash=False)
+    directories: Mapping[str, FileSource] = field(hash=False)
+    images: Mapping[str, str] = field(hash=False)
 
     @property
     def names(self) -> frozenset[str]:

@@ -12,13 +12,12 @@ import weakref
 from contextlib import ExitStack
 from typing import TYPE_CHECKING
 
-import attrs
-
 from pylxc.engine import OF_FAILED_STEP
 from pylxc.imageconfig import History, ImageDocument
 from pylxc.platforms import this_platform
 from pylxc.runtime import isolation
 from pylxc.store.layout import explained, rename_as_owner
+from pylxc.values import evolve
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -109,7 +108,7 @@ class FailedStep:
         config: ImageConfig = self._step.state.config
         labels = {**config.labels, OF_FAILED_STEP: os.urandom(8).hex()}
         document = ImageDocument(
-            config=attrs.evolve(config, labels=labels, healthcheck=None, volumes=()),
+            config=evolve(config, labels=labels, healthcheck=None, volumes=()),
             platform=this_platform(),
             created=0.0,
             diff_ids=self._layers,

@@ -15,8 +15,6 @@ from contextlib import closing
 from typing import TYPE_CHECKING
 from urllib.parse import unquote, urlsplit, urlunsplit
 
-from attrs import frozen
-
 from pylxc.build.confined import ContextError
 from pylxc.build.urls import shown
 from pylxc.errors import RegistryError
@@ -26,6 +24,7 @@ from pylxc.registry.settings import Settings
 from pylxc.registry.sites import followed, origin
 from pylxc.registry.transport import REDIRECTS, TRANSIENT, Attempts, retry_after
 from pylxc.store.layout import explained
+from pylxc.values import frozen
 
 if TYPE_CHECKING:
     from pylxc.registry.connections import Answer

@@ -12,10 +12,9 @@ import os
 import re
 from typing import TYPE_CHECKING, Any
 
-from attrs import evolve, field, frozen
-
 from pylxc.errors import SpecError
 from pylxc.units import format_decimal
+from pylxc.values import evolve, field, frozen
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

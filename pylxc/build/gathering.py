@@ -14,8 +14,6 @@ import posixpath
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
-from attrs import asdict, frozen
-
 from pylxc.build.confined import ContextError
 from pylxc.build.context import FileSource, is_into_directory, refuse_several
 from pylxc.build.ignore import Ignore
@@ -23,6 +21,7 @@ from pylxc.build.repository import Repository
 from pylxc.build.urls import file_name, is_url, shown
 from pylxc.runtime import plan as p
 from pylxc.runtime import transfer
+from pylxc.values import as_dict, frozen
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -276,5 +275,5 @@ class _WebFile:
             raise ContextError(shown(self._url), "answers that nothing has changed, unasked")
         self._mtime = came.mtime
         if came.memory.etag or came.memory.modified:
-            self._cache.remember(self._name, json.dumps(asdict(came.memory)))
+            self._cache.remember(self._name, json.dumps(as_dict(came.memory)))
         return came.digest

@@ -12,9 +12,8 @@ import posixpath
 import re
 from typing import TYPE_CHECKING
 
-import attrs
-
 from pylxc.errors import DockerfileError
+from pylxc.values import field, frozen
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -104,13 +103,13 @@ def _class_member(pattern: str, at: int) -> tuple[str, int]:
     return pattern[at], at + 1
 
 
-@attrs.frozen
+@frozen
 class _Rule:
     expression: re.Pattern[str]
     included: bool  # written with "!"
 
 
-@attrs.frozen
+@frozen
 class Ignore:
     r"""The compiled patterns of one ``.dockerignore``. Paths are relative to the context, with slashes.
 
@@ -121,7 +120,7 @@ class Ignore:
 
     _rules: tuple[_Rule, ...] = ()
     # What matched each directory, one bit for each rule: the files in it need not match their parents again.
-    _known: dict[str, int] = attrs.field(factory=dict, init=False, repr=False, eq=False)
+    _known: dict[str, int] = field(factory=dict, init=False, repr=False, eq=False)
 
     @classmethod
     def of(cls, patterns: Iterable[str]) -> Ignore:

@@ -12,10 +12,9 @@ import bisect
 import re
 from typing import TYPE_CHECKING
 
-import attrs
-
 from pylxc.build.heredoc import Heredoc, Mark
 from pylxc.errors import DockerfileError, UnsupportedError
+from pylxc.values import evolve, frozen
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -26,7 +25,7 @@ _LONGEST_REASON = 600  # characters: words of the file stand in it, and those ma
 _DIRECTIVES = ("syntax", "escape", "check")
 
 
-@attrs.frozen
+@frozen
 class _Piece:
     """Part of a logical line that stands together in the file."""
 
@@ -40,7 +39,7 @@ def _offset(piece: _Piece) -> int:
     return piece.offset
 
 
-@attrs.frozen
+@frozen
 class LogicalLine:
     """One instruction's text with the continuations joined, and the map back to where it was written.
 
@@ -154,7 +153,7 @@ def logical_lines(
             for mark in marks:
                 body, index = _body(lines, index, mark, line)
                 heredocs.append(body)
-            line = attrs.evolve(line, heredocs=tuple(heredocs), end=index)
+            line = evolve(line, heredocs=tuple(heredocs), end=index)
         yield line
         comments = []
 

@@ -12,12 +12,11 @@ import posixpath
 import re
 from typing import TYPE_CHECKING
 
-import attrs
-
 from pylxc.build.instructions import MountFlag, Word
 from pylxc.build.words import WordError
 from pylxc.errors import SpecError
 from pylxc.units import parse_size
+from pylxc.values import evolve, frozen
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -46,7 +45,7 @@ class MountFlagError(WordError):
     """A mount cannot be read. ``offset`` is in the logical line."""
 
 
-@attrs.frozen(kw_only=True)
+@frozen(kw_only=True)
 class RunMount:
     """One mount of a RUN. What is not given is None (or ""); the defaults are those of the reference.
 
@@ -143,7 +142,7 @@ def complete(made: RunMount, workdir: str, agents: int, offset: int) -> RunMount
     target = target and _inside(target, workdir, offset)
     source = _absolute(made.source, "/") if made.type in ("bind", "cache") else ""
     sharing = (made.sharing or "shared") if made.type == "cache" else ""
-    return attrs.evolve(made, id=name, target=target, source=source, sharing=sharing)
+    return evolve(made, id=name, target=target, source=source, sharing=sharing)
 
 
 def _inside(target: str, workdir: str, offset: int) -> str:

@@ -15,8 +15,6 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING
 
-import attrs
-
 from pylxc import sourcedate
 from pylxc.build import instructions as ast
 from pylxc.build.platforms import normal_platform, platform_args
@@ -24,6 +22,7 @@ from pylxc.build.resolve import Scope, expanded
 from pylxc.build.stages import Names, Origin, PlannedStage, unfold
 from pylxc.build.steps import PROXY_ARGS
 from pylxc.errors import SpecError
+from pylxc.values import frozen
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterator, Mapping
@@ -34,7 +33,7 @@ if TYPE_CHECKING:
     from pylxc.imageconfig import ImageConfig
 
 
-@attrs.frozen
+@frozen
 class Plan:
     """What to build. ``warnings`` are sentences for the user; ``target`` is the index of the stage that is wanted."""
 

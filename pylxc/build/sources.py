@@ -7,12 +7,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, TypeVar
 
-import attrs
-
 from pylxc.build.context import FileSource
 from pylxc.build.ignore import Ignore
 from pylxc.build.layertree import LayerTree
 from pylxc.runtime import rootless
+from pylxc.values import field, frozen
 
 _NOTHING = Ignore()  # layers have no ignore file
 
@@ -26,7 +25,7 @@ if TYPE_CHECKING:
     T = TypeVar("T")
 
 
-@attrs.frozen
+@frozen
 class LayerSource(FileSource):
     """What a stage or an image shows: its ``layers`` (diff ids, the lowest first). ``root`` is what errors call it.
 
@@ -51,7 +50,7 @@ class LayerSource(FileSource):
         return rootless.as_owner(look)
 
 
-@attrs.frozen
+@frozen
 class Sources:
     """What the names after ``--from`` give, of a COPY and of a RUN's mounts alike.
 
@@ -60,7 +59,7 @@ class Sources:
     """
 
     engine: Engine
-    contexts: Mapping[str, FileSource] = attrs.field(hash=False)
+    contexts: Mapping[str, FileSource] = field(hash=False)
     images: Callable[[str], tuple[str, ...]]
     stage: Callable[[int], tuple[str, ...]]
 

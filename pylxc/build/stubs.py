@@ -16,9 +16,8 @@ import stat
 import time
 from typing import TYPE_CHECKING
 
-import attrs
-
 from pylxc.runtime import rootless
+from pylxc.values import frozen
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -31,7 +30,7 @@ _OPAQUE = "user.overlay.opaque"
 _OVERLAY = "user.overlay."
 
 
-@attrs.frozen
+@frozen
 class Stubs:
     """What mounts make in a layer: paths that are ``missing`` in the image, and the ``ways`` to them, which it has.
 

@@ -13,10 +13,10 @@ import sys
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
-import attrs
 import click
 
 from pylxc.errors import PylxcError, SpawnError
+from pylxc.values import define
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -76,7 +76,7 @@ _WRONG_CALL = 2
 _FAILED = 1
 
 
-@attrs.define
+@define
 class Settings:
     """What the global options say, and which verb was called."""
 

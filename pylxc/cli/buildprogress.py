@@ -13,10 +13,10 @@ from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING
 
 import click
-from attrs import define, evolve, field
 
 from pylxc.cli.app import printable
 from pylxc.cli.progress import can_draw, showing_pull
+from pylxc.values import define, evolve, field
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

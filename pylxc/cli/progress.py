@@ -14,7 +14,8 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 import click
-from attrs import define, evolve, field
+
+from pylxc.values import define, evolve, field
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping

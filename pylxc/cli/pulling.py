@@ -9,12 +9,12 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import click
-from attrs import define, evolve
 
 from pylxc.cli.foreground import leaving
 from pylxc.cli.progress import showing_pull
 from pylxc.errors import ImageNotFound
 from pylxc.reference import Reference
+from pylxc.values import define, evolve
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -59,7 +59,7 @@ def pull(settings: Settings, /, *, name: str, everything: bool, quiet: bool, pla
 
 def _repository(reference: Reference, *, familiar: bool) -> str:
     """Return a reference's name without tag and digest."""
-    from attrs import evolve  # noqa: PLC0415
+    from pylxc.values import evolve  # noqa: PLC0415
 
     bare = evolve(reference, tag="", digest="")
     return bare.familiar if familiar else bare.canonical

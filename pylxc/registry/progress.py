@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 from typing import TYPE_CHECKING
 
-from attrs import frozen
+from pylxc.values import frozen
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -12,13 +12,12 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from attrs import evolve, field, frozen
-
 from pylxc.errors import RegistryError
 from pylxc.reference import DEFAULT_HOST
 from pylxc.registry.dockerconfig import DockerConfig, default_path
 from pylxc.registry.sites import HUB, address_of, is_loopback
 from pylxc.untrusted import parse_json
+from pylxc.values import evolve, field, frozen
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

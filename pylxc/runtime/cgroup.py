@@ -18,10 +18,9 @@ from contextlib import suppress
 from functools import lru_cache
 from typing import TYPE_CHECKING
 
-from attrs import evolve, field, frozen
-
 from pylxc.errors import UnsupportedError
 from pylxc.runtime import devicefilter, native
+from pylxc.values import evolve, field, frozen
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping

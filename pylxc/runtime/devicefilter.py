@@ -19,9 +19,8 @@ import stat
 import struct
 from typing import TYPE_CHECKING
 
-from attrs import frozen
-
 from pylxc.errors import SpecError
+from pylxc.values import frozen
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

@@ -14,8 +14,6 @@ from functools import lru_cache
 from types import MappingProxyType
 from typing import TYPE_CHECKING
 
-from attrs import evolve, frozen
-
 from pylxc.errors import SpecError, UnsupportedError
 from pylxc.mounts import Mount
 from pylxc.normalise import RLIMITS, sysctl_path
@@ -25,6 +23,7 @@ from pylxc.runtime.cgroup import SYSTEMD, hierarchies
 from pylxc.runtime.devicefilter import DEVICES, number_of
 from pylxc.runtime.plan import MountAttribute as Attr
 from pylxc.runtime.plan import Plan
+from pylxc.values import evolve, frozen
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping

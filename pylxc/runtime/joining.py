@@ -11,7 +11,7 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING
 
-from attrs import frozen
+from pylxc.values import frozen
 
 if TYPE_CHECKING:
     from pylxc.spec import ContainerSpec

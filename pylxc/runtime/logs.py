@@ -20,7 +20,7 @@ from collections import deque
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
-from attrs import frozen
+from pylxc.values import frozen
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

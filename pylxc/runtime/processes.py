@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 from contextlib import suppress
 
-from attrs import frozen
+from pylxc.values import frozen
 
 TICKS = os.sysconf("SC_CLK_TCK")
 # Fields of /proc/PID/stat after the name, counted from the state (field 3).

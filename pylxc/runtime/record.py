@@ -14,10 +14,9 @@ import os
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
-from attrs import frozen
-
 from pylxc.identity import boot_id, process_start_time
 from pylxc.runtime.native import STAGES
+from pylxc.values import frozen
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -13,20 +13,17 @@ Source: user_namespaces(7), setns(2).
 from __future__ import annotations
 
 import errno
-import logging
 import os
-import pickle
 import threading
 from functools import lru_cache
 from typing import TYPE_CHECKING
-
-from attrs import frozen
 
 from pylxc._native import ffi, lib
 from pylxc.errors import SpawnError, UnsupportedError
 from pylxc.runtime import idrange, native, subordinate
 from pylxc.runtime.plan import PLAN_HOLD, PLAN_UNPRIVILEGED, Plan
 from pylxc.runtime.subordinate import Extent
+from pylxc.values import frozen
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -114,6 +111,8 @@ def _make(euid: int) -> Namespace:
         if not lack:
             return Namespace(fd, uids, gids)
         os.close(fd)
+    import logging  # noqa: PLC0415  only where something is missing
+
     logging.getLogger("pylxc").warning("containers have root's id only, so most packages cannot be installed: %s", lack)
     fd, _ = _hold(_write_own)
     return Namespace(fd, subordinate.own_only(euid), subordinate.own_only(os.getegid()), lack)
@@ -188,6 +187,8 @@ def as_owner(function: Callable[..., T], *operands: object) -> T:
     """
     if is_privileged():
         return function(*operands)
+    import pickle  # noqa: PLC0415  not for root
+
     own = namespace()
     if own.fd < 0 or own.is_single():
         return function(*operands)
@@ -219,6 +220,8 @@ def fork() -> int:
 
 def _answer(writing: int, namespace_fd: int, function: Callable[..., object], operands: tuple[object, ...]) -> None:
     """In the fork: enter the namespace, call, write the outcome, end. Never returns."""
+    import pickle  # noqa: PLC0415  loaded before the fork
+
     status = 1
     try:
         try:

@@ -12,11 +12,10 @@ from __future__ import annotations
 import struct
 from typing import TYPE_CHECKING
 
-from attrs import frozen
-
 from pylxc.errors import SpecError
 from pylxc.seccomp.profile import MASKED, OPTION
 from pylxc.seccomp.syscalls import ARCHITECTURES, numbers
+from pylxc.values import frozen
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -11,10 +11,9 @@ from __future__ import annotations
 import errno
 from typing import TYPE_CHECKING, Any
 
-from attrs import frozen
-
 from pylxc.errors import SpecError
 from pylxc.seccomp.syscalls import ARCHITECTURES
+from pylxc.values import frozen
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

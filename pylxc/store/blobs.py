@@ -10,9 +10,8 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING, Any
 
-from attrs import frozen
-
 from pylxc.store.layout import explained, sync_directory, sync_file
+from pylxc.values import frozen
 
 if TYPE_CHECKING:
     import sqlite3

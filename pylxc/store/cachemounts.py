@@ -18,10 +18,9 @@ import time
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING
 
-from attrs import field, frozen
-
 from pylxc.runtime import rootless
 from pylxc.store.layout import explained
+from pylxc.values import field, frozen
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence

@@ -11,12 +11,11 @@ import sqlite3
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
-from attrs import frozen
-
 from pylxc.errors import Conflict, ContainerNotFound, StoreError
 from pylxc.identity import ProcessIdentity
 from pylxc.runtime import native
 from pylxc.store.layout import explain, explained
+from pylxc.values import frozen
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -12,13 +12,12 @@ import time
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
-from attrs import frozen
-
 from pylxc.documents import OCI_LAYOUT
 from pylxc.reference import is_full_id
 from pylxc.store.blobs import NAMED
 from pylxc.store.layers import SELECT, LayerRow, to_row
 from pylxc.store.layout import explained, rename_as_owner
+from pylxc.values import frozen
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Sequence
@@ -38,7 +37,9 @@ _REFERENCES = (
     ("container_volumes", "volume", "volumes", "name"),
     ("blobs", "layer", "layers", "digest"),
     ("cache", "layer", "layers", "digest"),
+    ("cached_steps", "layer", "layers", "digest"),
     ("damaged", "layer", "layers", "digest"),
+    ("unsettled", "layer", "layers", "digest"),
     ("leased", "lease", "leases", "id"),
     ("leased", "layer", "layers", "digest"),
 )

@@ -15,11 +15,10 @@ import time
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
-from attrs import field, frozen
-
 from pylxc.errors import Conflict, VolumeNotFound
 from pylxc.runtime import native, rootless
 from pylxc.store.layout import explained, sync_directory, sync_filesystem
+from pylxc.values import field, frozen
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
