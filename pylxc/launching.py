@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
     from pylxc.engine import Engine
+    from pylxc.errors import PylxcError
     from pylxc.health import Check
     from pylxc.image import Image
     from pylxc.runtime.native import Child
@@ -141,8 +142,12 @@ class Launching:
         return health.check_of(own, self.image.config) if health.is_wanted(own, images) else None
 
     def _life(self, ids: isolation.Ids | None, cgroups: tuple[str, ...]) -> p.Plan:
-        """Return what the monitor does of its own accord: start it again, check its health."""
+        """Return what the monitor does of its own accord: start it again, publish its ports, check its health."""
         plan = life.life_of(self.spec, self.id, str(self._engine.root))
+        if self.spec.ports:
+            from pylxc.runtime import ports  # noqa: PLC0415  few containers have any
+
+            ports.add_ports(plan, self.spec.ports, self._directory())
         check = self._check()
         if check is not None:
             payload = self._payload(check.argv, {}, None, None, tty=False)
@@ -253,6 +258,9 @@ class Launching:
                 if log:
                     self._keep_streams(plan)
                 self._child = yield from self._start_on(plan, streams, tree)
+            except SpawnError as error:
+                cgroup.remove(self.id)
+                raise self._explained(error) from error
             except BaseException:
                 cgroup.remove(self.id)
                 self._engine.store.hostsfiles.leave(self.id)
@@ -278,6 +286,13 @@ class Launching:
             with suppress(ContainerNotFound):  # whoever removed it has seen to that
                 if self.status() not in ALIVE:  # somebody else has started it again
                     self._engine.store.hostsfiles.leave(self.id)
+
+    def _explained(self, error: SpawnError) -> PylxcError:
+        if not self.spec.ports:
+            return error
+        from pylxc import publishing  # noqa: PLC0415  not on the start path
+
+        return publishing.explained(error, self)  # type: ignore[arg-type]  # the whole of it
 
     def _keep_streams(self, plan: p.Plan) -> None:
         """Let the monitor have the streams of the main process."""

@@ -37,26 +37,12 @@ def _is_shell(command: Sequence[str]) -> bool:
     return not command or (len(command) == 1 and command[0].rpartition("/")[2] in SHELLS)
 
 
-# Option -> (the values that are carried out beside the default, what to do instead). The work that carries an option
-# out deletes its line; nothing else need change.
-_NOT_YET: dict[str, tuple[tuple[object, ...], str]] = {
-    "ports": ((), 'use Container.connect(port), or network="host"'),
-}
-
-
 # Where the sysctls of a namespace lie, by the option that shares it (sysctl names below /proc/sys).
 _SYSCTLS_OF = {"network": ("net/",), "ipc": ("kernel/msg", "kernel/sem", "kernel/shm", "fs/mqueue/")}
 
 
 def _is_shared(value: str) -> bool:
     return value == "host" or value.startswith("container:")
-
-
-def _refuse(option: str, value: object) -> None:
-    if option in _NOT_YET:
-        carried_out, remedy = _NOT_YET[option]
-        if value not in carried_out:
-            raise UnsupportedError(f"{option}={value!r}", f"not in this version of pylxc; {remedy}")
 
 
 @frozen(kw_only=True)
@@ -93,6 +79,12 @@ class ContainerSpec:
     ``aliases``, and the host as ``host.pylxc.internal``, by their /etc/hosts. The way out is by the first network that
     is not internal. ``dns``: name servers in place of the host's; those that only the host's loopback reaches are left
     out. ``extra_hosts``: name -> address, or ``"host-gateway"`` for this host.
+
+    ``ports``: what is reached from the host: ``{6379: 0}`` (0: any free port, which :meth:`Container.address` tells),
+    ``{"53/udp": ("127.0.0.1", 5353)}``, ``{80: [8080, "[::1]:8081"]}``, ranges (``{"8000-8010": "9000-9010"}``), or
+    docker's words (``["127.0.0.1:8080:80"]``). Without an address the port is open on all addresses of the host. In the
+    container the client is somebody on its own loopback. Not with ``network="host"``, where all of its ports are the
+    host's.
 
     ``log``: with ``{"max_size": "10m", "max_files": 3}`` a new file of the log begins where one would grow beyond
     max_size, and the last max_files of them (1 by default) are kept. Without it the log grows as long as the container
@@ -175,8 +167,6 @@ class ContainerSpec:
             else:
                 normal = default if value is None else NORMAL[option](option, value)
             object.__setattr__(self, option, normal)
-            if normal != default:
-                _refuse(option, normal)
         if self.env_file:
             self._join_env_file()
         self._check_together()
@@ -202,12 +192,30 @@ class ContainerSpec:
                     raise UnsupportedError(f"propagation={mount.propagation!r} on {mount.target}", remedy)
         self._check_shared()
         self._check_network()
+        if self.ports:
+            self._check_ports()
         if self.restarts and self.remove:
             raise SpecError(
                 "restart", self.restart, "what is removed at its end cannot start again; use start, without remove"
             )
         if self.init == SYSTEM and self.userns == "host" and not self.privileged:
             raise SpecError("init", SYSTEM, 'with userns="host" its root could lift its own limits; leave userns out')
+
+    def _check_ports(self) -> None:
+        """Refuse ports that lead nowhere, and one port of the host that is to lead to two places."""
+        if self.network == "host":
+            words = 'with network="host" its ports are the host\'s as they are; leave ports out'
+            raise SpecError("ports", self.ports, words)
+        if isinstance(self.network, str) and _is_shared(self.network):
+            raise SpecError(
+                "ports", self.ports, f"with network={self.network!r} they are another's; publish them there"
+            )
+        seen: set[tuple[str, str, int]] = set()
+        for port in self.ports:
+            place = (port.protocol, port.host, port.port)
+            if port.port and not port.last and place in seen:
+                raise SpecError("ports", f"{port.host}:{port.port}/{port.protocol}", "it is given twice")
+            seen.add(place)
 
     def _check_shared(self) -> None:
         """Refuse what a container cannot do with namespaces that it shares."""

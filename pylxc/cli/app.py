@@ -47,6 +47,7 @@ _VERBS = {
     "logs": "logs",
     "network": "network",
     "pause": "resources",
+    "port": "ports",
     "prune": "care",
     "ps": "ps",
     "pull": "registries",

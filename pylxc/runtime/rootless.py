@@ -194,7 +194,7 @@ def as_owner(function: Callable[..., T], *operands: object) -> T:
     if own.fd < 0 or own.is_single():
         return function(*operands)
     reading, writing = os.pipe()
-    pid = _fork()
+    pid = fork()
     if pid == 0:
         _answer(writing, own.fd, function, operands)
     os.close(writing)
@@ -209,7 +209,8 @@ def as_owner(function: Callable[..., T], *operands: object) -> T:
     return value  # type: ignore[no-any-return]
 
 
-def _fork() -> int:
+def fork() -> int:
+    """Fork this process; returns the pid, 0 in the child, which must end by ``os._exit``."""
     import warnings  # noqa: PLC0415  not on the start path
 
     with warnings.catch_warnings():

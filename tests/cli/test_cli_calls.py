@@ -18,6 +18,7 @@ ISSUE = (
         "kill",
         "wait",
         "pause",
+        "port",
         "unpause",
         "update",
         "stats",
@@ -82,7 +83,6 @@ def test_a_wrong_call_is_one_line_and_a_status(cli, words, status):
     [
         (["-it", "host", "true"], "the input device is not a TTY"),
         (["--pull", "sometimes", "host", "true"], "pull"),
-        (["-p", "80:80", "host", "true"], "ports"),
         (["--dns", "192.0.2.1", "host", "true"], "dns"),
         (["--restart", "sometimes", "host", "true"], "restart"),
         (["-v", "/srv:/data:rshared", "host", "true"], "rslave"),

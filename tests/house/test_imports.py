@@ -31,7 +31,8 @@ LAYERS = (
     # the object model
     (
         "aio attachment bootstrap changes container diagnosis engine eventstream execution files filters hostimage "
-        "image launching layer layerview network networking obtaining process readiness systeminit verbs volume "
+        "image inside launching layer layerview network networking obtaining process publishing readiness systeminit "
+        "verbs volume "
         "volumeuse"
     ),
     "build",
