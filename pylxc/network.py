@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from attrs import frozen
 
 from pylxc import networking, subnets
-from pylxc.errors import NetworkNotFound, SpecError
+from pylxc.errors import Conflict, NetworkNotFound, SpecError
 from pylxc.filters import has_label
 from pylxc.normalise import NORMAL, network_name
 
@@ -42,7 +42,7 @@ class Network:
 
     Containers on it reach what the host reaches, with the host's address (NAT), unless it is ``internal``; nobody
     reaches them by routing through the host, and containers of other networks do not. As a context manager it is
-    removed when the block is left.
+    removed when the block is left; that raises Conflict when containers are still on it.
 
     Example:
         >>> with pylxc.Network.create("shop") as network:                           # doctest: +SKIP
@@ -132,6 +132,7 @@ class Network:
         for key in wanted:
             if key not in FILTERS:
                 raise SpecError("filters", key, f"there are {', '.join(sorted(FILTERS))}")
+        networking.sweep(chosen.store)
         found = (cls(chosen, row) for row in chosen.store.networks.list())
         return [one for one in found if all(FILTERS[key](one, value) for key, value in wanted.items())]
 
@@ -186,7 +187,11 @@ class Network:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self.remove(force=True)
+        try:
+            self.remove(force=True)
+        except Conflict:
+            if kind is None:  # else that is why containers are left
+                raise
 
     def __repr__(self) -> str:
         return f"<Network {self.name} {self.id[:12]} {' '.join(self.subnets)}>"

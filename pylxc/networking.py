@@ -24,6 +24,7 @@ from attrs import evolve
 from pylxc import subnets
 from pylxc.errors import Conflict, NetworkNotFound, StoreError, UnsupportedError
 from pylxc.identity import own_identity
+from pylxc.normalise import HOST_GATEWAY, HOST_NAME
 from pylxc.runtime import idrange, joining, keeping, network, resolver, rootless
 from pylxc.runtime.network import Links
 from pylxc.store import NetworkRow, Wish
@@ -38,8 +39,6 @@ if TYPE_CHECKING:
     from pylxc.subnets import Subnet
 
 DEFAULT = "bridge"  # the network that is made when it is first asked for
-HOST_NAME = "host.pylxc.internal"
-HOST_GATEWAY = "host-gateway"  # docker's word in extra_hosts
 _V6 = 6
 _SOMEWHERE = ("2000::1", 9)  # any global address: nothing is sent
 

@@ -59,6 +59,7 @@ _HOST_LABEL = r"[a-zA-Z0-9](?:[a-zA-Z0-9-]{0,61}[a-zA-Z0-9])?"
 _LOG_FILES_MAX = 1_000_000
 _HOST_NAME_MAX = 64  # sethostname(2)
 _NETWORK_NAME = r"[a-zA-Z0-9][a-zA-Z0-9_.-]*"
+HOST_NAME = "host.pylxc.internal"  # of this host, in containers that can reach it
 HOST_GATEWAY = "host-gateway"  # in extra_hosts: this host, as it is reached from the container's network
 _CONTAINER = r"[a-zA-Z0-9][a-zA-Z0-9_.-]*"
 _KNOWN_AS = r"[a-zA-Z0-9_](?:[a-zA-Z0-9_.-]{0,252}[a-zA-Z0-9_])?"

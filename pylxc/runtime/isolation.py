@@ -18,7 +18,7 @@ from attrs import evolve, frozen
 
 from pylxc.errors import SpecError, UnsupportedError
 from pylxc.mounts import Mount
-from pylxc.normalise import HOST_GATEWAY, RLIMITS, sysctl_path
+from pylxc.normalise import HOST_GATEWAY, HOST_NAME, RLIMITS, sysctl_path
 from pylxc.runtime import idrange, joining, propagation, resolver, rootless
 from pylxc.runtime import plan as p
 from pylxc.runtime.cgroup import SYSTEMD, hierarchies
@@ -397,6 +397,7 @@ def add_etc(plan: Plan, spec: ContainerSpec, hostname: str, tree: Tree, links: L
         plan.add(p.BIND, tree.inside(links.hosts), "/etc/hosts", flags=ALL_OFF, a=how, subject="/etc/hosts")
     else:
         lines = ["127.0.0.1\tlocalhost", "::1\tlocalhost ip6-localhost ip6-loopback", f"127.0.1.1\t{hostname}"]
+        lines += [f"127.0.0.1\t{HOST_NAME}"] if spec.network == "host" else []
         lines += [f"{_at_home(address)}\t{host}" for host, address in spec.extra_hosts.items()]
         plan.add(p.FILE, "/etc/hosts", "\n".join(lines) + "\n", flags=0o644, subject="/etc/hosts")
     content = _resolv_conf(spec, links)

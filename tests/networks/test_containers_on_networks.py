@@ -220,6 +220,8 @@ def test_the_host_has_a_name(box: Box, lab: pylxc.Network) -> None:
                 names = hosts(container)
                 assert names["host.pylxc.internal"] == names["gateway"] == set(lab.gateways)
                 assert names["db"] == {"192.0.2.7"}
+                with box.start("sleep", "100", **{**options, "network": "host"}) as beside:
+                    assert hosts(beside)["host.pylxc.internal"] == hosts(beside)["gateway"] == {"127.0.0.1"}
                 get = ["wget", "-q", "-O", "-", "http://gateway:8017/"]
                 await_true(lambda: container.exec(get, check=False).ok, "an answer of the host")
         finally:

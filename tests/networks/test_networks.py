@@ -36,6 +36,17 @@ def test_a_network_is_made_found_listed_and_removed(engine: pylxc.Engine) -> Non
     network.remove(force=True)
 
 
+def test_leaving_the_block_with_containers_on_it(engine: pylxc.Engine, busybox: pylxc.Image) -> None:
+    network = pylxc.Network.create("lab", engine=engine)
+    container = pylxc.create(busybox, ["true"], network="lab", engine=engine)
+    with pytest.raises(pylxc.Conflict, match="lab: containers are on it"), network:
+        assert len(network.members()) == 1
+    with pytest.raises(ZeroDivisionError), network:
+        raise ZeroDivisionError  # what really went wrong is what is heard of
+    container.remove()
+    network.remove()
+
+
 def test_an_internal_network_has_no_way_out(engine: pylxc.Engine) -> None:
     run("sysctl", "-qw", "net.ipv4.ip_forward=0")
     with pylxc.Network.create("lab", internal=True, engine=engine) as network:
