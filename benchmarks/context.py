@@ -1,10 +1,10 @@
 """A context of 10,000 files, hashed and copied into an image, against docker's BuildKit, in turns within one run.
 
-``python3 benchmarks/context.py`` prints the medians of whole commands, and docker's as a multiple: of a context that is
-new to the engine ("new"), of the same after one file was changed ("changed"), and of the same again ("same"). Every
-round has a context of its own for each engine: docker's daemon keeps a copy of those that it has seen. Docker's daemon
-is started for the run, where Debian's docker.io is installed. Nothing is removed before the end (see ``commit.py``).
-Needs root.
+``python3 benchmarks/context.py`` prints the medians of whole commands and of ``Image.build`` in this process, and
+docker's as a multiple: of a context that is new to the engine ("new"), of the same after one file was changed
+("changed"), and of the same again ("same"). Every round has a context of its own for each engine: docker's daemon keeps
+a copy of those that it has seen. Docker's daemon is started for the run, where Debian's docker.io is installed. Nothing
+is removed before the end (see ``commit.py``). Needs root.
 """
 
 from __future__ import annotations
@@ -16,10 +16,17 @@ import statistics
 import subprocess
 import sys
 import tempfile
+from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from dockerd import Daemon, is_here
 from workers import in_turn, timed
+
+import pylxc
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 DIRECTORIES, FILES = 100, 100
 SIZES = (200, 1000, 4000, 16000)  # bytes of a file, each as often
@@ -44,11 +51,28 @@ def change(context: str, seed: int) -> None:
     Path(context, "d3/s33/f33").write_bytes(random.Random(-seed).randbytes(1000))  # noqa: S311
 
 
-def measure(commands: dict[str, list[str]], directory: Path, rounds: int) -> dict[tuple[str, str], list[float]]:
-    """Return the milliseconds of each job of each engine; they take turns, and who comes first changes."""
-    times: dict[tuple[str, str], list[float]] = {}
-    names = list(commands)
+def builders(directory: Path, docker: list[str] | None) -> dict[str, Callable[[str], object]]:
+    """Return who builds a context, by name."""
+    engine = pylxc.Engine(directory / "in-process")
     environment = {**os.environ, "DOCKER_BUILDKIT": "1"}
+
+    def command(words: list[str], context: str) -> None:
+        subprocess.run([*words, context], check=True, capture_output=True, env=environment)
+
+    own = [sys.executable, "-m", "pylxc", "--root", f"{directory}/store", "build", "-q"]
+    found: dict[str, Callable[[str], object]] = {
+        "pylxc": partial(command, own),
+        "in process": lambda context: pylxc.Image.build(context, engine=engine),
+    }
+    return found if docker is None else {**found, "docker": partial(command, docker)}
+
+
+def measure(
+    builders: dict[str, Callable[[str], object]], directory: Path, rounds: int
+) -> dict[tuple[str, str], list[float]]:
+    """Return the milliseconds of each job of each builder; they take turns, and who comes first changes."""
+    times: dict[tuple[str, str], list[float]] = {}
+    names = list(builders)
     for number in range(rounds):
         contexts = {name: make_context(directory / f"{name}{number}", number) for name in names}
         turn = in_turn(names, number)
@@ -56,13 +80,8 @@ def measure(commands: dict[str, list[str]], directory: Path, rounds: int) -> dic
             for name in turn:
                 if job == "changed":
                     change(contexts[name], number)
-                command = [*commands[name], contexts[name]]
                 os.sync()
-
-                def run(command: list[str] = command) -> None:
-                    subprocess.run(command, check=True, capture_output=True, env=environment)
-
-                times.setdefault((job, name), []).append(timed(run))
+                times.setdefault((job, name), []).append(timed(partial(builders[name], contexts[name])))
     return times
 
 
@@ -75,21 +94,20 @@ def main() -> None:
         raise SystemExit("this needs root")
     with tempfile.TemporaryDirectory(prefix="pylxc-context-") as name:
         directory = Path(name)
-        commands = {"pylxc": [sys.executable, "-m", "pylxc", "--root", f"{directory}/store", "build", "-q"]}
         if is_here():
             with Daemon(directory) as daemon:
-                times = measure({**commands, "docker": daemon.client("build", "-q")}, directory, rounds)
+                times = measure(builders(directory, daemon.client("build", "-q")), directory, rounds)
         else:
-            times = measure(commands, directory, rounds)
+            times = measure(builders(directory, None), directory, rounds)
     print(f"{DIRECTORIES * FILES} files of {sum(SIZES) // len(SIZES)} bytes on average, {rounds} rounds")
     for job in JOBS:
-        for engine in commands | {"docker": []}:
-            ms = times.get((job, engine))
-            rival = times.get((job, "docker"))
+        rival = times.get((job, "docker"))
+        for name in ("pylxc", "in process", "docker"):
+            ms = times.get((job, name))
             if ms:
                 ratio = f"docker's is {statistics.median(rival) / statistics.median(ms):5.1f} x" if rival else ""
                 spread = f"min {min(ms):9.1f}   max {max(ms):9.1f}"
-                print(f"{job:8} {engine:7} median {statistics.median(ms):9.1f} ms   {spread} ms   {ratio}")
+                print(f"{job:8} {name:10} median {statistics.median(ms):9.1f} ms   {spread} ms   {ratio}")
 
 
 if __name__ == "__main__":

@@ -53,6 +53,8 @@ enum pylxc_op_code {
                              Carried out by the monitor */
     PYLXC_OP_HEALTH,      /* in place of strings a struct pylxc_health and, as its check, a whole plan with PYLXC_PLAN_JOIN,
                              whose target_fd the monitor fills in. Carried out by the monitor */
+    PYLXC_OP_PUBLISH,     /* in place of strings a struct pylxc_port; a: after so many ns without a datagram a flow of UDP is
+                             forgotten. Carried out by the monitor: it listens before the process is made */
     PYLXC_OP_OVERLAY,     /* strings: mount point, upper, work, lower (topmost first)...; upper and work "" = read-only;
                              relative to the MEMORY directory; an absolute lower one is the host's;
                              flags: PYLXC_OVERLAY_*. Becomes the root, or with PYLXC_OVERLAY_INSIDE is mounted in it, or
@@ -153,6 +155,7 @@ enum pylxc_flags {
     PYLXC_PACK_FOLLOW = 4,       /* COPY_FROM: a symbolic link as the last component is followed */
     PYLXC_PACK_SETTLE = 8,       /* what was modified later than `b` gets that time, in the stream and, without PACK_LIVE, in
                                     the tree */
+    PYLXC_PACK_NOTHING = 16,     /* nothing is written: PACK_SETTLE in the tree is all that is wanted */
 
     PYLXC_PLAN_JOIN = 1,         /* enter the namespaces of the process whose pidfd is plan.target_fd */
     PYLXC_PLAN_LOG = 2,          /* standard output and error go to the log, not to descriptors 1 and 2 */
@@ -213,6 +216,16 @@ struct pylxc_endpoint {
 struct pylxc_health {
     int64_t interval, timeout, start_period, start_interval;
     int64_t retries;
+};
+
+/* A port of the host that leads into the container's network namespace. */
+struct pylxc_port {
+    uint8_t address[16];             /* of the host: an IPv6 address, or an IPv4 one in the first four bytes */
+    int32_t family;                  /* 4, 6; 0 = all addresses of the host, of both kinds */
+    int32_t protocol;                /* IPPROTO_TCP (6) or IPPROTO_UDP (17) */
+    int32_t first, last;             /* the first of these that is free; first 0 = the kernel picks one */
+    int32_t earlier;                 /* which one it was before, taken again where it is free; 0 = none */
+    int32_t container;               /* in the container */
 };
 
 /* What is asked of the monitor on the socket "control" (SOCK_DGRAM) in the record directory. With the datagram comes, as

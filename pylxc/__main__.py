@@ -2,7 +2,7 @@
 
 import sys
 
-from pylxc.cli import main
+from pylxc.cli import command
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(command())

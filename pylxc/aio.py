@@ -583,6 +583,9 @@ class Container(_View):
 
     exec = _method(pylxc.container.Container.exec)
     connect = _method(pylxc.container.Container.connect)
+    ports = _method(pylxc.container.Container.ports)
+    address = _method(pylxc.container.Container.address)
+    call = _method(pylxc.container.Container.call)
     attach = _making(Attachment, pylxc.container.Container.attach)
     popen = _making(Process, pylxc.container.Container.popen)
     wait_ready = _method(pylxc.container.Container.wait_ready)

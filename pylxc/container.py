@@ -13,13 +13,15 @@ import time
 from contextlib import contextmanager, nullcontext, suppress
 from typing import TYPE_CHECKING, Any, Literal, overload
 
+from attrs import evolve
+
 from pylxc.errors import Conflict, ContainerNotFound, SpawnError, SpecError, TimeoutExpired, UnsupportedError
 from pylxc.execution import complete
 from pylxc.filters import check_filters, passes
 from pylxc.launching import ALIVE, RUNS, Launching
 from pylxc.normalise import signal_number
 from pylxc.process import Process
-from pylxc.runtime import cgroup, control, kept, record
+from pylxc.runtime import cgroup, kept, record
 from pylxc.runtime import process as runtime
 from pylxc.runtime.waiting import Wait, deadline_of, iterates, steps_of, waits
 from pylxc.spec import SYSTEM
@@ -27,9 +29,10 @@ from pylxc.streams import DEVNULL, PIPE, open_streams
 
 if TYPE_CHECKING:
     import socket
-    from collections.abc import Callable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+    from contextlib import AbstractContextManager
     from types import TracebackType
-    from typing import IO, BinaryIO, TextIO
+    from typing import IO, BinaryIO, TextIO, TypeVar
 
     from _typeshed import OpenBinaryMode, OpenTextMode, StrPath
     from typing_extensions import Unpack
@@ -38,6 +41,7 @@ if TYPE_CHECKING:
     from pylxc.changes import Change
     from pylxc.engine import Engine
     from pylxc.image import Image
+    from pylxc.normalise import Port
     from pylxc.options import Limits
     from pylxc.result import Result
     from pylxc.runtime.logs import LogLine
@@ -46,6 +50,8 @@ if TYPE_CHECKING:
     from pylxc.runtime.watching import Watch
     from pylxc.stats import Stats
     from pylxc.streams import StreamOption
+
+    T = TypeVar("T")
 
 SIGTERM, SIGKILL = 15, 9
 PORT_LIMIT = 65535
@@ -103,6 +109,7 @@ class Container(Launching):
         import json  # noqa: PLC0415  not on the start path
 
         from pylxc.networking import described_ends  # noqa: PLC0415
+        from pylxc.publishing import described  # noqa: PLC0415
         from pylxc.volumeuse import described_mounts  # noqa: PLC0415
 
         status = self.status()
@@ -141,7 +148,10 @@ class Container(Launching):
                 **({"Healthcheck": check} if check else {}),
             },
             "Mounts": described_mounts(self._engine, self.id, self.spec),
-            "NetworkSettings": {"Networks": described_ends(self._engine.store.networks.ends(self.id))},
+            "NetworkSettings": {
+                "Networks": described_ends(self._engine.store.networks.ends(self.id)),
+                "Ports": described(self.image.config.exposed_ports, self.ports()),
+            },
             "Spec": json.loads(self.spec.to_json()),
         }
 
@@ -345,6 +355,8 @@ class Container(Launching):
 
         What the monitor was told it does, whatever becomes of this process.
         """
+        from pylxc.runtime import control  # noqa: PLC0415  loads socket
+
         told = control.stop(self._directory(), signal, patience, again)
         self._thaw()  # what is paused cannot end
         return told
@@ -369,11 +381,11 @@ class Container(Launching):
             ...     container.detach()
 
         """
-        import attrs  # noqa: PLC0415
+        from pylxc.runtime import control  # noqa: PLC0415  loads socket
 
         if self.status() in ALIVE:
             control.disown(self._directory())  # first: should this process be killed now, it is removed as an orphan
-        self.spec = attrs.evolve(self.spec, detach=True)
+        self.spec = evolve(self.spec, detach=True)
         self._engine.store.containers.disown(self.id, self.spec.to_json())
         self._is_disowned = True
 
@@ -411,12 +423,10 @@ class Container(Launching):
             >>> container.update(memory="512m", cpus=1.5)                           # doctest: +SKIP
 
         """
-        import attrs  # noqa: PLC0415
-
         for option, value in limits.items():
             if option not in cgroup.LIMITS:
                 raise SpecError(option, value, f"cannot be updated; {', '.join(cgroup.LIMITS)} can")
-        spec = attrs.evolve(self.spec, **limits)  # type: ignore[arg-type]  # brought into form there
+        spec = evolve(self.spec, **limits)  # type: ignore[arg-type]  # brought into form there
         if self.status() in RUNS:
             cgroup.update(spec, self.id)
         self._engine.store.containers.change(self.id, spec.to_json())
@@ -462,6 +472,8 @@ class Container(Launching):
 
         After SIGKILL or its stop signal its restart policy does not start it again (docker's rule).
         """
+        from pylxc.runtime import control  # noqa: PLC0415  loads socket
+
         number = signal_number(signal)
         if self.spec.restarts and number in {SIGKILL, signal_number(self._shutdown().signal)}:
             sent = self.status() in ALIVE and control.stop(self._directory(), number, None)
@@ -685,6 +697,79 @@ class Container(Launching):
             else:
                 return connection
         raise ConnectionRefusedError(*(refused.args if refused else ()), f"port {port} of container {self.name}")
+
+    def ports(self) -> Sequence[Port]:
+        """Return a list of the ports that the container publishes, as they are: each :class:`Port` with its address.
+
+        One that was published on all addresses of the host is there twice, for "0.0.0.0" and for "::". Ports that the
+        kernel picked (0) have the number that it picked. Empty while the container does not run. Raises
+        ContainerNotFound.
+
+        Example:
+            >>> container.ports()                                                   # doctest: +SKIP
+            [Port(container=6379, protocol='tcp', host='127.0.0.1', port=49153, last=0)]
+
+        """
+        if self.status() not in ALIVE or not self.spec.ports:
+            return []
+        from pylxc.runtime import ports  # noqa: PLC0415  not on the start path
+
+        return ports.published(self._directory(), self.spec.ports)
+
+    def address(self, port: int | str) -> tuple[str, int]:
+        """Return the (host, port) at which a published port of the container is reached from this machine.
+
+        ``port`` is the container's, such as 6379 or ``"53/udp"``. Of a port that is open on all addresses of the host
+        it is the one of the loopback. With ``network="host"`` every port is reached as it is. Raises NotFound for a
+        port that is not published (:meth:`connect` needs none that is), Conflict when the container does not run,
+        SpecError for a port that is none.
+
+        Example:
+            >>> with pylxc.start("redis:seed", ports={6379: 0}) as container:       # doctest: +SKIP
+            ...     host, port = container.address(6379)
+
+        """
+        from pylxc import publishing  # noqa: PLC0415  not on the start path
+
+        return publishing.address(self, port)
+
+    @waits
+    def call(
+        self, function: Callable[..., T], *args: object, namespaces: Collection[str] = frozenset(("net",))
+    ) -> Waiting[T]:
+        """Call a Python function inside namespaces of the running container, and return its value.
+
+        ``namespaces``: "net", "ipc", "uts". The function runs in a fork of this process: it sees all that this process
+        has, what it changes there is lost, and other threads are not there (what they had locked stays locked). Its
+        value, or the exception that it raises, comes back by pickle; sockets in it come back as they are, and stay in
+        the network that they were made in. As an ordinary user it runs as the container's root. Not the container's
+        files or processes: a program that is to see these is :meth:`exec`'s, for Python there would load the
+        container's code. Raises Conflict when the container does not run, SpecError, UnsupportedError.
+
+        Example:
+            >>> container.call(socket.if_nameindex)                                 # doctest: +SKIP
+            [(1, 'lo')]
+
+        """
+        from pylxc import inside  # noqa: PLC0415  not on the start path
+
+        return (yield from inside.call(self, function, args, namespaces))
+
+    def network_namespace(self) -> AbstractContextManager[None]:
+        """Let the calling thread be in the running container's network until the block is left; other threads are not.
+
+        Sockets that are made in the block stay in that network. For the machine's root; an ordinary user has
+        :meth:`call` and :meth:`connect`, for the kernel lets no thread into another user namespace (setns(2)). Not
+        across an ``await`` or ``yield``. Raises UnsupportedError, Conflict when the container does not run.
+
+        Example:
+            >>> with container.network_namespace():                                 # doctest: +SKIP
+            ...     urllib.request.urlopen("http://localhost:8000")
+
+        """
+        from pylxc import inside  # noqa: PLC0415  not on the start path
+
+        return inside.network_namespace(self)
 
     @waits
     def wait_ready(  # noqa: PLR0913  one keyword for each way to be ready

@@ -38,10 +38,10 @@ LAYERS = {
     "zstd": "application/vnd.oci.image.layer.v1.tar+zstd",
 }
 ATTESTATION = "vnd.docker.reference.type"  # the annotation of what speaks about an image, and is none
-_SCHEMA_1 = re.compile(r"application/vnd\.docker\.distribution\.manifest\.v1\+(?:json|prettyjws)")
+_SCHEMA_1 = r"application/vnd\.docker\.distribution\.manifest\.v1\+(?:json|prettyjws)"
 _NO_TYPE = frozenset(("", "application/json", "application/octet-stream", "text/plain"))  # of plain file servers
-_OTHER_DIGEST = re.compile(r"(?!sha256:|sha512:)[a-z0-9]+(?:[.+_-][a-z0-9]+)*:[A-Za-z0-9=_-]+")
-_MEDIA_TYPE = re.compile(r"[A-Za-z0-9][A-Za-z0-9!#$&^_.+-]{0,126}/[A-Za-z0-9][A-Za-z0-9!#$&^_.+-]{0,126}")
+_OTHER_DIGEST = r"(?!sha256:|sha512:)[a-z0-9]+(?:[.+_-][a-z0-9]+)*:[A-Za-z0-9=_-]+"
+_MEDIA_TYPE = r"[A-Za-z0-9][A-Za-z0-9!#$&^_.+-]{0,126}/[A-Za-z0-9][A-Za-z0-9!#$&^_.+-]{0,126}"
 _SIZE_LIMIT = 2**63 - 1
 _SHOWN = 80  # characters of what is wrong
 
@@ -78,11 +78,11 @@ class Descriptor:
         """Return the descriptor in a document's JSON. Raises IntegrityError where it is none, UnsupportedError."""
         given: dict[str, Any] = value if isinstance(value, dict) else {}
         kind, artifact, notes, urls = map(given.get, ("mediaType", "artifactType", "annotations", "urls"))
-        is_typed = not kind or (isinstance(kind, str) and _MEDIA_TYPE.fullmatch(kind))
+        is_typed = not kind or (isinstance(kind, str) and re.fullmatch(_MEDIA_TYPE, kind))
         is_noted = isinstance(notes or {}, dict) and all(isinstance(note, str) for note in (notes or {}).values())
         is_whole = isinstance(artifact or "", str) and _are_texts(urls or [])
         digest, size = given.get("digest"), given.get("size")
-        if isinstance(digest, str) and _OTHER_DIGEST.fullmatch(digest):
+        if isinstance(digest, str) and re.fullmatch(_OTHER_DIGEST, digest):
             raise UnsupportedError(f"{subject}: digest {digest[:_SHOWN]}", "only SHA-256 and SHA-512 are known here")
         if is_typed and is_noted and is_whole and isinstance(digest, str) and isinstance(size, int):
             platform = platforms.of_json(given.get("platform"))
@@ -166,7 +166,7 @@ def read(data: bytes, media_type: str, subject: str, digest: str = "") -> Manife
         raise IntegrityError(subject, "a manifest or an index", "other JSON: not an object")
     said = media_type.partition(";")[0].strip().lower()
     inside = values.get("mediaType") or ""
-    if values.get("schemaVersion") == 1 or "fsLayers" in values or _SCHEMA_1.fullmatch(said):
+    if values.get("schemaVersion") == 1 or "fsLayers" in values or re.fullmatch(_SCHEMA_1, said):
         remedy = "pull it with an old docker and push it again, or ask its maker for a current one"
         raise UnsupportedError(f"{subject}: manifest schema 1, a format that was given up in 2017", remedy)
     kind = inside if said in _NO_TYPE else said

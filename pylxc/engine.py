@@ -15,26 +15,24 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from pylxc import names, sourcedate
-from pylxc.container import Container
 from pylxc.errors import Conflict, ImageNotFound, SpecError, StoreError
 from pylxc.identity import is_locked, own_identity
-from pylxc.runtime import cgroup, native, record, transfer
-from pylxc.runtime.isolation import Tree
+from pylxc.runtime import native, record, transfer
 from pylxc.runtime.process import wait_readable
 from pylxc.runtime.waiting import steps_of, waits
-from pylxc.seccomp import programs
-from pylxc.spec import ContainerSpec
 from pylxc.store.containers import ContainerRow
 from pylxc.store.layout import explain
-from pylxc.volumeuse import make_volumes, volumes_for
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from pylxc.care.reports import CheckReport, DiskUsage, Pruned, RepairReport
+    from pylxc.container import Container
     from pylxc.image import Image
     from pylxc.launching import Launching
+    from pylxc.runtime.isolation import Tree
     from pylxc.runtime.waiting import Waiting
+    from pylxc.spec import ContainerSpec
     from pylxc.store import LayerRow, Lease, Store, Wish
 
 HOST = "host"  # the word that means the embedded image wherever a reference may stand
@@ -228,6 +226,8 @@ class Engine:
     def _remove_orphans(self, store: Store) -> None:
         """Remove what is left of containers whose owner was killed; their monitors have ended them already."""
         for row in store.containers.orphans():
+            from pylxc.runtime import cgroup  # noqa: PLC0415  hardly ever
+
             directory = store.layout.container(row.id)
             if record.read(directory).state == "running":
                 self._end_orphan(directory)
@@ -312,6 +312,8 @@ class Engine:
         self, digests: Sequence[str], upper: str, work: str, *, volatile: bool = True, fleeting: bool = False
     ) -> Tree:
         """Return the root file system over these layers (lowest first)."""
+        from pylxc.runtime.isolation import Tree  # noqa: PLC0415  not needed before something runs
+
         lowers, passthrough = self.lowers(digests)
         return Tree(
             lowers=lowers,
@@ -344,6 +346,8 @@ class Engine:
 
     def filter_for(self, spec: ContainerSpec) -> bytes:
         """Return the system call filter of a container, b"" for none."""
+        from pylxc.seccomp import programs  # noqa: PLC0415  not needed before something runs
+
         return programs.program_for(spec, f"{self.root}/seccomp")
 
     # -- containers -------------------------------------------------------------------------------------------------
@@ -358,7 +362,9 @@ class Engine:
         listed: bool = True,
     ) -> Waiting[Container]:
         """Make a container; see :func:`pylxc.create`. Unless ``listed``, its start adds it to the store."""
+        from pylxc.container import Container  # noqa: PLC0415  builds and lists of images need no container
         from pylxc.obtaining import obtain  # noqa: PLC0415  it imports this module
+        from pylxc.spec import ContainerSpec  # noqa: PLC0415
 
         reference = image if isinstance(image, str) else (*image.refs, image.id)[0]
         spec = ContainerSpec.from_options(reference, command, options)
@@ -377,6 +383,8 @@ class Engine:
 
     def add_container(self, container: Launching) -> str:
         """Add a container to the store; returns its name. One that was made up, and is taken, becomes another."""
+        from pylxc.volumeuse import make_volumes, volumes_for  # noqa: PLC0415  not needed before something runs
+
         spec = container.spec
         volumes = volumes_for(spec, container.image.config.volumes)
         owner = None if spec.detach else own_identity()
@@ -437,6 +445,8 @@ class Engine:
         return Image.of(self, self.store.images.get(row.image))
 
     def _to_container(self, row: ContainerRow, image: Image) -> Container:
+        from pylxc.container import Container  # noqa: PLC0415  builds and lists of images need no container
+
         return Container(self, row.id, row.name, image, row.spec, row.created)
 
     def container_directory(self, id: str) -> str:  # noqa: A002  docker's name
@@ -449,6 +459,8 @@ class Engine:
 
     def remove_container(self, id: str, *, forgotten: bool = False) -> None:  # noqa: A002
         """Remove a container that does not run from the store; ``forgotten``: it is out of the index already."""
+        from pylxc.runtime import cgroup  # noqa: PLC0415  only here
+
         cgroup.remove(id)  # its monitor has; unless it was killed
         if not forgotten:
             _await_monitor(self.container_directory(id))

@@ -12,6 +12,8 @@ from contextlib import contextmanager, suppress
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
+from attrs import evolve
+
 from pylxc.errors import Conflict, ContainerNotFound, SpawnError, SpecError, StoreError, UnsupportedError
 from pylxc.execution import await_start, begin, environment, launch
 from pylxc.runtime import cgroup, isolation, joining, life, native, record
@@ -28,6 +30,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
     from pylxc.engine import Engine
+    from pylxc.errors import PylxcError
     from pylxc.health import Check
     from pylxc.image import Image
     from pylxc.runtime.native import Child
@@ -139,8 +142,12 @@ class Launching:
         return health.check_of(own, self.image.config) if health.is_wanted(own, images) else None
 
     def _life(self, ids: isolation.Ids | None, cgroups: tuple[str, ...]) -> p.Plan:
-        """Return what the monitor does of its own accord: start it again, check its health."""
+        """Return what the monitor does of its own accord: start it again, publish its ports, check its health."""
         plan = life.life_of(self.spec, self.id, str(self._engine.root))
+        if self.spec.ports:
+            from pylxc.runtime import ports  # noqa: PLC0415  few containers have any
+
+            ports.add_ports(plan, self.spec.ports, self._directory())
         check = self._check()
         if check is not None:
             payload = self._payload(check.argv, {}, None, None, tty=False)
@@ -193,17 +200,15 @@ class Launching:
         tty: bool,
     ) -> Payload:
         """Return what runs: the main process, or with ``command`` a further one."""
-        import attrs  # noqa: PLC0415  cheap once the spec is there
-
         spec, config = self.spec, self.image.config
         argv = spec.argv(config.entrypoint, config.cmd)
         if command is not None:
-            argv = attrs.evolve(spec, command=command, entrypoint=()).argv(None, None)  # type: ignore[arg-type]
+            argv = evolve(spec, command=command, entrypoint=()).argv(None, None)  # type: ignore[arg-type]
         if not argv:
             raise SpecError("command", argv, "is empty; give the program to execute, and its arguments")
         if user is not None or workdir is not None or env:
             changes: dict[str, Any] = {"user": spec.user if user is None else user, "workdir": workdir or spec.workdir}
-            spec = attrs.evolve(spec, **changes, env={**spec.env, **env})
+            spec = evolve(spec, **changes, env={**spec.env, **env})
         return Payload(
             argv=argv,
             env=environment(self._hostname(), config.env, {**self._marks(), **spec.env}, tty=tty),
@@ -253,6 +258,9 @@ class Launching:
                 if log:
                     self._keep_streams(plan)
                 self._child = yield from self._start_on(plan, streams, tree)
+            except SpawnError as error:
+                cgroup.remove(self.id)
+                raise self._explained(error) from error
             except BaseException:
                 cgroup.remove(self.id)
                 self._engine.store.hostsfiles.leave(self.id)
@@ -289,6 +297,13 @@ class Launching:
             with suppress(ContainerNotFound):  # whoever removed it has seen to that
                 if self.status() not in ALIVE:  # somebody else has started it again
                     self._engine.store.hostsfiles.leave(self.id)
+
+    def _explained(self, error: SpawnError) -> PylxcError:
+        if not self.spec.ports:
+            return error
+        from pylxc import publishing  # noqa: PLC0415  not on the start path
+
+        return publishing.explained(error, self)  # type: ignore[arg-type]  # the whole of it
 
     def _keep_streams(self, plan: p.Plan) -> None:
         """Let the monitor have the streams of the main process."""

@@ -13,7 +13,7 @@ import re
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any, Literal
 
-import attrs
+from attrs import Factory, field, fields_dict, frozen
 
 from pylxc.errors import SpecError, UnsupportedError
 from pylxc.units import parse_size
@@ -96,7 +96,7 @@ def _target(value: object) -> str:
     return path
 
 
-@attrs.frozen(kw_only=True)
+@frozen(kw_only=True)
 class Mount:
     """One mount of a container.
 
@@ -138,12 +138,12 @@ class Mount:
     """
 
     type: MountType
-    target: str = attrs.field(converter=_target)
+    target: str = field(converter=_target)
     source: str = ""
     read_only: bool = False
-    nosuid: bool = attrs.field(default=attrs.Factory(lambda self: self.type == "tmpfs", takes_self=True))
-    nodev: bool = attrs.field(default=attrs.Factory(lambda self: self.type == "tmpfs", takes_self=True))
-    noexec: bool = attrs.field(default=attrs.Factory(lambda self: self.type == "tmpfs", takes_self=True))
+    nosuid: bool = field(default=Factory(lambda self: self.type == "tmpfs", takes_self=True))
+    nodev: bool = field(default=Factory(lambda self: self.type == "tmpfs", takes_self=True))
+    noexec: bool = field(default=Factory(lambda self: self.type == "tmpfs", takes_self=True))
     data: str = ""
     propagation: Propagation = "rprivate"
     recursive: bool = True
@@ -324,7 +324,7 @@ def to_mount(item: Any) -> Mount:
 
 
 def _check_fields(fields: Mapping[str, Any], given: object) -> None:
-    names = attrs.fields_dict(Mount)
+    names = fields_dict(Mount)
     unknown = sorted(set(fields) - set(names))
     if unknown:
         raise SpecError("mounts", given, f"{unknown[0]!r} is no field of a mount; there are {', '.join(names)}")

@@ -5,7 +5,7 @@ Invariant: every name is fit to be a container's name and a hostname.
 
 from __future__ import annotations
 
-import random
+import os
 
 ADJECTIVES = (
     *("amber", "bold", "brave", "bright", "calm", "clever", "cosy", "crisp", "dapper", "eager", "fair", "fleet"),
@@ -27,4 +27,6 @@ ANIMALS = (
 
 def generate() -> str:
     """Return a name such as ``"quiet-otter-4f1c"``: 16 bits of chance make a clash within one store unlikely."""
-    return f"{random.choice(ADJECTIVES)}-{random.choice(ANIMALS)}-{random.getrandbits(16):04x}"  # noqa: S311  no secret
+    chance, adjective = divmod(int.from_bytes(os.urandom(8), "big"), len(ADJECTIVES))  # `random` takes 3 ms to import
+    chance, animal = divmod(chance, len(ANIMALS))
+    return f"{ADJECTIVES[adjective]}-{ANIMALS[animal]}-{chance & 0xFFFF:04x}"

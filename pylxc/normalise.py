@@ -13,10 +13,10 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-import attrs
+from attrs import asdict, fields_dict, frozen
 
 from pylxc.capabilities import capability_names
-from pylxc.errors import SpecError
+from pylxc.errors import SpecError, UnsupportedError
 from pylxc.mounts import container_path, host_path, to_mounts, to_tmpfs, to_volumes
 from pylxc.units import parse_duration, parse_size
 
@@ -78,7 +78,7 @@ _SYSCTLS = frozenset(
 )
 
 
-@attrs.frozen
+@frozen
 class Device:
     """A device of the host that a container may use: its path there, its path inside, ``permissions`` of ``rwm``."""
 
@@ -87,14 +87,21 @@ class Device:
     permissions: str = "rwm"
 
 
-@attrs.frozen
+@frozen
 class Port:
-    """A published port: ``container`` over ``protocol``, reached at ``port`` (0: any free one) of address ``host``."""
+    """A published port: ``container`` over ``protocol``, reached at ``port`` (0: any free one) of address ``host``.
+
+    ``host`` "": all addresses of the host. ``last``: any free one from ``port`` to that; 0: just that one.
+    """
 
     container: int
     protocol: str = "tcp"
     host: str = ""
     port: int = 0
+    last: int = 0
+
+
+_PORT_FIELDS = frozenset(fields_dict(Port))
 
 
 def _flag(option: str, value: Any) -> bool:
@@ -459,40 +466,53 @@ def _ports(option: str, value: Any) -> tuple[Port, ...]:
     if isinstance(value, int):
         value = [value]
     if not isinstance(value, Mapping):
-        return tuple(_port_item(option, item) for item in _items(option, value))
-    ports = []
+        return tuple(port for item in _items(option, value) for port in _port_items(option, item))
+    ports: list[Port] = []
     for container, where in value.items():
-        number, protocol = _container_port(option, container)
         for place in where if isinstance(where, list) else [where]:
-            host, port = _host_port(option, place)
-            ports.append(Port(number, protocol, host, port))
+            ports += _published(option, container, place)
     return tuple(ports)
 
 
-def _port_item(option: str, item: Any) -> Port:
+def _port_items(option: str, item: Any) -> Iterable[Port]:
     if isinstance(item, Port):
-        item = attrs.asdict(item)
-    if isinstance(item, Mapping) and set(item) == {"container", "protocol", "host", "port"}:
+        item = asdict(item)
+    if isinstance(item, Mapping) and {"container", "protocol", "host", "port"} <= set(item) <= _PORT_FIELDS:
         container: Any = f"{item['container']}/{item['protocol']}"
-        where: Any = (item["host"], item["port"])
+        last = item.get("last")
+        where: Any = (item["host"], f"{item['port']}-{last}" if last else item["port"])
     else:  # docker's [[address:]port:]container[/protocol]
         place, _, container = str(item).rpartition(":")
         where = place or 0
-    number, protocol = _container_port(option, container)
-    return Port(number, protocol, *_host_port(option, where))
+    return _published(option, container, where)
 
 
-def _container_port(option: str, value: Any) -> tuple[int, str]:
+def _published(option: str, container: Any, where: Any) -> Iterable[Port]:
+    """Yield the ports of one item: as many as its range in the container has (docker's rules)."""
+    first, last, protocol = _container_ports(option, container)
+    host, low, high = _host_ports(option, where)
+    if low and high > low and first == last:
+        yield Port(first, protocol, host, low, high)
+        return
+    if low and high - low != last - first:
+        raise SpecError(option, {container: where}, "the two ranges must be of one length")
+    for number in range(first, last + 1):
+        yield Port(number, protocol, host, low and low + number - first)
+
+
+def _container_ports(option: str, value: Any) -> tuple[int, int, str]:
     text, _, protocol = str(value).partition("/")
     protocol = (protocol or "tcp").lower()
-    if protocol not in ("tcp", "udp", "sctp"):
-        raise SpecError(option, value, 'the protocol is "tcp", "udp" or "sctp"')
-    return _port_number(option, text, 1), protocol
+    if protocol == "sctp":
+        raise UnsupportedError(f"{option}={value!r}", 'ports of "tcp" and "udp" can be published')
+    if protocol not in ("tcp", "udp"):
+        raise SpecError(option, value, 'the protocol is "tcp" or "udp"')
+    return *_port_range(option, text, 1), protocol
 
 
-def _host_port(option: str, value: Any) -> tuple[str, int]:
+def _host_ports(option: str, value: Any) -> tuple[str, int, int]:
     if value is None:
-        return "", 0
+        return "", 0, 0
     if isinstance(value, str) and ":" in value:
         value = value.rpartition(":")[::2]
     if isinstance(value, (tuple, list)):
@@ -500,8 +520,22 @@ def _host_port(option: str, value: Any) -> tuple[str, int]:
             raise SpecError(option, value, 'give (address, port), such as ("127.0.0.1", 8080)')
         address, port = value
         text = address.strip("[]") if isinstance(address, str) else address
-        return _address(option, text) if text else "", _port_number(option, port, 0)
-    return "", _port_number(option, value, 0)
+        host = _address(option, text) if text else ""
+        if "%" in host:
+            raise SpecError(option, value, "an address of one link only cannot be given; give another, or none")
+        return host, *_port_range(option, port if port != "" else 0, 0)
+    return "", *_port_range(option, value, 0)
+
+
+def _port_range(option: str, value: Any, low: int) -> tuple[int, int]:
+    begin, dash, end = str(value).partition("-")
+    if not dash or isinstance(value, int):
+        number = _port_number(option, value, low)
+        return number, number
+    first, last = _port_number(option, begin, 1), _port_number(option, end, 1)
+    if last < first:
+        raise SpecError(option, value, "a range goes from the lower port to the higher one")
+    return first, last
 
 
 def _port_number(option: str, value: Any, low: int) -> int:

@@ -18,12 +18,12 @@ DEFAULT_TAG = "latest"
 NAME_LIMIT = 255
 
 _COMPONENT = r"[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*"
-_PATH = re.compile(rf"{_COMPONENT}(?:/{_COMPONENT})*")
+_PATH = rf"{_COMPONENT}(?:/{_COMPONENT})*"
 _LABEL = r"(?:[a-zA-Z0-9]|[a-zA-Z0-9][a-zA-Z0-9-]*[a-zA-Z0-9])"
-_HOST = re.compile(rf"(?:{_LABEL}(?:\.{_LABEL})*|\[[a-fA-F0-9:]+\])(?::[0-9]+)?")
+_HOST = rf"(?:{_LABEL}(?:\.{_LABEL})*|\[[a-fA-F0-9:]+\])(?::[0-9]+)?"
 _TAG = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}")
-_DIGEST = re.compile(r"sha256:[a-f0-9]{64}")
-_BEFORE = re.compile(r"(.+)@\{([0-9]{1,9})\}")
+_DIGEST = r"sha256:[a-f0-9]{64}"
+_BEFORE = r"(.+)@\{([0-9]{1,9})\}"
 _ID = re.compile(r"(?:sha256:)?[a-f0-9]{64}")
 
 
@@ -51,11 +51,11 @@ class Reference:
         if not isinstance(text, str):
             raise SpecError("image", text, 'give a reference as a string, such as "debian:bookworm"')
         rest, before = text, 0
-        match = _BEFORE.fullmatch(rest)
+        match = re.fullmatch(_BEFORE, rest)
         if match:
             rest, before = match[1], int(match[2])
         rest, at, digest = rest.partition("@")
-        if at and not _DIGEST.fullmatch(digest):
+        if at and not re.fullmatch(_DIGEST, digest):
             raise SpecError("image", text, 'a digest is "sha256:" and 64 hexadecimal digits')
         name, tag = _split_tag(rest)
         if tag is not None and not _TAG.fullmatch(tag):
@@ -111,7 +111,7 @@ def _split_host(name: str) -> tuple[str, str]:
 def _check_name(text: str, name: str, host: str, path: str) -> None:
     if name != name.lower() and path != path.lower():
         raise SpecError("image", text, "an image's name is written in lower case")
-    if not _HOST.fullmatch(host) or not _PATH.fullmatch(path):
+    if not re.fullmatch(_HOST, host) or not re.fullmatch(_PATH, path):
         raise SpecError("image", text, 'a name is [a-z0-9] with single separators, such as "debian:bookworm"')
     if len(path) > NAME_LIMIT:  # of the whole path: a short form that is accepted must be so in full as well
         raise SpecError("image", text, f"a name has {NAME_LIMIT} characters at most, an implied library/ too")

@@ -5,7 +5,7 @@ Invariant: a :class:`Result` is complete and final; nothing in it is asked of th
 
 from __future__ import annotations
 
-import attrs
+from attrs import field, frozen
 
 _SHOWN = 80
 
@@ -14,7 +14,7 @@ def _shorten(data: bytes) -> str:
     return repr(data) if len(data) <= _SHOWN else f"{data[:_SHOWN]!r}... ({len(data)} bytes)"
 
 
-@attrs.frozen
+@frozen
 class Result:
     r"""How a command ended, and what it wrote.
 
@@ -32,8 +32,8 @@ class Result:
 
     exit_code: int
     signal: int | None = None
-    stdout: bytes = attrs.field(default=b"", repr=_shorten)
-    stderr: bytes = attrs.field(default=b"", repr=_shorten)
+    stdout: bytes = field(default=b"", repr=_shorten)
+    stderr: bytes = field(default=b"", repr=_shorten)
     duration: float = 0.0
     oom_killed: bool = False
 

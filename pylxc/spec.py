@@ -9,7 +9,7 @@ from __future__ import annotations
 from operator import attrgetter
 from typing import TYPE_CHECKING, Any
 
-import attrs
+from attrs import Factory, asdict, field, fields, frozen
 
 from pylxc.capabilities import capability_mask, effective_capabilities
 from pylxc.errors import SpecError, UnsupportedError
@@ -37,13 +37,6 @@ def _is_shell(command: Sequence[str]) -> bool:
     return not command or (len(command) == 1 and command[0].rpartition("/")[2] in SHELLS)
 
 
-# Option -> (the values that are carried out beside the default, what to do instead). The work that carries an option
-# out deletes its line; nothing else need change.
-_NOT_YET: dict[str, tuple[tuple[object, ...], str]] = {
-    "ports": ((), 'use Container.connect(port), or network="host"'),
-}
-
-
 # Where the sysctls of a namespace lie, by the option that shares it (sysctl names below /proc/sys).
 _SYSCTLS_OF = {"network": ("net/",), "ipc": ("kernel/msg", "kernel/sem", "kernel/shm", "fs/mqueue/")}
 
@@ -52,14 +45,7 @@ def _is_shared(value: str) -> bool:
     return value == "host" or value.startswith("container:")
 
 
-def _refuse(option: str, value: object) -> None:
-    if option in _NOT_YET:
-        carried_out, remedy = _NOT_YET[option]
-        if value not in carried_out:
-            raise UnsupportedError(f"{option}={value!r}", f"not in this version of pylxc; {remedy}")
-
-
-@attrs.frozen(kw_only=True)
+@frozen(kw_only=True)
 class ContainerSpec:
     """Everything that is said about a container when it is made. The verbs take each option as a keyword.
 
@@ -94,6 +80,12 @@ class ContainerSpec:
     is not internal. ``dns``: name servers in place of the host's; those that only the host's loopback reaches are left
     out. ``extra_hosts``: name -> address, or ``"host-gateway"`` for this host.
 
+    ``ports``: what is reached from the host: ``{6379: 0}`` (0: any free port, which :meth:`Container.address` tells),
+    ``{"53/udp": ("127.0.0.1", 5353)}``, ``{80: [8080, "[::1]:8081"]}``, ranges (``{"8000-8010": "9000-9010"}``), or
+    docker's words (``["127.0.0.1:8080:80"]``). Without an address the port is open on all addresses of the host. In the
+    container the client is somebody on its own loopback. Not with ``network="host"``, where all of its ports are the
+    host's.
+
     ``log``: with ``{"max_size": "10m", "max_files": 3}`` a new file of the log begins where one would grow beyond
     max_size, and the last max_files of them (1 by default) are kept. Without it the log grows as long as the container
     writes.
@@ -109,13 +101,13 @@ class ContainerSpec:
 
     name: str | None = None
     hostname: str | None = None
-    env: dict[str, str] = attrs.field(factory=dict, hash=False)
+    env: dict[str, str] = field(factory=dict, hash=False)
     env_file: tuple[str, ...] = ()
     workdir: str | None = None
     user: str | None = None
     groups: tuple[str, ...] = ()
     entrypoint: tuple[str, ...] | None = None
-    labels: dict[str, str] = attrs.field(factory=dict, hash=False)
+    labels: dict[str, str] = field(factory=dict, hash=False)
 
     mounts: tuple[Mount, ...] = ()
     volumes: tuple[Mount, ...] = ()
@@ -126,7 +118,7 @@ class ContainerSpec:
     network: str | tuple[str, ...] = "none"
     aliases: tuple[str, ...] = ()
     dns: tuple[str, ...] = ()
-    extra_hosts: dict[str, str] = attrs.field(factory=dict, hash=False)
+    extra_hosts: dict[str, str] = field(factory=dict, hash=False)
 
     memory: int | None = None
     memory_swap: int | None = None
@@ -136,7 +128,7 @@ class ContainerSpec:
     pids_limit: int | None = None
     io_weight: int | None = None
     shm_size: int = DEFAULT_SHM_SIZE
-    ulimits: dict[str, tuple[int, int]] = attrs.field(factory=dict, hash=False)
+    ulimits: dict[str, tuple[int, int]] = field(factory=dict, hash=False)
     oom_score_adj: int | None = None
 
     cap_add: tuple[str, ...] = ()
@@ -150,7 +142,7 @@ class ContainerSpec:
     ipc: str | None = None
     uts: str | None = None
     cgroup: str | None = None
-    sysctls: dict[str, str] = attrs.field(factory=dict, hash=False)
+    sysctls: dict[str, str] = field(factory=dict, hash=False)
 
     tty: bool = False
     stdin: bool = False
@@ -175,8 +167,6 @@ class ContainerSpec:
             else:
                 normal = default if value is None else NORMAL[option](option, value)
             object.__setattr__(self, option, normal)
-            if normal != default:
-                _refuse(option, normal)
         if self.env_file:
             self._join_env_file()
         self._check_together()
@@ -202,12 +192,30 @@ class ContainerSpec:
                     raise UnsupportedError(f"propagation={mount.propagation!r} on {mount.target}", remedy)
         self._check_shared()
         self._check_network()
+        if self.ports:
+            self._check_ports()
         if self.restarts and self.remove:
             raise SpecError(
                 "restart", self.restart, "what is removed at its end cannot start again; use start, without remove"
             )
         if self.init == SYSTEM and self.userns == "host" and not self.privileged:
             raise SpecError("init", SYSTEM, 'with userns="host" its root could lift its own limits; leave userns out')
+
+    def _check_ports(self) -> None:
+        """Refuse ports that lead nowhere, and one port of the host that is to lead to two places."""
+        if self.network == "host":
+            words = 'with network="host" its ports are the host\'s as they are; leave ports out'
+            raise SpecError("ports", self.ports, words)
+        if isinstance(self.network, str) and _is_shared(self.network):
+            raise SpecError(
+                "ports", self.ports, f"with network={self.network!r} they are another's; publish them there"
+            )
+        seen: set[tuple[str, str, int]] = set()
+        for port in self.ports:
+            place = (port.protocol, port.host, port.port)
+            if port.port and not port.last and place in seen:
+                raise SpecError("ports", f"{port.host}:{port.port}/{port.protocol}", "it is given twice")
+            seen.add(place)
 
     def _check_shared(self) -> None:
         """Refuse what a container cannot do with namespaces that it shares."""
@@ -303,7 +311,7 @@ class ContainerSpec:
             for option in _DEFAULTS
             if getattr(self, option) not in (_DEFAULTS[option], {})
         }
-        return json.dumps(changed, default=lambda value: attrs.asdict(value, recurse=False), separators=(",", ":"))
+        return json.dumps(changed, default=lambda value: asdict(value, recurse=False), separators=(",", ":"))
 
     @classmethod
     def from_json(cls, text: str | bytes) -> ContainerSpec:
@@ -311,17 +319,17 @@ class ContainerSpec:
         import json  # noqa: PLC0415
 
         try:
-            fields = json.loads(text)
+            given = json.loads(text)
         except ValueError as error:
             raise SpecError("spec", text, f"is not JSON: {error}") from error
-        if not isinstance(fields, dict) or "image" not in fields or set(fields) - set(_DEFAULTS):
+        if not isinstance(given, dict) or "image" not in given or set(given) - set(_DEFAULTS):
             raise SpecError("spec", text, "is not a container's spec; another version of pylxc may have written it")
-        return cls(**fields)
+        return cls(**given)
 
 
 _DEFAULTS: dict[str, Any] = {
-    field.name: {} if isinstance(field.default, attrs.Factory) else field.default  # type: ignore[arg-type]
-    for field in attrs.fields(ContainerSpec)
+    one.name: {} if isinstance(one.default, Factory) else one.default  # type: ignore[arg-type]
+    for one in fields(ContainerSpec)
 }
 # Many at once: a list of a thousand containers reads fifty options of each.
 _values_of = attrgetter(*NORMAL)

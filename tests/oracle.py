@@ -33,6 +33,7 @@ OPAQUE = "user.overlay.opaque"
 LEFT_OVER = {
     "leases": "SELECT id FROM leases",
     "leased layers": "SELECT layer FROM leased",
+    "layers of images that are not on disk": "SELECT layer FROM unsettled JOIN image_layers USING (layer)",
     "layers that nothing uses": "SELECT digest FROM layers WHERE digest NOT IN (SELECT layer FROM image_layers)"
     " AND digest NOT IN (SELECT layer FROM cache)",
     "images without a manifest": "SELECT id FROM images WHERE manifest NOT IN (SELECT digest FROM manifests)",

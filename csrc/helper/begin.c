@@ -147,6 +147,7 @@ _Noreturn static void become_child(const struct monitor *m, struct cgroups *cgro
     for (size_t i = 0; i < LENGTH(monitors); i++)
         if (monitors[i] >= 0)
             sys(close, monitors[i]);
+    ports_close(&m->ports);
     int entered = cgroups_enter(cgroups);
     cgroups_close(cgroups);
     if (entered < 0) {

@@ -8,6 +8,7 @@
  *   control.c   the socket on which it is asked for things
  *   restart.c   whether and when it starts the process again
  *   events.c    what it tells of a container; event_log.c is the file that it tells it in
+ *   ports.c     the ports that it publishes; proxy.c, proxy_tcp.c and proxy_udp.c are the process that serves them
  *   health.c    the checks of a container's health: when they run, what they say
  *   log.c       the files of a container's log, and when the next one begins
  *   launch.c    the child: carries out the plan's operations, then becomes the payload

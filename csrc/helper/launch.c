@@ -251,6 +251,7 @@ static const struct {
     [PYLXC_OP_CGROUP] = {op_done_before, PYLXC_STAGE_CGROUP},
     [PYLXC_OP_LIFE] = {op_done_before, PYLXC_STAGE_RECORD},
     [PYLXC_OP_HEALTH] = {op_done_before, PYLXC_STAGE_RECORD},
+    [PYLXC_OP_PUBLISH] = {op_done_before, PYLXC_STAGE_NETWORK},
     [PYLXC_OP_OVERLAY] = {op_overlay, PYLXC_STAGE_ROOT},
     [PYLXC_OP_BIND_ROOT] = {op_bind_root, PYLXC_STAGE_ROOT},
     [PYLXC_OP_MEMORY] = {op_memory, PYLXC_STAGE_ROOT},

@@ -1,5 +1,6 @@
 /* The helper's entry: no arguments, no environment; everything comes in the plan, a memfd on descriptor 4. */
 #include "helper.h"
+#include "ports.h"
 #include <linux/fs.h>
 #include <linux/mman.h>
 #include <linux/prctl.h>
@@ -61,6 +62,8 @@ static int op_is_sound(const struct pylxc_op *op, int depth)
         return op->a >= 1 && op->a <= UINT16_MAX && (uint64_t)op->a * 8 == op->size - sizeof *op;
     if (op->code == PYLXC_OP_ENDPOINT)
         return depth == OUTER && endpoint_is_sound(op);
+    if (op->code == PYLXC_OP_PUBLISH)
+        return depth == OUTER && ports_operand_is_sound(op);
     if (depth == OUTER)
         return op->code != PYLXC_OP_HEALTH || health_is_sound(op);
     if (op->code == PYLXC_OP_CGROUP)

@@ -117,13 +117,13 @@ static void answer_request(struct monitor *m)
  * ended. */
 static int serve(struct monitor *m, int64_t until)
 {
-    enum { PROCESS, OWNER, OUT, ERR, CONTROL, HEALTH, COUNT = HEALTH + HEALTH_WAITS };
-    struct pollfd waits[COUNT] = {{.fd = m->pid_fd, .events = POLLIN},
-                                  {.fd = m->owner_fd, .events = POLLIN},
-                                  {.fd = m->streams[0].fd, .events = POLLIN},
-                                  {.fd = m->streams[1].fd, .events = POLLIN},
-                                  {.fd = m->control_fd, .events = POLLIN}};
+    enum { PROCESS, OWNER, OUT, ERR, CONTROL, PORTS, HEALTH, COUNT = HEALTH + HEALTH_WAITS };
+    struct pollfd waits[COUNT] = {
+        {.fd = m->pid_fd, .events = POLLIN},        {.fd = m->owner_fd, .events = POLLIN},
+        {.fd = m->streams[0].fd, .events = POLLIN}, {.fd = m->streams[1].fd, .events = POLLIN},
+        {.fd = m->control_fd, .events = POLLIN},    {.fd = ports_wait_fd(&m->ports), .events = POLLIN}};
     int64_t due = MINIMUM(MINIMUM(until, health_due(&m->health)), MINIMUM(m->stopping.next, m->stopping.kill)), left;
+    due = MINIMUM(due, ports_due(&m->ports));
     struct __kernel_timespec timeout;
     health_wants(&m->health, &waits[HEALTH]);
     if (due != INT64_MAX) {
@@ -144,8 +144,10 @@ static int serve(struct monitor *m, int64_t until)
     if (waits[CONTROL].revents)
         answer_request(m);
     go_on_stopping(m);
-    if (!waits[PROCESS].revents)
+    if (!waits[PROCESS].revents) {
+        ports_serve(&m->ports, waits[PORTS].revents != 0);
         health_serve(&m->health, &waits[HEALTH]);
+    }
     return waits[PROCESS].revents != 0;
 }
 
@@ -164,7 +166,9 @@ static void tell_ending(const struct plan *plan, int status, struct pylxc_report
 /* What is there of a container that runs: its record, and the socket that its monitor is asked on. */
 static int record_start(struct monitor *m)
 {
-    int r = record_state(&m->plan, m->directory_fd, m->pid, m->restart.count);
+    int r = ports_record(&m->ports, m->directory_fd);
+    if (r >= 0)
+        r = record_state(&m->plan, m->directory_fd, m->pid, m->restart.count);
     if (r >= 0 && m->plan.again)
         record_no_end(m->directory_fd);
     else if (r >= 0 && m->directory_fd >= 0)
@@ -224,6 +228,7 @@ static int start(struct monitor *m)
     if (begin_await(m) < 0)
         return -1;
     streams_give_terminal(m);
+    ports_begin(&m->ports, m->pid_fd);
     health_begin(&m->health, &m->plan, m->pid, m->pid_fd, m->directory_fd);
     if (announce(m) < 0)
         return -1;
@@ -245,6 +250,7 @@ static struct pylxc_report end_of_process(struct monitor *m, int started)
     struct pylxc_report ended = {.kind = PYLXC_REPORT_ENDED, .pid = m->pid, .time_ns = now_ns()};
     int status = 0;
     health_end(&m->health);
+    ports_end(&m->ports, m->orphaned);
     if (started) {
         sys(wait4, m->pid, &status, __WALL, 0);
         m->pid = 0;
@@ -264,6 +270,7 @@ static struct pylxc_report end_of_process(struct monitor *m, int started)
 /* The first start failed: nothing of it is left, and the caller is told why. */
 _Noreturn static void give_up(struct monitor *m)
 {
+    ports_end(&m->ports, 1);
     begin_undo(m);
     cgroups_finish(&m->plan);
     if (m->orphaned && m->directory_fd >= 0)
@@ -286,6 +293,7 @@ static void tell_end(struct monitor *m, const struct pylxc_report *ended)
 _Noreturn static void finish(struct monitor *m, struct pylxc_report *ended)
 {
     int forsaken = m->orphaned || monitor_has(m, PYLXC_PLAN_EPHEMERAL);
+    ports_close(&m->ports);
     uint64_t kills = cgroups_finish(&m->plan);
     ended->oom_killed |= ran_out_of_memory(m, kills);
     if (!forsaken)
@@ -337,7 +345,12 @@ static void begin(struct monitor *m)
         pause_hold(&m->plan);
     if (head->flags & PYLXC_PLAN_KEEP)
         network_keep(&m->plan);
-    int r = userns_enter_given(&m->plan);
+    int index = -1, r = ports_open(&m->ports, &m->plan, &index);
+    if (r < 0) {
+        monitor_fail(m, PYLXC_STAGE_NETWORK, r, index);
+        give_up(m);
+    }
+    r = userns_enter_given(&m->plan);
     if (r < 0) {
         monitor_fail(m, PYLXC_STAGE_NAMESPACES, r, -1);
         give_up(m);

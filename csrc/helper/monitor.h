@@ -5,6 +5,7 @@
 #include "helper.h"
 #include "log.h"
 #include "netns.h"
+#include "ports.h"
 #include "restart.h"
 
 struct stream {
@@ -28,6 +29,7 @@ struct monitor {
     struct restart restart;
     struct stopping stopping;
     uint64_t oom_kills;
+    struct ports ports;
     /* As long as one process. */
     int error_fd, pid_fd, userns_fd, mounts_fd;
     int terminal[2]; /* the ends of the payload's, by enum terminal_end; -1 = none */

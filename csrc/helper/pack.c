@@ -191,6 +191,16 @@ static int pack_directory(struct packing *p, const char *name, const struct stat
     return 0;
 }
 
+/* Goes on into a directory, of which nothing is written. */
+static int pass_directory(struct packing *p, const char *name)
+{
+    bool top = !p->levels.used;
+    int r = path_add(p, p->path_length ? "/" : "./");
+    if (r == 0 && top)
+        path_cut(p, 0);
+    return r < 0 ? r : enter(p, name);
+}
+
 /* The type of an entry that has no content; 0 for what an archive does not hold: sockets live as long as a process. */
 static char special_type(uint16_t mode)
 {
@@ -254,17 +264,19 @@ static int pack_entry(struct packing *p, const char *name, const char *as)
         return r != -ENOENT ? r : p->live && p->levels.used ? 0 : -EBUSY;
     uint16_t kind = x.stx_mode & S_IFMT;
     if (p->layer && kind == S_IFCHR && x.stx_rdev_major == 0 && x.stx_rdev_minor == 0)
-        return put_mark(p, WHITEOUT, name);
+        return p->silent ? 0 : put_mark(p, WHITEOUT, name);
     size_t before = p->path_length;
     if ((r = path_add(p, as)) < 0 || (r = settle_time(p, name, &x)) < 0)
         return r;
     if (p->layer && tar_starts_with(name, WHITEOUT))
         return -EINVAL;
+    if (p->silent && kind == S_IFDIR)
+        return pass_directory(p, name);
     if (kind == S_IFDIR) {
         r = pack_directory(p, name, &x);
         return p->live && p->levels.used && has_gone(r) ? leave_out(p, before) : r;
     }
-    if (kind != S_IFREG && !special_type(x.stx_mode)) {
+    if (p->silent || (kind != S_IFREG && !special_type(x.stx_mode))) {
         path_cut(p, before);
         return 0;
     }
@@ -300,7 +312,7 @@ static int pack_tree(struct packing *p, const char *name, const char *as)
     }
     if (r == 0)
         r = mirror_end(p);
-    return r < 0 ? r : put_end(&p->out);
+    return r < 0 || p->silent ? r : put_end(&p->out);
 }
 
 static int start(struct packing *p)
@@ -364,6 +376,7 @@ int pack_tar(int fd, int directory, uint64_t flags, const struct pack_extras *ex
     if (!p)
         return -ENOMEM;
     p->settles = flags & PYLXC_PACK_SETTLE;
+    p->silent = flags & PYLXC_PACK_NOTHING;
     p->latest = extras->latest;
     p->names_left_out = extras->names_left_out;
     p->left_out = extras->left_out;

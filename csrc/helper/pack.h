@@ -25,6 +25,7 @@ struct packing {
     struct tar_writer out;
     bool layer, live, named; /* named: the stream's root has a name, which all others begin with */
     bool settles;            /* what is later than `latest` (s since the epoch) gets that time, in the tree too */
+    bool silent;             /* nothing is written */
     int64_t latest;
     unsigned names_left_out; /* as in struct pack_extras */
     const char *left_out;

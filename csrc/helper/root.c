@@ -292,18 +292,28 @@ int op_root_read_only(struct launch *l, const struct pylxc_op *op)
     return set_attributes(l->root_fd, MOUNT_ATTR_RDONLY, 0);
 }
 
+/* How many mounts lie on the old root, itself included: the place where the root was put together is one of them,
+ * unless it can be moved deeper into it. Each costs a wait for all processors when it is detached. */
+static int stacked_mounts(const struct launch *l)
+{
+    if (l->memory_fd < 0)
+        return 1;
+    return sys(move_mount, l->memory_fd, "", AT_FDCWD, "/proc", MOVE_MOUNT_F_EMPTY_PATH) < 0 ? 2 : 1;
+}
+
 /* pivot_root(".", "."): the old root ends up mounted over the new one and is detached at once; no directory for it is
- * needed inside the container (pivot_root(2), NOTES). Uppermost lies what was mounted on "/", the place where the root
- * was put together. That nothing of the host is left above the new root is looked at, not believed. */
+ * needed inside the container (pivot_root(2), NOTES). That nothing of the host is left above the new root is looked at,
+ * not believed. */
 int op_pivot(struct launch *l, const struct pylxc_op *op)
 {
     (void)op;
     if (DEFENCE(PIVOT, 0, 1))
         return 0;
+    int stacked = stacked_mounts(l);
     long r = sys(fchdir, l->root_fd);
     if (r >= 0)
         r = sys(pivot_root, ".", ".");
-    for (int stacked = l->memory_fd >= 0 ? 2 : 1; r >= 0 && stacked; stacked--)
+    for (; r >= 0 && stacked; stacked--)
         r = sys(umount2, ".", 2 /* MNT_DETACH */);
     if (r >= 0)
         r = sys(chdir, "/");

@@ -5,6 +5,7 @@ Invariant: everything that can be judged without work is judged before it; the i
 
 from __future__ import annotations
 
+from collections import Counter
 from typing import TYPE_CHECKING, Any
 
 from pylxc import sourcedate
@@ -137,7 +138,7 @@ def _carry_out(  # noqa: PLR0913, PLR0917  what a build is made of
     schedule: Schedule[StageResult] = Schedule()
     sources = Sources(engine, bases.contexts.directories, bases.layers, lambda index: schedule.result(index).layers)
     mounts = RunMounts(engine, lease, context, sources, options.secrets, options.agents)
-    around = Surroundings(engine, lease, context, sources, schedule, options, mounts)
+    around = Surroundings(engine, lease, context, sources, schedule, options, mounts, _shared(works))
     by_index = {work.stage.index: work for work in works}
 
     def carry_out(index: int) -> StageResult:
@@ -146,6 +147,13 @@ def _carry_out(  # noqa: PLR0913, PLR0917  what a build is made of
         return Executor(around, by_index[index], base).run()
 
     return schedule.run(tuple(by_index), carry_out)
+
+
+def _shared(works: Sequence[StageWork]) -> frozenset[bytes]:
+    """Return the definitions of the steps that several stages have."""
+    stages = [{step.definition() for step in work.steps} for work in works] if len(works) > 1 else ()
+    counts = Counter(definition for stage in stages for definition in stage)
+    return frozenset(definition for definition, count in counts.items() if count > 1)
 
 
 def _warn(options: Options, target: StageWork, warnings: Sequence[str]) -> None:

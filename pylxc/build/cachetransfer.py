@@ -23,6 +23,7 @@ from pylxc.imageconfig import History, ImageConfig, ImageDocument
 from pylxc.obtaining import fetch
 from pylxc.platforms import this_platform
 from pylxc.reference import Reference
+from pylxc.store.cache import ANY_STEP
 from pylxc.store.layout import explained
 
 if TYPE_CHECKING:
@@ -34,7 +35,7 @@ if TYPE_CHECKING:
 
 LABEL = "org.pylxc.build.cache"
 FILE = "cache.tar"  # in a directory: an OCI archive, which appears when it is whole
-_KEY = re.compile("[0-9a-f]{64}")
+_KEY = "[0-9a-f]{64}"
 _FORM = (
     'give a directory (a pathlib.Path, or "type=local,{word}=DIRECTORY") or an image\'s name ("type=registry,ref=NAME")'
 )
@@ -121,8 +122,8 @@ def _bring(engine: Engine, lease: Lease, place: Place, on_progress: Callable[[Pr
         layers = set(image.diff_ids)
         lease.protect(layers)
         for key, digest in _entries(image, place).items():
-            if _KEY.fullmatch(key) and digest in layers:
-                engine.store.cache.put(key, digest)
+            if re.fullmatch(_KEY, key) and digest in layers:
+                engine.store.cache.put(key, digest, ANY_STEP)
     finally:
         if image.id not in known:
             image.remove()

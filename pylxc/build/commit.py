@@ -13,7 +13,7 @@ import os
 import time
 from typing import TYPE_CHECKING, Any
 
-import attrs
+from attrs import evolve
 
 from pylxc import changes as differences
 from pylxc import health, sourcedate
@@ -86,7 +86,7 @@ def config_of(container: Launching) -> ImageConfig:
     cmd = config.cmd if spec.entrypoint is None else None  # an entry point of one's own drops the image's command
     volumes = [mount.target for mount in spec.volumes if not mount.source]
     ports = [f"{port.container}/{port.protocol}" for port in spec.ports]
-    return attrs.evolve(
+    return evolve(
         config,
         env={**config.env, **spec.env},
         entrypoint=config.entrypoint if spec.entrypoint is None else spec.entrypoint or None,

@@ -11,12 +11,13 @@ import errno
 import os
 import posixpath
 import stat
-from typing import IO, TYPE_CHECKING, ClassVar, Literal
+from typing import IO, TYPE_CHECKING, ClassVar, Literal, TypeVar
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterable, Iterator
     from types import TracebackType
 
+T = TypeVar("T")
 Kind = Literal["file", "directory", "symlink", "fifo", "character", "block", "hardlink"]
 KINDS: dict[int, Kind] = {
     stat.S_IFREG: "file",
@@ -104,7 +105,7 @@ class ConfinedTree:
 
     def names(self, path: str) -> list[str]:
         """Give the names in a directory, in byte order."""
-        return sorted(os.listdir(self._directory(path)), key=os.fsencode)  # noqa: PTH208  by descriptor
+        return in_byte_order(os.listdir(self._directory(path)), str)  # noqa: PTH208  by descriptor
 
     def attributes(self, path: str) -> tuple[tuple[str, bytes], ...]:  # noqa: ARG002  what layers have
         """Give the extended attributes that go with a path: a context's stay behind."""
@@ -170,6 +171,14 @@ def open_regular(path: str, name: str, flags: int = 0, directory: int | None = N
         os.close(fd)
         raise ContextError(name, "not a regular file")
     return os.fdopen(fd, "rb", buffering=0)
+
+
+def in_byte_order(found: Iterable[T], name: Callable[[T], str]) -> list[T]:
+    """Sort by names as the file system has them. Those that are ASCII have the same order as text, which is quicker."""
+    found = list(found)
+    if all(name(one).isascii() for one in found):
+        return sorted(found, key=name)
+    return sorted(found, key=lambda one: os.fsencode(name(one)))
 
 
 def stamp_of(status: os.stat_result) -> tuple[int, int, int]:

@@ -12,10 +12,11 @@ import hashlib
 import os
 import posixpath
 import stat
+from functools import lru_cache
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, TypeVar
 
-import attrs
+from attrs import field, frozen
 
 from pylxc.build import tarwriter
 from pylxc.build.archives import decompressed
@@ -29,6 +30,7 @@ from pylxc.errors import DockerfileError, SpecError
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
 
+    from pylxc.build.confined import Kind
     from pylxc.build.modes import Mode
     from pylxc.build.selection import Entry
     from pylxc.build.wholefile import Sink
@@ -43,13 +45,13 @@ def _never(_path: str) -> bool:
     return False
 
 
-@attrs.frozen
+@frozen
 class FileSource:
     """A tree to copy from: a directory (``root``, absolute), less what ``ignore`` keeps out."""
 
     root: str
     ignore: Ignore
-    hashes: FileHashes = attrs.field(factory=FileHashes, init=False, repr=False, eq=False)
+    hashes: FileHashes = field(factory=FileHashes, init=False, repr=False, eq=False)
 
     def tree(self) -> ConfinedTree:
         """Open it."""
@@ -127,14 +129,12 @@ class FileSource:
         """
         total = hashlib.sha256()
         with self.tree() as tree:
-            for entry in sorted(entries, key=by_name):
-                content = self._hash(tree, entry)
-                ids = (entry.uid, entry.gid, *entry.device)
-                facts = (entry.kind, f"{entry.mode:o}", *map(str, ids), content)
+            for entry in by_name(entries):
+                which = _framed(entry.name) + _framed(entry.target)
+                content = _framed(self._hash(tree, entry))
                 more = b"".join(map(_framed, (part for pair in entry.attributes for part in pair)))
-                parts: tuple[str | bytes, ...] = (entry.name, entry.target, *facts, more)
-                for part in parts:
-                    total.update(_framed(part))
+                facts = _framed_facts(entry.kind, entry.mode, entry.uid, entry.gid, *entry.device)
+                total.update(which + facts + content + _framed(more))
         return f"sha256:{total.hexdigest()}"
 
     def _hash(self, tree: ConfinedTree, entry: Entry) -> str:
@@ -158,7 +158,7 @@ class FileSource:
         Raises :class:`ContextError` when a file cannot be read or has changed since it was selected.
         """
         with self.tree() as tree:
-            for entry in sorted(entries, key=by_name):
+            for entry in by_name(entries):
                 out.write(tarwriter.header(entry))
                 here = self.hashes.take(entry) if entry.size else None
                 for chunk in _content(tree, entry) if here is None else (here,):
@@ -173,11 +173,11 @@ class FileSource:
             return decompressed(tree.open_file(entry.source, entry.stamp), entry.source)
 
 
-@attrs.frozen
+@frozen
 class Context(FileSource):
     """A build context. ``root`` is its absolute path, ``dockerfile_path`` what errors call the Dockerfile."""
 
-    dockerfile_bytes: bytes = attrs.field(repr=False)
+    dockerfile_bytes: bytes = field(repr=False)
     dockerfile_path: str
 
     @classmethod
@@ -250,6 +250,12 @@ def _framed(part: str | bytes) -> bytes:
     """Put its length before a part: none can run into the next then."""
     data = os.fsencode(part)
     return b"%d:%b" % (len(data), data)
+
+
+@lru_cache(maxsize=64)
+def _framed_facts(kind: Kind, mode: int, *ids: int) -> bytes:
+    """Do so with what most files of a context have in common."""
+    return b"".join(map(_framed, (kind, f"{mode:o}", *map(str, ids))))
 
 
 def _absolute(path: str, workdir: str) -> str:

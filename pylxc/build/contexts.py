@@ -11,7 +11,7 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import attrs
+from attrs import field, frozen
 
 from pylxc.build.context import FileSource, ignore_of, why_no_directory
 from pylxc.errors import SpecError, UnsupportedError
@@ -24,12 +24,12 @@ IMAGE = "docker-image://"
 _KNOWN = f"give a directory, or {IMAGE}reference"
 
 
-@attrs.frozen
+@frozen
 class Contexts:
     """The named contexts of a build: ``directories``, and the references of ``images``, each by name."""
 
-    directories: Mapping[str, FileSource] = attrs.field(hash=False)
-    images: Mapping[str, str] = attrs.field(hash=False)
+    directories: Mapping[str, FileSource] = field(hash=False)
+    images: Mapping[str, str] = field(hash=False)
 
     @property
     def names(self) -> frozenset[str]:

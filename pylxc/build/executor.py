@@ -8,49 +8,42 @@ leaves no image, no tag and no staging, and keeps the layers of the steps before
 from __future__ import annotations
 
 import functools
-import posixpath
 import threading
 import time
-from contextlib import contextmanager
-from typing import TYPE_CHECKING, BinaryIO, cast
+from contextlib import contextmanager, suppress
+from typing import TYPE_CHECKING
 
-import attrs
+from attrs import evolve, field, frozen
 
 from pylxc.build import cache, times, told
 from pylxc.build.accounts import owner
-from pylxc.build.agents import DEFAULT, Agents
+from pylxc.build.agents import Agents
 from pylxc.build.cachetransfer import Caches
 from pylxc.build.confined import ContextError
+from pylxc.build.copying import contents_of, copy_into, copying_of
 from pylxc.build.events import BuildEvent
-from pylxc.build.failed import FailedStep
-from pylxc.build.gathering import Place, Room, gather
+from pylxc.build.naming import Naming
 from pylxc.build.runmounts import content_of
 from pylxc.build.secrets import Secrets
-from pylxc.build.sources import LayerSource
 from pylxc.build.steps import CopyStep, MetadataStep, RunStep, Step, WorkdirStep
-from pylxc.build.stubs import Stubs
 from pylxc.errors import BuildError, SpawnError, SpecError, StoreError
-from pylxc.execution import complete, environment, launch
 from pylxc.layerview import LayerView
-from pylxc.runtime import isolation, rootless, transfer
-from pylxc.runtime import plan as p
-from pylxc.runtime.isolation import Payload, Tree
-from pylxc.spec import ContainerSpec
+from pylxc.runtime import transfer
 from pylxc.store.layout import explain
-from pylxc.streams import DEVNULL, PIPE, StreamSet
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
     from pylxc.build.context import FileSource
+    from pylxc.build.copying import Copying
     from pylxc.build.gathering import Gathered
     from pylxc.build.runmounts import Made, RunMounts, Shown
     from pylxc.build.schedule import Schedule
-    from pylxc.build.selection import Entry, Selection
     from pylxc.build.sources import Sources
     from pylxc.build.stages import StageWork
     from pylxc.engine import Engine
     from pylxc.imageconfig import History, ImageConfig
+    from pylxc.runtime.isolation import Tree
     from pylxc.store import Lease
 
 BUILD_HOSTNAME = "build"  # the same on every machine: what a step sees must not depend on where it runs
@@ -59,7 +52,7 @@ GIVEN_FILES = ("/etc/hostname", "/etc/hosts", "/etc/resolv.conf")
 OUTPUT_KEPT = 64 << 10  # bytes of a failed step's output that its error carries
 
 
-@attrs.frozen(kw_only=True)
+@frozen(kw_only=True)
 class Options:
     """How to build: ``no_cache``, ``network`` of RUN ("host" or "none"), ``on_event`` for what happens meanwhile.
 
@@ -67,16 +60,16 @@ class Options:
     make bears no later time (s since the epoch), and the image has it as its own; None is the time of the base image.
     """
 
-    secrets: Secrets = attrs.field(factory=Secrets)
-    agents: Agents = attrs.field(factory=Agents)
-    caches: Caches = attrs.field(factory=Caches)
+    secrets: Secrets = field(factory=Secrets)
+    agents: Agents = field(factory=Agents)
+    caches: Caches = field(factory=Caches)
     no_cache: bool = False
     network: str = "host"
     on_event: Callable[[BuildEvent], object] | None = None
     latest: int | None = None
 
 
-@attrs.frozen
+@frozen
 class StageResult:
     """What a stage came to: the configuration, the diff ids (lowest first), the history, its time.
 
@@ -89,9 +82,9 @@ class StageResult:
     created: float = 0.0
 
 
-@attrs.frozen
+@frozen
 class Surroundings:
-    """What the stages of one build have in common."""
+    """What the stages of one build have in common. ``shared``: the definitions of steps that several stages have."""
 
     engine: Engine
     lease: Lease
@@ -100,7 +93,8 @@ class Surroundings:
     schedule: Schedule[StageResult]
     options: Options
     mounts: RunMounts
-    telling: threading.Lock = attrs.field(factory=threading.Lock)
+    shared: frozenset[bytes]
+    telling: threading.Lock = field(factory=threading.Lock)
 
 
 class Executor:
@@ -118,6 +112,7 @@ class Executor:
         latest = around.options.latest
         self._created = base.created if latest is None else float(latest)
         self._latest = max(0, int(self._created))
+        self._unnamed: Naming | None = None  # the layer on top of the others, if it was made and has no name yet
 
     def run(self) -> StageResult:
         """Carry out every step. Raises BuildError, naming the step."""
@@ -127,9 +122,15 @@ class Executor:
         if parent.kind == "context" and parent.name in self._around.sources.contexts:
             self._begin_with_directory(words)
         self._tell("done", 1, words)
-        for step in self._work.steps:
-            self._around.schedule.check()
-            self._carry_out(step)
+        try:
+            for step in self._work.steps:
+                self._around.schedule.check()
+                self._carry_out(step)
+        except BaseException:
+            with suppress(BuildError, StoreError):  # what stopped the build is what is told
+                self._name()
+            raise
+        self._name()
         config = self._work.state.config
         return StageResult(config, tuple(self._layers), tuple(self._history), self._created)
 
@@ -191,46 +192,101 @@ class Executor:
 
     def _layer_of(self, step: Step, words: str) -> None:
         """Find the step's layer in the cache, or make it: once, if other stages have the same step on the same base."""
-        copying = self._copying(step) if isinstance(step, CopyStep) else None
+        if not isinstance(step, RunStep):
+            self._name()  # what is below is looked into
+        copying = copying_of(self._around, self._work, step, self._view()) if isinstance(step, CopyStep) else None
         shown = self._around.mounts.shown(step, self._work.sources) if isinstance(step, RunStep) else ()
-        key = self._key(step, content_of(shown) if copying is None else copying.identity())
+        content = content_of(shown) if copying is None else copying.identity()
         making = functools.partial(self._make, step, copying, shown)
-        digest, made = self._around.schedule.once(key, lambda: self._find_or_make(step, copying, key, words, making))
-        if not made:
-            self._tell("cached", step.number, words)
-        self._layers.append(digest)
+        if self._unnamed is not None and not self._goes_on(step, content):
+            self._name()
+        if self._unnamed is not None:
+            tree = making()
+            self._name()
+            self._begin_naming(step, (content,), tree)
+        elif step.definition() in self._around.shared:
+            find_or_make = functools.partial(self._find_or_make, step, copying, content, making)
+            digest, is_made = self._around.schedule.once(self._key(step, content), find_or_make)
+            if not is_made:
+                self._tell("cached", step.number, words)
+            self._layers.append(digest)
+        elif found := self._find(step, copying, content):
+            self._layers.append(found)
+        else:
+            self._begin_naming(step, contents_of(copying, content), making())
         self._note(step)
 
     def _key(self, step: Step, content: str) -> str:
         return cache.key(self._layers, step.definition(), f"{content} {self._latest}")
 
-    def _find_or_make(
-        self, step: Step, copying: _Copying | Gathered | None, key: str, words: str, make: Callable[[], str]
-    ) -> str:
-        """Look for a step's layer by what it is made of, then by what is in that; else make it."""
-        keys = [key]
-        digest = self._cached(key)
+    def _step_key(self, step: Step, content: str) -> str:
+        return cache.key((), step.definition(), f"{content} {self._latest}")
+
+    def _goes_on(self, step: Step, content: str) -> bool:
+        """Say whether a RUN can be carried out before what it stands on has a name: nothing can be known of it yet."""
+        if step.definition() in self._around.shared:
+            return False
+        return self._options.no_cache or not self._engine.store.cache.has_step(self._step_key(step, content))
+
+    def _find(self, step: Step, copying: Copying | Gathered | None, content: str) -> str | None:
+        """Look for a step's layer by what it is made of, then by what is in that."""
+        contents: tuple[str, ...] = (content,)
+        digest = self._cached(self._key(step, content))
         is_known = digest is not None
-        if digest is None and copying is not None and copying.has_identity:
-            keys.append(self._key(step, copying.content()))  # other layers may show the same files
-            digest = self._cached(keys[-1])
+        if digest is None:
+            contents = contents_of(copying, content)  # other layers may show the same files
+            digest = self._cached(self._key(step, contents[-1]))
         if digest is not None:
-            self._tell("cached", step.number, words)
-        else:
-            digest = make()
-        for each in keys:
-            if not is_known:  # else it would be written for nothing
-                self._engine.store.cache.put(each, digest)
-            self._options.caches.note(each, digest)
+            self._tell("cached", step.number, step.describe())
+            self._remember(step, contents, digest, is_known=is_known)
         return digest
+
+    def _remember(self, step: Step, contents: Sequence[str], digest: str, *, is_known: bool = False) -> None:
+        """Let the caches know a step's layer; this store's only where that is not known there."""
+        for content in contents:
+            key = self._key(step, content)
+            if not is_known:  # else it would be written for nothing
+                self._engine.store.cache.put(key, digest, self._step_key(step, contents[0]))
+            self._options.caches.note(key, digest)
 
     def _cached(self, key: str) -> str | None:
         return None if self._options.no_cache else self._engine.store.cache.get(key, self._lease)
 
-    def _make(self, step: Step, copying: _Copying | Gathered | None, shown: Sequence[Shown]) -> str:
+    def _find_or_make(
+        self, step: Step, copying: Copying | Gathered | None, content: str, make: Callable[[], str]
+    ) -> str:
+        digest = self._find(step, copying, content)
+        if digest is not None:
+            return digest
+        self._begin_naming(step, contents_of(copying, content), make())
+        self._name()
+        return self._layers.pop()
+
+    def _begin_naming(self, step: Step, contents: tuple[str, ...], tree: str) -> None:
+        self._unnamed = Naming(step, contents, tree, scaffold=self._engine.scaffold, latest=self._latest)
+        if isinstance(step, RunStep):
+            self._lease.write_beside()  # most of what goes to the disk
+
+    def _name(self) -> None:
+        """Wait for the digest of the layer that was made last, if it has none, and make it one of the store's."""
+        made, self._unnamed = self._unnamed, None
+        if made is None:
+            return
+        with self._blame(made.step):
+            digest, size = made.found()
+        self._engine.store.layers.commit(self._lease, made.tree, digest, size, told.words(made.step))
+        self._remember(made.step, made.contents, digest)
+        self._layers.append(digest)
+
+    def _make(self, step: Step, copying: Copying | Gathered | None, shown: Sequence[Shown]) -> str:
+        """Carry out a step; returns the tree of the layer that comes of it."""
+        from pylxc.runtime import isolation  # noqa: PLC0415  what is cached is not made
+
         staged = self._lease.stage()
         self._engine.store.layers.require_whole(self._layers)
         tree = self._engine.tree_of(self._layers, f"{staged}/tree", f"{staged}/work")
+        if self._unnamed is not None:
+            tree = evolve(tree, lowers=(self._unnamed.tree, *tree.lowers))
         with self._writing():
             begin = 0 if isinstance(step, RunStep) else times.beginning(staged)
             isolation.prepare_upper(tree)
@@ -240,12 +296,17 @@ class Executor:
         elif isinstance(step, WorkdirStep):
             self._make_directory(step, tree)
         elif copying is not None:
-            self._copy(copying.parts(), tree)
+            copy_into(tree, copying.parts(), self._engine.scaffold)
         with self._writing():
             if not isinstance(step, RunStep):
                 times.settle(tree, begin)
             isolation.settle_upper(tree)
-        return self._engine.commit_layer(self._lease, tree.upper, told.words(step), latest=self._latest).digest
+        return tree.upper
+
+    def _view(self) -> LayerView:
+        """Return what the step stands on, to look into."""
+        lowers, passthrough = self._engine.lowers(self._layers)
+        return LayerView(lowers if self._unnamed is None else (self._unnamed.tree, *lowers), passthrough)
 
     @contextmanager
     def _writing(self) -> Iterator[None]:
@@ -257,18 +318,26 @@ class Executor:
 
     @contextmanager
     def _keeping(self, step: RunStep, tree: Tree) -> Iterator[None]:
-        """Keep the root file system of a command that failed, for whoever wants to look into it."""
+        """Keep the root file system of a command that failed, or did not begin, for whoever wants to look into it."""
         try:
-            yield
+            with self._blame(step):
+                yield
         except BuildError as error:
-            FailedStep(self._engine, step, self._layers, tree.upper, self._network(step)).kept_by(error)
+            cause = error.__cause__
+            if cause is None or (isinstance(cause, SpawnError) and cause.stage == "exec"):
+                from pylxc.build.failed import FailedStep  # noqa: PLC0415
+
+                self._name()
+                FailedStep(self._engine, step, self._layers, tree.upper, self._network(step)).kept_by(error)
             raise
 
     def _network(self, step: RunStep) -> str:
         return self._options.network if step.network == "default" else step.network
 
     def _run(self, step: RunStep, tree: Tree, shown: Sequence[Shown]) -> None:
-        view = LayerView(*self._engine.lowers(self._layers))
+        from pylxc.build.stubs import Stubs  # noqa: PLC0415  what is cached does not run
+
+        view = self._view()
         stubs = Stubs.of(view, (*GIVEN_FILES, *(mount.target for mount in step.mounts if mount.target)))
         with self._around.mounts.made(step, shown, view, self._around.schedule.check) as made:
             self._execute(step, tree, made)
@@ -276,8 +345,13 @@ class Executor:
             stubs.remove(tree.upper, view)
 
     def _execute(self, step: RunStep, tree: Tree, made: Made) -> None:
+        from pylxc.execution import complete, environment, launch  # noqa: PLC0415  what is cached does not run
+        from pylxc.runtime import isolation  # noqa: PLC0415
+        from pylxc.spec import ContainerSpec  # noqa: PLC0415
+        from pylxc.streams import DEVNULL, PIPE, StreamSet  # noqa: PLC0415
+
         spec = ContainerSpec(image=self._work.stage.base, network=self._network(step), privileged=step.insecure)
-        payload = Payload(
+        payload = isolation.Payload(
             argv=step.argv,
             env=environment(BUILD_HOSTNAME, step.env, made.env),
             user=step.user or "0",
@@ -302,85 +376,18 @@ class Executor:
             raise self._error(step, f"the command {ended}", exit_code=result.exit_code, output=tail.bytes())
 
     def _make_directory(self, step: WorkdirStep, tree: Tree) -> None:
-        plan = isolation.transfer_plan(tree, "", self._engine.scaffold)
+        from pylxc.runtime.isolation import transfer_plan  # noqa: PLC0415  what is cached is not made
+
+        plan = transfer_plan(tree, "", self._engine.scaffold)
         transfer.add_directories(plan, step.path, self._owner_of(step.user))
         transfer.run(plan)
 
     def _owner_of(self, user: str) -> tuple[int, int]:
         """Return the owner of what WORKDIR makes: root, where the image has no such user, as in BuildKit."""
         try:
-            return owner(user, LayerView(*self._engine.lowers(self._layers)))
+            return owner(user, self._view())
         except SpecError:
             return 0, 0
-
-    # -- copies -----------------------------------------------------------------------------------------------------
-
-    def _copying(self, step: CopyStep) -> _Copying | Gathered:
-        view = LayerView(*self._engine.lowers(self._layers))
-        place = Place(
-            is_directory=lambda path: rootless.as_owner(view.is_directory, path),
-            target=lambda path: rootless.as_owner(_target, view, path),
-        )
-        if step.source is None:
-            chosen = owner(step.chown, view) if step.chown else (0, 0)
-            room = Room(self._engine, self._lease, agent=self._options.agents.get(DEFAULT))
-            return gather(room, self._context, step, chosen, place)
-        source = self._around.sources.get(self._work.sources.get(step.source, self._work.stage.parent))
-        owner_else = None if isinstance(source, LayerSource) else (0, 0)  # in layers files have owners, outside none
-        select = functools.partial(
-            source.select,
-            step.sources,
-            step.destination,
-            step.workdir,
-            owner=owner(step.chown, view) if step.chown else owner_else,
-            mode=step.chmod,
-            unpack=step.unpack,
-            excludes=step.excludes,
-            documents=step.documents,
-            parents=step.parents,
-            is_directory=view.is_directory,
-            target=functools.partial(_target, view),
-        )
-        return _Copying(source, select)
-
-    def _copy(self, parts: Sequence[tuple[FileSource, Selection]], tree: Tree) -> None:
-        # What was mounted as volatile once cannot be mounted again (overlayfs.rst, "Volatile mount").
-        parts = [part for part in parts if part[1].directory]
-        tree = attrs.evolve(tree, volatile=len(parts) == 1 and not parts[0][1].archives)
-        for source, selection in parts:
-            self._copy_part(source, selection, tree)
-
-    def _copy_part(self, source: FileSource, selection: Selection, tree: Tree) -> None:
-        if selection.entries or not selection.archives:
-            where = selection.directory
-
-            def feed(out: BinaryIO) -> None:
-                source.reading(lambda: source.write_tar(selection.entries, out))
-
-            self._unpack(feed, selection, tree, where, p.UNPACK_CREATE)
-        for entry in selection.archives:
-            self._add_archive(source, entry, selection, tree)
-
-    def _add_archive(self, source: FileSource, entry: Entry, selection: Selection, tree: Tree) -> None:
-        try:
-            with source.open_archive(entry) as archive:
-                feed = functools.partial(transfer.copy, cast("BinaryIO", archive))
-                self._unpack(feed, selection, tree, entry.source, p.UNPACK_CREATE | p.UNPACK_KEEP_DIRECTORIES)
-        except StoreError as error:  # of the decompression
-            raise ContextError(entry.source, error.reason) from error
-
-    def _unpack(
-        self, feed: Callable[[BinaryIO], object], selection: Selection, tree: Tree, subject: str, flags: int
-    ) -> None:
-        transfer.unpack(
-            feed,
-            scaffold=self._engine.scaffold,
-            tree=tree,
-            destination=selection.directory,
-            flags=flags,
-            owner=selection.owner,
-            subject=subject,
-        )
 
     def _tell(  # noqa: PLR0913  the fields of an event
         self, kind: str, step: int, instruction: str, *, data: bytes = b"", stream: str = "", duration: float = 0.0
@@ -399,43 +406,6 @@ class Executor:
         )
         with self._around.telling:
             self._options.on_event(event)
-
-
-def _target(view: LayerView, path: str) -> str:
-    """Return where a file goes that is copied onto a link."""
-    return view.place(path) if view.is_directory(posixpath.dirname(path)) else path
-
-
-class _Copying:
-    """What one COPY takes, looked for when it is asked for: a layer that is found by other means needs no look."""
-
-    def __init__(self, source: FileSource, select: Callable[[], Selection]) -> None:
-        self.source = source
-        self._select = select
-
-    @functools.cached_property
-    def selection(self) -> Selection:
-        """Which files. Raises ContextError."""
-        return rootless.as_owner(self._select)  # both sides may be layers
-
-    @property
-    def has_identity(self) -> bool:
-        """Say whether the source as a whole has a name that says what is in it."""
-        return isinstance(self.source, LayerSource)
-
-    def parts(self) -> tuple[tuple[FileSource, Selection], ...]:
-        """Give the files, and where they come from."""
-        return ((self.source, self.selection),)
-
-    def identity(self) -> str:
-        """Return what tells what is copied: the layers, else the content of the files themselves."""
-        return " ".join(self.source.layers) if isinstance(self.source, LayerSource) else self.content()
-
-    def content(self) -> str:
-        """Return what tells the files that are copied, and where to."""
-        chosen = self.selection
-        digest = self.source.reading(lambda: self.source.digest((*chosen.entries, *chosen.archives)))
-        return digest + chosen.directory
 
 
 class _Tail:

@@ -12,7 +12,7 @@ import weakref
 from contextlib import ExitStack
 from typing import TYPE_CHECKING
 
-import attrs
+from attrs import evolve
 
 from pylxc.engine import OF_FAILED_STEP
 from pylxc.imageconfig import History, ImageDocument
@@ -109,7 +109,7 @@ class FailedStep:
         config: ImageConfig = self._step.state.config
         labels = {**config.labels, OF_FAILED_STEP: os.urandom(8).hex()}
         document = ImageDocument(
-            config=attrs.evolve(config, labels=labels, healthcheck=None, volumes=()),
+            config=evolve(config, labels=labels, healthcheck=None, volumes=()),
             platform=this_platform(),
             created=0.0,
             diff_ids=self._layers,

@@ -78,7 +78,18 @@ class Git:
         self._protocols = protocols
 
     def resolve(self, source: Repository) -> str:
-        """Return the commit that is meant. Asks the server, unless it is named by its whole id."""
+        """Return the commit that is meant. Asks the server, unless it is named by its whole id.
+
+        Raises :class:`ContextError` where there is none, and where it is another one than the source says.
+        """
+        commit = self._resolve(source)
+        if not commit.startswith(source.commit):
+            raise ContextError(
+                source.shown(), f"{source.ref} is the commit {commit}, not {source.commit} as its URL says"
+            )
+        return commit
+
+    def _resolve(self, source: Repository) -> str:
         if _COMMIT.fullmatch(source.ref):
             return source.ref
         wanted = _names(source.ref)
@@ -287,7 +298,7 @@ def _joined(remote: str, url: str) -> str:
     """Return a submodule's URL, which may be relative to the repository's (gitsubmodules(7))."""
     if not url.startswith(("./", "../")):
         return url
-    match = SCP.fullmatch(remote)
+    match = re.fullmatch(SCP, remote)
     if match:
         return f"{match['user']}@{match['host']}:{posixpath.normpath(posixpath.join(match['path'], url))}"
     return urljoin(remote.rstrip("/") + "/", url)
@@ -295,7 +306,7 @@ def _joined(remote: str, url: str) -> str:
 
 def _check_submodule(source: Repository, found: Repository) -> None:
     scheme = found.remote.partition("://")[0].lower() if "://" in found.remote else ""
-    if scheme not in PROTOCOLS.split(":") and not SCP.fullmatch(found.remote):
+    if scheme not in PROTOCOLS.split(":") and not re.fullmatch(SCP, found.remote):
         reason = f"names {clean(found.remote)!r} as a submodule, which is no https, ssh or git URL"
         raise ContextError(source.shown(), reason)
     found.check()

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-import attrs
+from attrs import frozen
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -23,7 +23,7 @@ class GlobError(ValueError):
     """A pattern is malformed, or too long."""
 
 
-@attrs.frozen
+@frozen
 class Glob:
     """A compiled pattern: one element a character to match, None for any; and after which of them a ``*`` stands."""
 

@@ -10,16 +10,16 @@ from __future__ import annotations
 
 import re
 
-import attrs
+from attrs import field, frozen
 
 from pylxc.build.words import raw_words, unquoted
 
-_MARK = re.compile(r"(\d*)<<(-?)([^<]+)", re.DOTALL)
+_MARK = r"(\d*)<<(-?)([^<]+)"
 _TABS = re.compile(r"^\t+", re.MULTILINE)
 _ESCAPE = "\\"  # whatever the file's escape character is: these words are the shell's
 
 
-@attrs.frozen
+@frozen
 class Mark:
     """An announcement: the ``name`` that ends the body, and how the body is meant.
 
@@ -31,16 +31,16 @@ class Mark:
     chomp: bool = False
     expand: bool = True
     descriptor: int = 0
-    offset: int = attrs.field(default=0, eq=False)
+    offset: int = field(default=0, eq=False)
 
 
-@attrs.frozen
+@frozen
 class Heredoc:
     """A here-document. ``content`` is as written, the last line's end included; ``line`` is its first (from 1)."""
 
     mark: Mark
     content: str
-    line: int = attrs.field(default=0, eq=False)
+    line: int = field(default=0, eq=False)
 
     @property
     def name(self) -> str:
@@ -55,7 +55,7 @@ class Heredoc:
 
 def mark_of(word: str, offset: int = 0) -> Mark | None:
     """Read one word, quotes and all, None when it announces nothing."""
-    match = _MARK.fullmatch(word)
+    match = re.fullmatch(_MARK, word, re.DOTALL)
     if match is None:
         return None
     name = unquoted(match[3], _ESCAPE)

@@ -12,7 +12,7 @@ import posixpath
 import re
 from typing import TYPE_CHECKING
 
-import attrs
+from attrs import field, frozen
 
 from pylxc.errors import DockerfileError
 
@@ -104,13 +104,13 @@ def _class_member(pattern: str, at: int) -> tuple[str, int]:
     return pattern[at], at + 1
 
 
-@attrs.frozen
+@frozen
 class _Rule:
     expression: re.Pattern[str]
     included: bool  # written with "!"
 
 
-@attrs.frozen
+@frozen
 class Ignore:
     r"""The compiled patterns of one ``.dockerignore``. Paths are relative to the context, with slashes.
 
@@ -121,7 +121,7 @@ class Ignore:
 
     _rules: tuple[_Rule, ...] = ()
     # What matched each directory, one bit for each rule: the files in it need not match their parents again.
-    _known: dict[str, int] = attrs.field(factory=dict, init=False, repr=False, eq=False)
+    _known: dict[str, int] = field(factory=dict, init=False, repr=False, eq=False)
 
     @classmethod
     def of(cls, patterns: Iterable[str]) -> Ignore:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-import attrs
+from attrs import field, frozen
 
 from pylxc.build.words import BLANK
 
@@ -21,18 +21,18 @@ if TYPE_CHECKING:
     from pylxc.imageconfig import Healthcheck as HealthcheckValue
 
 
-@attrs.frozen
+@frozen
 class Word:
     """An operand as written, not expanded. ``offset`` is its place in the instruction's logical line."""
 
     text: str
-    offset: int = attrs.field(default=0, eq=False)
+    offset: int = field(default=0, eq=False)
 
     def __str__(self) -> str:
         return self.text
 
 
-@attrs.frozen
+@frozen
 class Command:
     """What RUN, CMD and ENTRYPOINT take: a line for the shell (``shell``, one string) or an argument vector.
 
@@ -49,7 +49,7 @@ def shell_form(line: str, heredocs: tuple[Heredoc, ...] = ()) -> Command:
     return Command((line,), shell=True, heredocs=heredocs)  # noqa: S604  a field of a value; nothing is started
 
 
-@attrs.frozen
+@frozen
 class MountFlag:
     """A ``--mount`` of RUN as written: its fields in order, a value of None being one that is not given.
 
@@ -57,16 +57,16 @@ class MountFlag:
     """
 
     fields: tuple[tuple[str, Word | None], ...]
-    offset: int = attrs.field(default=0, eq=False)
+    offset: int = field(default=0, eq=False)
 
 
-@attrs.frozen(kw_only=True)
+@frozen(kw_only=True)
 class Instruction:
     """What all instructions have. ``flags`` maps a flag's name without dashes to its values, in order."""
 
-    logical: LogicalLine = attrs.field(repr=False, eq=False)
-    start: int = attrs.field(default=0, repr=False, eq=False)
-    flags: Mapping[str, tuple[Word, ...]] = attrs.field(factory=dict, hash=False)
+    logical: LogicalLine = field(repr=False, eq=False)
+    start: int = field(default=0, repr=False, eq=False)
+    flags: Mapping[str, tuple[Word, ...]] = field(factory=dict, hash=False)
 
     @property
     def name(self) -> str:
@@ -102,18 +102,18 @@ class Instruction:
         return self.logical.unsupported(feature, remedy, self.start if offset is None else offset)
 
 
-@attrs.frozen(kw_only=True)
+@frozen(kw_only=True)
 class From(Instruction):
     """``FROM [--platform=] image [AS alias]``. The alias is in lower case; ``keyword`` is the AS as written."""
 
     image: Word
     alias: str | None = None
     platform: Word | None = None
-    keyword: Word | None = attrs.field(default=None, eq=False)
-    alias_word: Word | None = attrs.field(default=None, eq=False)
+    keyword: Word | None = field(default=None, eq=False)
+    alias_word: Word | None = field(default=None, eq=False)
 
 
-@attrs.frozen(kw_only=True)
+@frozen(kw_only=True)
 class Run(Instruction):
     """``RUN [--mount=]... [--network=] [--security=] [--device=]... command``.
 
@@ -127,21 +127,21 @@ class Run(Instruction):
     devices: tuple[Word, ...] = ()
 
 
-@attrs.frozen(kw_only=True)
+@frozen(kw_only=True)
 class Cmd(Instruction):
     """``CMD command``."""
 
     command: Command
 
 
-@attrs.frozen(kw_only=True)
+@frozen(kw_only=True)
 class Entrypoint(Instruction):
     """``ENTRYPOINT command``."""
 
     command: Command
 
 
-@attrs.frozen(kw_only=True)
+@frozen(kw_only=True)
 class Copy(Instruction):
     """``COPY [flags] source... destination``. ``heredocs`` are sources, too: files with these names.
 
@@ -159,7 +159,7 @@ class Copy(Instruction):
     source_stage: Word | None = None
 
 
-@attrs.frozen(kw_only=True)
+@frozen(kw_only=True)
 class Add(Copy):
     """``ADD``: a COPY that unpacks archives and fetches URLs; ``unpack`` None: local archives only."""
 
@@ -168,79 +168,79 @@ class Add(Copy):
     unpack: bool | None = None
 
 
-@attrs.frozen(kw_only=True)
+@frozen(kw_only=True)
 class Env(Instruction):
     """``ENV name=value...``, or the older ``ENV name value`` (``legacy``)."""
 
     pairs: tuple[tuple[Word, Word], ...]
-    legacy: bool = attrs.field(default=False, eq=False)
+    legacy: bool = field(default=False, eq=False)
 
 
-@attrs.frozen(kw_only=True)
+@frozen(kw_only=True)
 class Label(Instruction):
     """``LABEL name=value...``, or the older ``LABEL name value`` (``legacy``)."""
 
     pairs: tuple[tuple[Word, Word], ...]
-    legacy: bool = attrs.field(default=False, eq=False)
+    legacy: bool = field(default=False, eq=False)
 
 
-@attrs.frozen(kw_only=True)
+@frozen(kw_only=True)
 class Arg(Instruction):
     """``ARG name[=default]...``; a default of None is one that is not given."""
 
     declarations: tuple[tuple[Word, Word | None], ...]
 
 
-@attrs.frozen(kw_only=True)
+@frozen(kw_only=True)
 class Workdir(Instruction):
     """``WORKDIR path``."""
 
     path: Word
 
 
-@attrs.frozen(kw_only=True)
+@frozen(kw_only=True)
 class User(Instruction):
     """``USER user[:group]``."""
 
     user: Word
 
 
-@attrs.frozen(kw_only=True)
+@frozen(kw_only=True)
 class Expose(Instruction):
     """``EXPOSE port[-port][/protocol]...``."""
 
     ports: tuple[Word, ...]
 
 
-@attrs.frozen(kw_only=True)
+@frozen(kw_only=True)
 class Volume(Instruction):
     """``VOLUME path...``."""
 
     paths: tuple[Word, ...]
 
 
-@attrs.frozen(kw_only=True)
+@frozen(kw_only=True)
 class Shell(Instruction):
     """``SHELL ["program", "argument"...]``."""
 
     argv: tuple[str, ...]
 
 
-@attrs.frozen(kw_only=True)
+@frozen(kw_only=True)
 class Stopsignal(Instruction):
     """``STOPSIGNAL signal``."""
 
     signal: Word
 
 
-@attrs.frozen(kw_only=True)
+@frozen(kw_only=True)
 class Maintainer(Instruction):
     """``MAINTAINER author``, superseded by a label."""
 
     author: Word
 
 
-@attrs.frozen(kw_only=True)
+@frozen(kw_only=True)
 class Healthcheck(Instruction):
     """``HEALTHCHECK [options] CMD command`` or ``HEALTHCHECK NONE``.
 
@@ -251,7 +251,7 @@ class Healthcheck(Instruction):
     times: HealthcheckValue
 
 
-@attrs.frozen(kw_only=True)
+@frozen(kw_only=True)
 class Onbuild(Instruction):
     """``ONBUILD instruction``: ``trigger`` is that instruction, ``expression`` its text, here-documents included."""
 
@@ -259,7 +259,7 @@ class Onbuild(Instruction):
     expression: str
 
 
-@attrs.frozen
+@frozen
 class Stage:
     """A FROM and what follows it."""
 
@@ -267,13 +267,13 @@ class Stage:
     instructions: tuple[Instruction, ...]
 
 
-@attrs.frozen
+@frozen
 class Dockerfile:
     """A whole file: ``directives``, the ARGs before the first FROM, the stages."""
 
     path: str
     escape: str
-    directives: Mapping[str, str] = attrs.field(hash=False)
+    directives: Mapping[str, str] = field(hash=False)
     global_args: tuple[Arg, ...]
     stages: tuple[Stage, ...]
 

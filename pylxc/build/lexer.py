@@ -12,7 +12,7 @@ import bisect
 import re
 from typing import TYPE_CHECKING
 
-import attrs
+from attrs import evolve, frozen
 
 from pylxc.build.heredoc import Heredoc, Mark
 from pylxc.errors import DockerfileError, UnsupportedError
@@ -26,7 +26,7 @@ _LONGEST_REASON = 600  # characters: words of the file stand in it, and those ma
 _DIRECTIVES = ("syntax", "escape", "check")
 
 
-@attrs.frozen
+@frozen
 class _Piece:
     """Part of a logical line that stands together in the file."""
 
@@ -40,7 +40,7 @@ def _offset(piece: _Piece) -> int:
     return piece.offset
 
 
-@attrs.frozen
+@frozen
 class LogicalLine:
     """One instruction's text with the continuations joined, and the map back to where it was written.
 
@@ -154,7 +154,7 @@ def logical_lines(
             for mark in marks:
                 body, index = _body(lines, index, mark, line)
                 heredocs.append(body)
-            line = attrs.evolve(line, heredocs=tuple(heredocs), end=index)
+            line = evolve(line, heredocs=tuple(heredocs), end=index)
         yield line
         comments = []
 

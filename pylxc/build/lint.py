@@ -11,7 +11,7 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING
 
-import attrs
+from attrs import define, evolve, field, frozen
 
 from pylxc.build import instructions as ast
 from pylxc.build.expand import ExpansionError, expand, expand_words
@@ -43,14 +43,12 @@ RULES = frozenset(
 )
 EXPERIMENTAL = frozenset(("CopyIgnoredFile", "InvalidDefinitionDescription"))
 _RESERVED_STAGES = ("scratch", "context")
-_SECRET = re.compile(
-    r"(?:_|^)(?:apikey|auth|credentials?|key|password|pword|passwd|secret|token)(?:_|$)", re.IGNORECASE
-)
-_NO_SECRET = re.compile(r"(?:_|^)(?:public|file|version)(?:_|$)", re.IGNORECASE)
+_TELLTALE = r"(?:_|^)(?:apikey|auth|credentials?|key|password|pword|passwd|secret|token)(?:_|$)"
+_HARMLESS = r"(?:_|^)(?:public|file|version)(?:_|$)"
 _CLOSE = 3  # a name with fewer differences than this is taken for what was meant
 
 
-@attrs.frozen
+@frozen
 class LintWarning:
     """One finding. ``rule`` is its name in the documentation at ``url``; ``line`` and ``column`` count from 1."""
 
@@ -64,7 +62,7 @@ class LintWarning:
         return f"{self.rule}: {self.message} (line {self.line})"
 
 
-@attrs.frozen
+@frozen
 class Policy:
     """What ``# check=`` says: the rules that are skipped, the experimental ones that are not, whether findings fail."""
 
@@ -102,7 +100,7 @@ def _rules(text: str, every: frozenset[str]) -> frozenset[str]:
     return every if text == "all" else frozenset(word.strip() for word in text.split(",") if word.strip())
 
 
-@attrs.frozen(kw_only=True)
+@frozen(kw_only=True)
 class Surroundings:
     """What a check may know besides the file.
 
@@ -110,7 +108,7 @@ class Surroundings:
     platform of an image by name, None where it is not here.
     """
 
-    args: Mapping[str, str] = attrs.field(factory=dict)
+    args: Mapping[str, str] = field(factory=dict)
     ignore: Ignore | None = None
     base: Callable[[str], tuple[ImageConfig, str] | None] = lambda _name: None
 
@@ -137,7 +135,7 @@ def _url(rule: str) -> str:
     return f"https://docs.docker.com/reference/build-checks/{words}/"
 
 
-@attrs.define
+@define
 class _Scope:
     """The variables of a stage while it is walked through; ``known`` tells whether the base image's are among them."""
 
@@ -318,7 +316,7 @@ class _Linter:
         image, _ = self._expanded(base.image, outside)
         parent = self._scopes.get((image or "").lower())
         if parent is not None:
-            return attrs.evolve(parent, variables=dict(parent.variables), declared=set(parent.declared))
+            return evolve(parent, variables=dict(parent.variables), declared=set(parent.declared))
         found = self._around.base(image) if image and image != "scratch" else None
         variables = {"PATH": ""} | (found[0].env if found else {})
         shell_set = found is not None and found[0].shell is not None
@@ -382,7 +380,7 @@ class _Linter:
 
     def _secrets(self, name: str, instruction: Instruction, words: Iterable[Word]) -> Iterator[LintWarning]:
         for word in words:
-            if _SECRET.search(word.text) and not _NO_SECRET.search(word.text):
+            if re.search(_TELLTALE, word.text, re.IGNORECASE) and not re.search(_HARMLESS, word.text, re.IGNORECASE):
                 message = f'Do not use ARG or ENV instructions for sensitive data ({name} "{word.text}")'
                 yield self._warn(instruction, "SecretsUsedInArgOrEnv", message, word)
 

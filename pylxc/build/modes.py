@@ -10,17 +10,17 @@ from __future__ import annotations
 import re
 import stat
 
-import attrs
+from attrs import frozen
 
-_OCTAL = re.compile(r"0*[0-7]{1,4}")
-_ACTION = re.compile(r"([-+=])([ugo]|[rwxXst]*)")
-_CLAUSE = re.compile(rf"([ugoa]*)((?:{_ACTION.pattern})+)")
+_OCTAL = r"0*[0-7]{1,4}"
+_ACTION = r"([-+=])([ugo]|[rwxXst]*)"
+_CLAUSE = re.compile(rf"([ugoa]*)((?:{_ACTION})+)")
 _SHIFTS = {"u": 6, "g": 3, "o": 0}
 _BITS = {"r": 4, "w": 2, "x": 1}
 _ALL = 0o7777
 
 
-@attrs.frozen
+@frozen
 class Mode:
     """A mode as ``--chmod`` takes it: ``text`` is octal without needless zeros, or symbolic."""
 
@@ -33,7 +33,7 @@ class Mode:
         >>> Mode.of("0644"), Mode.of("u=rwX,go=rX").apply(0o600, is_directory=True) == 0o755
         (Mode(text='644'), True)
         """
-        if _OCTAL.fullmatch(text):
+        if re.fullmatch(_OCTAL, text):
             return cls(f"{int(text, 8):o}")
         if not text or not all(map(_CLAUSE.fullmatch, text.split(","))):
             raise ValueError(text)
@@ -50,7 +50,7 @@ class Mode:
             match = _CLAUSE.fullmatch(clause)
             who, actions = (match[1], match[2]) if match else ("", "")
             who = "ugo" if not who or "a" in who else who
-            for operator, operand in _ACTION.findall(actions):
+            for operator, operand in re.findall(_ACTION, actions):
                 bits = _bits(who, operand, mode, is_directory=is_directory)
                 if operator == "=":
                     mode = mode & ~_reach(who) | bits

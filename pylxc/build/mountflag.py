@@ -12,7 +12,7 @@ import posixpath
 import re
 from typing import TYPE_CHECKING
 
-import attrs
+from attrs import evolve, frozen
 
 from pylxc.build.instructions import MountFlag, Word
 from pylxc.build.words import WordError
@@ -46,7 +46,7 @@ class MountFlagError(WordError):
     """A mount cannot be read. ``offset`` is in the logical line."""
 
 
-@attrs.frozen(kw_only=True)
+@frozen(kw_only=True)
 class RunMount:
     """One mount of a RUN. What is not given is None (or ""); the defaults are those of the reference.
 
@@ -143,7 +143,7 @@ def complete(made: RunMount, workdir: str, agents: int, offset: int) -> RunMount
     target = target and _inside(target, workdir, offset)
     source = _absolute(made.source, "/") if made.type in ("bind", "cache") else ""
     sharing = (made.sharing or "shared") if made.type == "cache" else ""
-    return attrs.evolve(made, id=name, target=target, source=source, sharing=sharing)
+    return evolve(made, id=name, target=target, source=source, sharing=sharing)
 
 
 def _inside(target: str, workdir: str, offset: int) -> str:

@@ -11,7 +11,7 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Any
 
-import attrs
+from attrs import evolve
 
 from pylxc.build import mountflag
 from pylxc.build.heredoc import Mark, marks
@@ -61,8 +61,8 @@ if TYPE_CHECKING:
 
 _HEAD = re.compile(rf"([{BLANK}]*)([^{BLANK}]+)[{BLANK}]*")
 _FLAG_AHEAD = re.compile(rf"--|[{BLANK}]+")
-_STAGE_NAME = re.compile(r"[a-z][a-z0-9_.-]*")
-_DURATION = re.compile(r"\+?0|\+?(?:(?:[0-9]+(?:\.[0-9]*)?|\.[0-9]+)(?:ns|us|µs|μs|ms|s|m|h))+")  # Go's
+_STAGE_NAME = r"[a-z][a-z0-9_.-]*"
+_DURATION = r"\+?0|\+?(?:(?:[0-9]+(?:\.[0-9]*)?|\.[0-9]+)(?:ns|us|µs|μs|ms|s|m|h))+"  # Go's
 _SHORTEST = 0.001  # s, docker's bound of a health check's times
 _MOST_RETRIES = 2**31 - 1
 _WITH_HEREDOCS = ("ADD", "COPY", "RUN")
@@ -174,7 +174,7 @@ def _from(statement: Statement) -> From:
     if len(words) not in (1, 3) or (len(words) == 3 and words[1].text.upper() != "AS"):  # noqa: PLR2004  a AS b
         statement.fail("FROM takes one image, optionally followed by: AS name", words[0].offset)
     alias = words[2].text.lower() if len(words) > 1 else None
-    if alias is not None and not _STAGE_NAME.fullmatch(alias):
+    if alias is not None and not re.fullmatch(_STAGE_NAME, alias):
         reason = f"{alias!r} cannot name a stage: letters, digits, '_', '.', '-', a letter first"
         statement.fail(reason, words[2].offset)
     return From(
@@ -309,7 +309,7 @@ def _healthcheck(statement: Statement) -> Healthcheck:
         if rest.text:
             statement.fail("HEALTHCHECK NONE takes no operands", rest.offset)
     elif kind == "CMD":
-        command = _command(attrs.evolve(statement, rest=rest)) if rest.text else Command((), shell=False)
+        command = _command(evolve(statement, rest=rest)) if rest.text else Command((), shell=False)
         if not command.argv:
             statement.fail("HEALTHCHECK CMD needs a command", statement.rest.offset)
     else:
@@ -330,7 +330,7 @@ def _duration(statement: Statement, flag: str) -> float:
     word = statement.one_flag(flag)
     if word is None:
         return 0.0
-    if not _DURATION.fullmatch(word.text):
+    if not re.fullmatch(_DURATION, word.text):
         statement.fail(f"--{flag}={word.text}: give a duration such as 30s, 1m30s or 500ms", word.offset)
     seconds = parse_duration(word.text.removeprefix("+"))
     if 0 < seconds < _SHORTEST:

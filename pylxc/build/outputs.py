@@ -9,11 +9,10 @@ Source: https://docs.docker.com/reference/cli/docker/buildx/build/#output
 from __future__ import annotations
 
 import os
-import tempfile
 from collections.abc import Mapping
 from typing import IO, TYPE_CHECKING, Any
 
-import attrs
+from attrs import frozen
 
 from pylxc.build.described import fields_of, several
 from pylxc.build.sources import LayerSource
@@ -37,7 +36,7 @@ KINDS = ("image", "tar", "local", "oci", "docker")
 _FORM = f'give a directory, or "type=TYPE,dest=PATH" with TYPE one of {", ".join(KINDS)}'
 
 
-@attrs.frozen
+@frozen
 class Output:
     """One output: its ``kind``, a path or a binary stream as ``dest`` ("" for "image"), the image's ``name`` there."""
 
@@ -123,6 +122,8 @@ def _tree_of(engine: Engine, image: Image) -> tuple[LayerSource, Sequence[Entry]
 
 
 def _write_tar(_engine: Engine, dest: str | IO[bytes], feed: Callable[[Sink], object]) -> None:
+    import tempfile  # noqa: PLC0415  heavy, and only here
+
     with whole_file(dest) as sink:
         if rootless.is_privileged() or isinstance(dest, str):
             feed(sink)

@@ -15,7 +15,7 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING
 
-import attrs
+from attrs import frozen
 
 from pylxc import sourcedate
 from pylxc.build import instructions as ast
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from pylxc.imageconfig import ImageConfig
 
 
-@attrs.frozen
+@frozen
 class Plan:
     """What to build. ``warnings`` are sentences for the user; ``target`` is the index of the stage that is wanted."""
 

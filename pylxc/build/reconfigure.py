@@ -12,7 +12,7 @@ import json
 import re
 from typing import TYPE_CHECKING
 
-import attrs
+from attrs import evolve
 
 from pylxc.build.dockerfile import parse
 from pylxc.build.plan import plan
@@ -48,8 +48,8 @@ def reconfigured(config: ImageConfig, changes: Sequence[str]) -> ImageConfig:
         elif name == "HEALTHCHECK":
             health = _healthcheck(change, operands)
         lines.append(change if name in PLAIN else "# it is judged here")
-    changed = _planned(attrs.evolve(config, onbuild=()), "\n".join(lines))
-    return attrs.evolve(changed, onbuild=onbuild, healthcheck=health)
+    changed = _planned(evolve(config, onbuild=()), "\n".join(lines))
+    return evolve(changed, onbuild=onbuild, healthcheck=health)
 
 
 def _split(change: str) -> tuple[str, str]:
@@ -76,7 +76,7 @@ def _planned(config: ImageConfig, text: str) -> ImageConfig:
     env = state.config.env
     if "PATH" not in config.env and env["PATH"] == DEFAULT_PATH:  # which builds set, and commits need not
         env = {name: value for name, value in env.items() if name != "PATH"}
-    return attrs.evolve(state.config, env=env)
+    return evolve(state.config, env=env)
 
 
 def _healthcheck(change: str, operands: str) -> Healthcheck:

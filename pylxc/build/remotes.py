@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from pylxc.build.instructions import Word
 
 _REMOTE = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://|git@")
-_COMMIT = re.compile(r"[0-9A-Fa-f]{7,64}")
+_COMMIT = r"[0-9A-Fa-f]{7,64}"
 
 
 def check_source(instruction: ast.Copy, word: Word, source: str) -> None:
@@ -57,7 +57,7 @@ def _checksum(instruction: ast.Add, sources: Sequence[str], expand: Callable[[Wo
         raise instruction.error("--checksum goes with one source: write an ADD for each", word.offset)
     source = sources[0]
     if Repository.means(source):
-        if not _COMMIT.fullmatch(text):
+        if not re.fullmatch(_COMMIT, text):
             raise instruction.error(f"--checksum={text}: of a repository, give the commit's id", word.offset)
     elif not is_url(source):
         raise instruction.error("--checksum goes with a URL: the files of the context are known", word.offset)

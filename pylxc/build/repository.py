@@ -2,13 +2,14 @@
 
 Invariant: a :class:`Repository` has nothing in it that git or ssh take for an option, a command or a path outside.
 
-Source: Docker documentation, "Git repositories" of "Build context"; git-check-ref-format(1); BuildKit's gitutil.
+Source: Docker documentation, "Git repositories" of "Build context" (fragments and queries); git-check-ref-format(1);
+BuildKit's gitutil.
 """
 
 from __future__ import annotations
 
 import re
-from urllib.parse import urlsplit
+from urllib.parse import parse_qsl, urlsplit
 
 from attrs import frozen
 
@@ -16,20 +17,25 @@ from pylxc.build.confined import ContextError
 from pylxc.build.urls import shown
 from pylxc.registry.problems import clean
 
-SCP = re.compile(
-    r"(?P<user>[A-Za-z0-9_][A-Za-z0-9_-]*)@(?P<host>[A-Za-z0-9][A-Za-z0-9.-]*):(?P<path>[^#]*)(?P<rest>#.*)?"
-)
-_HOST = re.compile(r"[A-Za-z0-9\[][A-Za-z0-9._:\[\]-]*")
-_BAD_REF = re.compile(r"[\x00-\x20\x7f~^:?*\[\\]|\.\.|^[-/.]|/$|\.lock$|@\{")
+SCP = r"(?P<user>[A-Za-z0-9_][A-Za-z0-9_-]*)@(?P<host>[A-Za-z0-9][A-Za-z0-9.-]*):(?P<path>[^#]*)(?P<rest>#.*)?"
+_HOST = r"[A-Za-z0-9\[][A-Za-z0-9._:\[\]-]*"
+_COMMIT = "[0-9A-Fa-f]{7,64}"
+_REFS = {"ref": "", "branch": "refs/heads/", "tag": "refs/tags/"}  # what names a commit in a query
+_QUERIES = {*_REFS, "subdir", "checksum", "commit"}
+_BAD_REF = r"[\x00-\x20\x7f~^:?*\[\\]|\.\.|^[-/.]|/$|\.lock$|@\{"
 
 
 @frozen
 class Repository:
-    """A repository, a commit of it by name ("" is its HEAD), and a directory of that ("" is all)."""
+    """A repository, a commit of it by name ("" is its HEAD), and a directory of that ("" is all).
+
+    ``commit``: what the name must mean, the first digits of a commit's id; "" is whatever it means.
+    """
 
     remote: str
     ref: str = ""
     subdir: str = ""
+    commit: str = ""
 
     @classmethod
     def of(cls, text: str, *, unmarked: bool = False) -> Repository | None:
@@ -38,15 +44,34 @@ class Repository:
         Raises :class:`ContextError` for one that may not be given to git.
 
         >>> Repository.of("https://example.org/a.git#v1:docs")
-        Repository(remote='https://example.org/a.git', ref='v1', subdir='docs')
+        Repository(remote='https://example.org/a.git', ref='v1', subdir='docs', commit='')
+        >>> Repository.of("https://example.org/a.git?tag=v1&subdir=docs").ref
+        'refs/tags/v1'
         """
         if not unmarked and not cls.means(text):
             return None
         remote, _, fragment = text.partition("#")
         ref, _, subdir = fragment.partition(":")
         made = cls(remote, ref, subdir.strip("/"))
+        if "://" in remote and "?" in remote:
+            remote, _, query = remote.partition("?")
+            made = cls._queried(remote, query, fragment)
         made.check()
         return made
+
+    @classmethod
+    def _queried(cls, remote: str, query: str, fragment: str) -> Repository:
+        """Read the query of a URL, which says more precisely what a fragment says."""
+        pairs = parse_qsl(query, keep_blank_values=True)
+        said = {key: value for key, value in pairs if value}
+        refs = [prefix + said[key] for key, prefix in _REFS.items() if key in said]
+        commits = [said[key] for key in ("checksum", "commit") if key in said]
+        known = len(said) == len(pairs) and said.keys() <= _QUERIES and len(refs) <= 1 and len(commits) <= 1
+        if fragment or not known or not all(re.fullmatch(_COMMIT, one) for one in commits):
+            reason = "takes one of ref=, branch= and tag=, subdir=, and checksum=COMMIT after the '?', and no '#' then"
+            raise ContextError(clean(shown(remote)), reason)
+        ref = (refs or commits or [""])[0]
+        return cls(remote, ref, said.get("subdir", "").strip("/"), commits[0].lower() if commits else "")
 
     @staticmethod
     def means(text: str) -> bool:
@@ -54,15 +79,19 @@ class Repository:
         remote = text.partition("#")[0]
         scheme = remote.partition("://")[0].lower() if "://" in remote else ""
         if scheme in ("http", "https"):
-            return "?" not in remote and remote.endswith(".git")
-        return scheme in ("git", "ssh") or (not scheme and SCP.fullmatch(text) is not None)
+            return remote.partition("?")[0].endswith(".git")
+        return scheme in ("git", "ssh") or (not scheme and re.fullmatch(SCP, text) is not None)
 
     def check(self) -> None:
         """Raise :class:`ContextError` for what git could take for something else."""
-        host = "host" if SCP.fullmatch(self.remote) else urlsplit(self.remote).netloc.rpartition("@")[2]
-        if not self.remote.isprintable() or not _HOST.fullmatch(host) or urlsplit(self.remote).netloc.startswith("-"):
+        host = "host" if re.fullmatch(SCP, self.remote) else urlsplit(self.remote).netloc.rpartition("@")[2]
+        if (
+            not self.remote.isprintable()
+            or not re.fullmatch(_HOST, host)
+            or urlsplit(self.remote).netloc.startswith("-")
+        ):
             raise ContextError(clean(shown(self.remote)), "is no URL of a repository: write https://host/path.git")
-        if self.ref and (_BAD_REF.search(self.ref) or self.ref == "@"):
+        if self.ref and (re.search(_BAD_REF, self.ref) or self.ref == "@"):
             raise ContextError(self.shown(), f"{self.ref!r} cannot name a branch, a tag or a commit")
         if ".." in self.subdir.split("/") or "\0" in self.subdir:
             raise ContextError(self.shown(), f"the directory {self.subdir!r} leads out of the repository")

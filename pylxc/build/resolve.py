@@ -14,7 +14,7 @@ import posixpath
 import re
 from typing import TYPE_CHECKING, Any, TypeVar
 
-import attrs
+from attrs import evolve, field, frozen
 
 from pylxc.build import instructions as ast
 from pylxc.build import mountflag
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from pylxc.build.instructions import Command, Instruction, Word
 
 # A port of the host before it, and an address, are let through and say nothing, as in docker.
-_PORT = re.compile(
+_PORT = (
     r"(?:(?P<address>[0-9A-Fa-f.:]*|\[[0-9A-Fa-f.:]+\]):)??(?:(?P<host>[0-9]{0,5}(?:-[0-9]{1,5})?):)?"
     r"(?P<first>[0-9]{1,5})(?:-(?P<last>[0-9]{1,5}))?(?:/(?P<protocol>[A-Za-z]*))?"
 )
@@ -45,12 +45,12 @@ SCRIPTS = "/dev/pipes/"  # where BuildKit has them; "$0" of a script shows it
 InstructionT = TypeVar("InstructionT", bound="Instruction")
 
 
-@attrs.frozen
+@frozen
 class Scope:
     """What all stages see: the build's arguments as ``given``, the variables of a FROM (``globals``), the escape."""
 
-    given: Mapping[str, str] = attrs.field(hash=False)
-    globals: Mapping[str, str] = attrs.field(hash=False)
+    given: Mapping[str, str] = field(hash=False)
+    globals: Mapping[str, str] = field(hash=False)
     escape: str = "\\"
 
 
@@ -74,7 +74,7 @@ def expanded(instruction: Instruction, word: Word, lookup: Callable[[str], str |
         raise instruction.error(error.reason, word.offset + error.offset) from None
 
 
-@attrs.frozen
+@frozen
 class _Resolver:
     """An instruction's surroundings while it is resolved: the scope, the state before it and its number."""
 
@@ -97,7 +97,7 @@ class _Resolver:
 
     def configure(self, **changes: Any) -> State:
         """Give the state with fields of the configuration replaced."""
-        return attrs.evolve(self.state, config=attrs.evolve(self.state.config, **changes))
+        return evolve(self.state, config=evolve(self.state.config, **changes))
 
     def argv(self, command: Command) -> tuple[str, ...]:
         return (*self.state.shell, *command.argv) if command.shell else command.argv
@@ -115,7 +115,7 @@ class _Resolver:
 
 def _env(at: _Resolver, instruction: ast.Env) -> Step:
     pairs = at.pairs(instruction)
-    state = attrs.evolve(at.configure(env={**at.state.config.env, **pairs}), variables={**at.state.variables, **pairs})
+    state = evolve(at.configure(env={**at.state.config.env, **pairs}), variables={**at.state.variables, **pairs})
     return at.assignments(instruction, state, pairs)
 
 
@@ -131,7 +131,7 @@ def _arg(at: _Resolver, instruction: ast.Arg) -> Step:
     text = ["ARG"]
     for name, default in instruction.declarations:
         # Unlike ENV's pairs, each declaration sees the ones before it.
-        within = attrs.evolve(at, state=state)
+        within = evolve(at, state=state)
         key = within.expand(instruction, name)
         value: str | None = None
         if key in at.scope.given:
@@ -142,7 +142,7 @@ def _arg(at: _Resolver, instruction: ast.Arg) -> Step:
             value = at.scope.globals.get(key)
         args = state.args if key in state.args else (*state.args, key)
         variables = state.variables if value is None else {**state.variables, key: value}
-        state = attrs.evolve(state, args=args, variables=variables)
+        state = evolve(state, args=args, variables=variables)
         names.append(key)
         text.append(key if value is None else f"{key}={value}")
     # The value is left out of the change: it alters nothing until a RUN sees it, whose definition has it.
@@ -153,7 +153,7 @@ def _cmd(at: _Resolver, instruction: ast.Cmd) -> Step:
     argv = at.argv(instruction.command)
     # ArgsEscaped is of no use but on Windows; BuildKit has it in every configuration with a CMD.
     extra = {**at.state.config.extra, "ArgsEscaped": True}
-    state = attrs.evolve(at.configure(cmd=argv or None, extra=extra), command_set=True)
+    state = evolve(at.configure(cmd=argv or None, extra=extra), command_set=True)
     return at.metadata(instruction, state, argv, f"CMD {json.dumps(argv)}")
 
 
@@ -194,7 +194,7 @@ def _expose(at: _Resolver, instruction: ast.Expose) -> Step:
 
 
 def _ports(instruction: Instruction, word: Word, spec: str) -> list[str]:
-    match = _PORT.fullmatch(spec)
+    match = re.fullmatch(_PORT, spec)
     if match is None:
         reason = f"bad port {spec!r}: write 80, 80/udp or 8000-8010"
         raise instruction.error(reason, word.offset)
@@ -234,7 +234,7 @@ def _stopsignal(at: _Resolver, instruction: ast.Stopsignal) -> Step:
 
 def _maintainer(at: _Resolver, instruction: ast.Maintainer) -> Step:
     author = instruction.author.text
-    return at.metadata(instruction, attrs.evolve(at.state, author=author), (author,))
+    return at.metadata(instruction, evolve(at.state, author=author), (author,))
 
 
 def _run(at: _Resolver, instruction: ast.Run) -> Step:
@@ -293,7 +293,7 @@ def _healthcheck(at: _Resolver, instruction: ast.Healthcheck) -> Step:
     test: tuple[str, ...] = ("NONE",)
     if command is not None:
         test = ("CMD-SHELL" if command.shell else "CMD", *command.argv)
-    check = attrs.evolve(instruction.times, test=test) if command is not None else Healthcheck(test=test)
+    check = evolve(instruction.times, test=test) if command is not None else Healthcheck(test=test)
     change = (json.dumps(check.to_oci(), sort_keys=True),)
     return at.metadata(instruction, at.configure(healthcheck=check), change)
 

@@ -20,18 +20,15 @@ import threading
 from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING
 
-import attrs
+from attrs import evolve, field, frozen
 
-from pylxc.build.agents import forwarded
 from pylxc.build.confined import ContextError, readable
 from pylxc.build.selection import Collector, Selection, matches
 from pylxc.build.sources import LayerSource
 from pylxc.layerview import LayerView
-from pylxc.runtime import isolation, transfer
 from pylxc.runtime import plan as p
-from pylxc.runtime.isolation import Tree
+from pylxc.runtime import transfer
 from pylxc.runtime.plan import MountAttribute as Attr
-from pylxc.store.cachemounts import CacheUse
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -46,6 +43,7 @@ if TYPE_CHECKING:
     from pylxc.build.steps import RunStep
     from pylxc.engine import Engine
     from pylxc.store import Lease
+    from pylxc.store.cachemounts import CacheUse
 
 _SECRET_MODE = 0o400
 _SOCKET_MODE = 0o600
@@ -53,7 +51,7 @@ _SCRIPT_MODE = 0o755
 _MOST_PIECES = p.STRINGS_LIMIT - 1  # of a file, between its NUL bytes
 
 
-@attrs.frozen
+@frozen
 class Part:
     """A part of a context: ``selection.directory`` is its path in a directory that holds the selection only."""
 
@@ -68,7 +66,7 @@ class Part:
         return f"{self.digest} {self.mode:o} {self.selection.directory}"
 
 
-@attrs.frozen
+@frozen
 class Shown:
     """What one mount takes its content from: a part of a context, or layers. Neither: nothing."""
 
@@ -77,12 +75,12 @@ class Shown:
     layers: tuple[str, ...] | None = None
 
 
-@attrs.frozen
+@frozen
 class Made:
     """What a step is started with: operations, variables that nobody else is to see, a descriptor to keep or -1."""
 
     plan: p.Plan
-    env: Mapping[str, str] = attrs.field(repr=False)
+    env: Mapping[str, str] = field(repr=False)
     keeper: int = -1
 
 
@@ -170,6 +168,8 @@ class RunMounts:
 
     def _bind(self, plan: p.Plan, one: Shown, name: str) -> None:
         """Mount a view of the content, which can be written to only where the writes are thrown away."""
+        from pylxc.runtime import isolation  # noqa: PLC0415  a step that is cached mounts nothing
+
         mount = one.mount
         if one.part is not None:
             source = one.part.selection.directory
@@ -178,10 +178,10 @@ class RunMounts:
             source, lowers = mount.source, self._lowers(mount, one.layers or ())
         if not lowers:
             lowers = (self._lease.stage(),)
-        tree = attrs.evolve(self._engine.tree_of((), "", ""), lowers=lowers)
+        tree = evolve(self._engine.tree_of((), "", ""), lowers=lowers)
         if not mount.read_only:
             staged = self._lease.stage()
-            tree = attrs.evolve(tree, upper=f"{staged}/tree", work=f"{staged}/work")
+            tree = evolve(tree, upper=f"{staged}/tree", work=f"{staged}/work")
             isolation.prepare_upper(tree)
         isolation.add_view(plan, tree, name)
         flags = Attr.NODEV | (Attr.RDONLY if mount.read_only else 0)
@@ -218,6 +218,8 @@ class RunMounts:
 
     def _cache_use(self, one: Shown) -> CacheUse:
         """Say which cache a mount wants: those that begin differently are different, as in BuildKit."""
+        from pylxc.store.cachemounts import CacheUse  # noqa: PLC0415  only for caches
+
         mount = one.mount
         owner = (mount.uid, mount.gid, mount.mode)
         identity = mount.id
@@ -250,6 +252,8 @@ class RunMounts:
 
     def _bind_own(self, plan: p.Plan, mount: RunMount, path: str, attributes: int = 0) -> None:
         """Mount something of the store's own."""
+        from pylxc.runtime.isolation import Tree  # noqa: PLC0415  a step that is cached mounts nothing
+
         source = Tree(lowers=(), scaffold=self._engine.scaffold).inside(path)
         flags = Attr.NODEV | attributes | (Attr.RDONLY if mount.read_only else 0)
         plan.add(p.BIND, source, mount.target, flags=flags, a=p.MAKE_LIKE_SOURCE, subject=_words(mount))
@@ -270,6 +274,8 @@ class RunMounts:
             _add_file(plan, mount.target, value, mode, _words(mount), mount.uid or 0, mount.gid or 0)
 
     def _add_agent(self, plan: p.Plan, env: dict[str, str], mount: RunMount, step: RunStep, stack: ExitStack) -> None:
+        from pylxc.build.relay import forwarded  # noqa: PLC0415  few steps have an agent
+
         agent = self._agents.get(mount.id)
         if agent is None:
             _pass_over(mount, f'ssh="{mount.id}"', f"--ssh {mount.id}")
@@ -285,7 +291,7 @@ class RunMounts:
 def _placed(one: Shown, view: LayerView) -> Shown:
     """Put a mount where its target leads in the image; a link to nothing is followed, too, as in BuildKit."""
     target = one.mount.target
-    return attrs.evolve(one, mount=attrs.evolve(one.mount, target=target and view.place(target)))
+    return evolve(one, mount=evolve(one.mount, target=target and view.place(target)))
 
 
 def _select(context: FileSource, source: str) -> tuple[Selection, int]:

@@ -12,16 +12,17 @@ import errno
 import os
 import posixpath
 import stat
+from operator import attrgetter
 from typing import TYPE_CHECKING
 
-import attrs
+from attrs import define, evolve, field, frozen
 
 from pylxc.build.archives import is_archive_stream
-from pylxc.build.confined import ContextError, stamp_of
+from pylxc.build.confined import ContextError, in_byte_order, stamp_of
 from pylxc.build.ignore import PatternError, compile_glob
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
 
     from pylxc.build.confined import ConfinedTree, Kind
     from pylxc.build.ignore import Ignore
@@ -31,7 +32,7 @@ DOCUMENT_MODE = 0o644
 WILDCARDS = "*?[\\"
 
 
-@attrs.frozen
+@frozen
 class Entry:
     """One file to put into the image.
 
@@ -52,14 +53,14 @@ class Entry:
     target: str = ""
     attributes: tuple[tuple[str, bytes], ...] = ()
     device: tuple[int, int] = (0, 0)
-    content: bytes | None = attrs.field(default=None, repr=False)  # of a here-document, which is nowhere in the context
+    content: bytes | None = field(default=None, repr=False)  # of a here-document, which is nowhere in the context
     # Those of one source that have the same are one file: (source, device, inode).
-    inode: tuple[int, int, int] | None = attrs.field(default=None, eq=False, repr=False)
+    inode: tuple[int, int, int] | None = field(default=None, eq=False, repr=False)
     # Tells whether the file is still the one that was selected: (inode, mtime, ctime), times in ns.
-    stamp: tuple[int, int, int] = attrs.field(default=(0, 0, 0), eq=False, repr=False)
+    stamp: tuple[int, int, int] = field(default=(0, 0, 0), eq=False, repr=False)
 
 
-@attrs.frozen
+@frozen
 class Selection:
     """What one COPY or ADD puts where; nothing at all, and ``directory`` "", where wildcards match nothing.
 
@@ -74,9 +75,9 @@ class Selection:
     owner: tuple[int, int] = (0, 0)
 
 
-def by_name(entry: Entry) -> bytes:
-    """Give the key to sort entries by."""
-    return os.fsencode(entry.name)
+def by_name(entries: Iterable[Entry]) -> list[Entry]:
+    """Give entries in the order of their names."""
+    return in_byte_order(entries, attrgetter("name"))
 
 
 def matches(tree: ConfinedTree, ignore: Ignore, source: str) -> list[tuple[str, str]]:
@@ -156,7 +157,7 @@ def walk(tree: ConfinedTree, ignore: Ignore, top: str) -> Iterator[tuple[str, os
                 pending.append(path)
 
 
-@attrs.define
+@define
 class Collector:
     """Gathers the entries of one selection. Of two with one name the later wins, as if copied one after the other."""
 
@@ -164,8 +165,8 @@ class Collector:
     owner: tuple[int, int] | None  # None: as it was
     mode: Mode | None
     excludes: Ignore | None = None
-    entries: dict[str, Entry] = attrs.Factory(dict)
-    archives: list[Entry] = attrs.Factory(list)
+    entries: dict[str, Entry] = field(factory=dict)
+    archives: list[Entry] = field(factory=list)
     _walks: int = 0
 
     def add_contents(self, tree: ConfinedTree, directory: str) -> bool:
@@ -181,7 +182,7 @@ class Collector:
                 self.add(tree, name, path, status)
                 if stat.S_ISREG(status.st_mode) and status.st_nlink > 1:
                     inode = (self._walks, status.st_dev, status.st_ino)
-                    self.entries[name] = attrs.evolve(self.entries[name], inode=inode)
+                    self.entries[name] = evolve(self.entries[name], inode=inode)
         if self.excludes is not None:
             self.complete(tree, directory)
         return True
@@ -224,7 +225,7 @@ class Collector:
         target = tree.readlink(path) if kind == "symlink" else ""
         entry = self._entry(name, path, status, kind, target)
         attributes = tree.attributes(path)
-        self.entries[name] = attrs.evolve(entry, attributes=attributes) if attributes else entry
+        self.entries[name] = evolve(entry, attributes=attributes) if attributes else entry
 
     def _entry(self, name: str, path: str, status: os.stat_result, kind: Kind, target: str) -> Entry:
         mode = stat.S_IMODE(status.st_mode)
@@ -240,7 +241,7 @@ class Collector:
         """Give the entries, directories before what they hold; files of one directory that are one stay one."""
         first: dict[tuple[int, int, int], Entry] = {}
         found = []
-        for entry in sorted(self.entries.values(), key=by_name):
+        for entry in by_name(self.entries.values()):
             same = first.setdefault(entry.inode, entry) if entry.inode is not None else entry
-            found.append(entry if same is entry else attrs.evolve(entry, kind="hardlink", size=0, target=same.name))
+            found.append(entry if same is entry else evolve(entry, kind="hardlink", size=0, target=same.name))
         return tuple(found)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, TypeVar
 
-import attrs
+from attrs import field, frozen
 
 from pylxc.build.context import FileSource
 from pylxc.build.ignore import Ignore
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     T = TypeVar("T")
 
 
-@attrs.frozen
+@frozen
 class LayerSource(FileSource):
     """What a stage or an image shows: its ``layers`` (diff ids, the lowest first). ``root`` is what errors call it.
 
@@ -51,7 +51,7 @@ class LayerSource(FileSource):
         return rootless.as_owner(look)
 
 
-@attrs.frozen
+@frozen
 class Sources:
     """What the names after ``--from`` give, of a COPY and of a RUN's mounts alike.
 
@@ -60,7 +60,7 @@ class Sources:
     """
 
     engine: Engine
-    contexts: Mapping[str, FileSource] = attrs.field(hash=False)
+    contexts: Mapping[str, FileSource] = field(hash=False)
     images: Callable[[str], tuple[str, ...]]
     stage: Callable[[int], tuple[str, ...]]
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Literal
 
-import attrs
+from attrs import define, evolve, field, frozen
 
 from pylxc.build import instructions as ast
 from pylxc.build.dockerfile import parse_trigger
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 SCRATCH = "scratch"
 
 
-@attrs.frozen
+@frozen
 class Origin:
     """What a name after FROM or ``--from`` means. ``index`` is that of a stage; ``name`` is the name for the others."""
 
@@ -38,7 +38,7 @@ class Origin:
     index: int = -1
 
 
-@attrs.frozen
+@frozen
 class PlannedStage:
     """A stage before anything is known of images.
 
@@ -55,7 +55,7 @@ class PlannedStage:
     replaced: bool = False
 
 
-@attrs.frozen
+@frozen
 class StageWork:
     """A stage that is needed, resolved.
 
@@ -65,7 +65,7 @@ class StageWork:
     stage: PlannedStage
     start: State
     steps: tuple[Step, ...]
-    sources: Mapping[str, Origin] = attrs.field(hash=False)
+    sources: Mapping[str, Origin] = field(hash=False)
 
     @property
     def state(self) -> State:
@@ -78,7 +78,7 @@ class StageWork:
         return 1 + len(self.steps)
 
 
-@attrs.frozen
+@frozen
 class Names:
     """Finds what a name means: a named context first, then a stage, then an image."""
 
@@ -157,13 +157,13 @@ def unfold(
     return tuple(unfolding.done.values())
 
 
-@attrs.define
+@define
 class _Unfolding:
     stages: Sequence[PlannedStage]
     names: Names
     scope: Scope
     base: Callable[[PlannedStage], ImageConfig]
-    done: dict[int, StageWork] = attrs.Factory(dict)
+    done: dict[int, StageWork] = field(factory=dict)
 
     def needs(self, index: int) -> Iterator[tuple[int, Instruction]]:
         """Yield the stages that a stage needs, and which instruction says so; it is done when nothing more comes."""
@@ -195,13 +195,13 @@ class _Unfolding:
 def _completed(config: ImageConfig, base: str) -> ImageConfig:
     """Give the configuration of a base with what BuildKit adds to it: a PATH, and for "scratch" a directory."""
     env = config.env if "PATH" in config.env else {**config.env, "PATH": DEFAULT_PATH}
-    return attrs.evolve(config, env=env, workdir=config.workdir or ("/" if base == SCRATCH else ""))
+    return evolve(config, env=env, workdir=config.workdir or ("/" if base == SCRATCH else ""))
 
 
 def _start(before: State) -> State:
     """Give the state after FROM: what ENV set wins over the ARGs of the stage before, and a CMD is inherited."""
-    config = attrs.evolve(before.config, onbuild=())
-    return attrs.evolve(before, config=config, variables={**before.variables, **config.env}, command_set=False)
+    config = evolve(before.config, onbuild=())
+    return evolve(before, config=config, variables={**before.variables, **config.env}, command_set=False)
 
 
 def _triggers(texts: Sequence[str], base: str) -> tuple[Instruction, ...]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, NoReturn
 
-import attrs
+from attrs import frozen
 
 from pylxc.build.instructions import Word
 from pylxc.build.words import BLANK, raw_words
@@ -17,11 +17,11 @@ from pylxc.build.words import BLANK, raw_words
 if TYPE_CHECKING:
     from pylxc.build.lexer import LogicalLine
 
-_SURROGATE = re.compile("[\ud800-\udfff]")
+_SURROGATE = "[\ud800-\udfff]"
 _PLAIN = re.compile(rf"[^{BLANK}]+")
 
 
-@attrs.frozen
+@frozen
 class Statement:
     """A logical line taken apart: the name, the flags, and where the operands lie."""
 
@@ -84,7 +84,7 @@ def json_array(statement: Statement) -> tuple[str, ...] | None:
         if "\0" in item:
             statement.fail(f"{statement.name}: a NUL character in the array", statement.rest.offset)
         # JSON can spell half a surrogate pair, which no file name or configuration can carry.
-        found.append(_SURROGATE.sub("\ufffd", item))
+        found.append(re.sub(_SURROGATE, "\ufffd", item))
     return tuple(found)
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING
 
-import attrs
+from attrs import asdict, field, frozen
 
 from pylxc.build.urls import shown
 from pylxc.imageconfig import DEFAULT_PATH
@@ -32,7 +32,7 @@ PROXY_ARGS = frozenset(
 )
 
 
-@attrs.frozen
+@frozen
 class State:
     """What the steps so far have come to.
 
@@ -42,7 +42,7 @@ class State:
 
     config: ImageConfig
     args: tuple[str, ...] = ()
-    variables: Mapping[str, str] = attrs.field(factory=dict, hash=False)
+    variables: Mapping[str, str] = field(factory=dict, hash=False)
     author: str | None = None
     command_set: bool = False  # a CMD stands in this stage, so a later ENTRYPOINT keeps it
 
@@ -64,7 +64,7 @@ class State:
         return self.config.shell or DEFAULT_SHELL
 
 
-@attrs.frozen(kw_only=True)
+@frozen(kw_only=True)
 class Step:
     """One instruction, resolved. ``number`` counts from 1, which is FROM; ``state`` is the state after it."""
 
@@ -81,7 +81,7 @@ class Step:
         raise NotImplementedError
 
 
-@attrs.frozen(kw_only=True)
+@frozen(kw_only=True)
 class MetadataStep(Step):
     """A step that changes the configuration only. ``change`` is what it says, in JSON's types."""
 
@@ -97,7 +97,7 @@ class MetadataStep(Step):
         return canonical(self.instruction.name, self.change)
 
 
-@attrs.frozen(kw_only=True)
+@frozen(kw_only=True)
 class RunStep(Step):
     """A command to run. ``env`` is its whole environment as the Dockerfile gives it; ``user`` "" is root.
 
@@ -106,7 +106,7 @@ class RunStep(Step):
     """
 
     argv: tuple[str, ...]
-    env: Mapping[str, str] = attrs.field(hash=False)
+    env: Mapping[str, str] = field(hash=False)
     user: str
     workdir: str
     network: str = "default"
@@ -125,13 +125,13 @@ class RunStep(Step):
         env = {name: value for name, value in self.env.items() if name not in PROXY_ARGS or name in declared}
         network = () if self.network == "default" else (self.network,)
         # What from= names is known by its content, not by its name.
-        mounts = [attrs.asdict(mount, filter=lambda field, _: field.name != "stage") for mount in self.mounts]
+        mounts = [asdict(mount, filter=lambda field, _: field.name != "stage") for mount in self.mounts]
         more = {"mounts": mounts, "script": self.script, "security": "insecure" if self.insecure else None}
         more = {name: value for name, value in more.items() if value}
         return canonical("RUN", self.argv, env, self.user, self.workdir, *network, *((more,) if more else ()))
 
 
-@attrs.frozen(kw_only=True)
+@frozen(kw_only=True)
 class CopyStep(Step):
     """Files to bring in: from the context, or from what ``source`` names (a stage, an image, a named context).
 
@@ -186,7 +186,7 @@ class CopyStep(Step):
         return tuple(shown(source) if self.fetches and "://" in source else source for source in self.sources)
 
 
-@attrs.frozen(kw_only=True)
+@frozen(kw_only=True)
 class WorkdirStep(Step):
     """A directory to make where it is missing, and ``user``'s then. ``path`` is absolute and normalised."""
 

@@ -16,7 +16,7 @@ import stat
 import time
 from typing import TYPE_CHECKING
 
-import attrs
+from attrs import frozen
 
 from pylxc.runtime import rootless
 
@@ -31,7 +31,7 @@ _OPAQUE = "user.overlay.opaque"
 _OVERLAY = "user.overlay."
 
 
-@attrs.frozen
+@frozen
 class Stubs:
     """What mounts make in a layer: paths that are ``missing`` in the image, and the ``ways`` to them, which it has.
 

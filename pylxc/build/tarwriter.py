@@ -83,4 +83,5 @@ def _block(  # noqa: PLR0913, PLR0917  the fields of a header
             b"%07o\0%07o\0" % device if any(device) else b"",
         )
     ).ljust(BLOCK, b"\0")
-    return block[:148] + b"%06o\0 " % sum(block) + block[156:]
+    checksum = sum(block.translate(None, b"\0"))  # most of it is zeros, and adding them up takes ten times as long
+    return block[:148] + b"%06o\0 " % checksum + block[156:]

@@ -6,7 +6,7 @@ import posixpath
 import re
 from urllib.parse import unquote, urlsplit, urlunsplit
 
-_CHECKSUM = re.compile(r"sha256:[0-9a-f]{64}|sha384:[0-9a-f]{96}|sha512:[0-9a-f]{128}")
+_CHECKSUM = r"sha256:[0-9a-f]{64}|sha384:[0-9a-f]{96}|sha512:[0-9a-f]{128}"
 
 
 def is_url(text: str) -> bool:
@@ -16,7 +16,7 @@ def is_url(text: str) -> bool:
 
 def is_checksum(text: str) -> bool:
     """Say whether ``--checksum`` of a URL may be this."""
-    return _CHECKSUM.fullmatch(text) is not None
+    return re.fullmatch(_CHECKSUM, text) is not None
 
 
 def shown(url: str) -> str:

@@ -13,8 +13,8 @@ import sys
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
-import attrs
 import click
+from attrs import define
 
 from pylxc.errors import PylxcError, SpawnError
 
@@ -47,6 +47,7 @@ _VERBS = {
     "logs": "logs",
     "network": "network",
     "pause": "resources",
+    "port": "ports",
     "prune": "care",
     "ps": "ps",
     "pull": "registries",
@@ -76,7 +77,7 @@ _WRONG_CALL = 2
 _FAILED = 1
 
 
-@attrs.define
+@define
 class Settings:
     """What the global options say, and which verb was called."""
 

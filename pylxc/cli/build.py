@@ -27,6 +27,8 @@ _SECRET_KEYS = {"source": "src"}
 
 def _arguments(given: tuple[str, ...]) -> dict[str, str]:
     """Return build arguments; a name alone takes the caller's variable, and is left out where there is none."""
+    if not given:
+        return {}
     from pylxc.normalise import NORMAL  # noqa: PLC0415
 
     result: dict[str, str] = NORMAL["env"]("args", list(given))
@@ -61,6 +63,8 @@ def _output(text: str) -> Any:
 
 def _secrets(given: tuple[str, ...]) -> dict[str, str | Path]:
     """Return secrets as the API has them. Without a source it is the variable, or else the file, of that name."""
+    if not given:
+        return {}
     import csv  # noqa: PLC0415  only here
 
     found: dict[str, str | Path] = {}

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from pylxc.cli.ports import shown
 from pylxc.cli.tables import age, format_option, moment, parse_filters, passes, print_rows, quoted, short_id
 from pylxc.errors import ContainerNotFound
 
@@ -17,10 +18,10 @@ if TYPE_CHECKING:
 
     import pylxc
     from pylxc.cli.app import Settings
-    from pylxc.spec import ContainerSpec
     from pylxc.status import Status
 
 _AT_REST = frozenset(("created", "exited"))  # shown with --all only
+_WITH_PORTS = frozenset(("running", "paused", "restarting"))
 _HEADERS = {
     "ID": "CONTAINER ID",
     "Image": "IMAGE",
@@ -66,12 +67,6 @@ _FILTERS: dict[str, Callable[[pylxc.Container, str], bool]] = {
 }
 
 
-def _published(container: pylxc.Container, spec: ContainerSpec) -> str:
-    published = [f"{port.host or '0.0.0.0'}:{port.port}->{port.container}/{port.protocol}" for port in spec.ports]  # noqa: S104  shown, not bound
-    taken = {f"{port.container}/{port.protocol}" for port in spec.ports}
-    return ", ".join([*(port for port in container.image.config.exposed_ports if port not in taken), *published])
-
-
 def _row(container: pylxc.Container, status: Status, *, whole: bool) -> dict[str, str]:
     spec, config = container.spec, container.image.config
     return {
@@ -80,7 +75,7 @@ def _row(container: pylxc.Container, status: Status, *, whole: bool) -> dict[str
         "Command": quoted(spec.argv(config.entrypoint, config.cmd), whole=whole),
         "RunningFor": age(container.created),
         "Status": status.describe(),
-        "Ports": _published(container, spec) if status == "running" else "",
+        "Ports": shown(config.exposed_ports, container.ports()) if status in _WITH_PORTS else "",
         "Names": container.name,
     }
 

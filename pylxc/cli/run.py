@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from pylxc.cli.foreground import exec_keys_option, keys_option, run_attached, show_process, wait_for
+from pylxc.cli.ports import drop_ports_of_host, with_exposed
 from pylxc.cli.pulling import Puller
 from pylxc.cli.resources import LIMITS
 
@@ -47,7 +48,7 @@ _OPTIONS: tuple[tuple[tuple[str, ...], str, dict[str, Any], str], ...] = (
     (("--read-only",), "read_only", _FLAG, "Make its root file system read-only."),
     (("--network", "--net"), "network", _MANY, 'A network, "none" (the default), "host" or "container:NAME".'),
     (("--network-alias",), "aliases", _MANY, "A further name for it on its networks."),
-    (("-p", "--publish"), "ports", _MANY, "Publish a port."),
+    (("-p", "--publish"), "ports", _MANY, "Publish a port: [[address:]port:]port[/udp]; ranges: 8000-8010:80-90."),
     (("--dns",), "dns", _MANY, "A name server."),
     (("--add-host",), "extra_hosts", _MANY, "Add a line to /etc/hosts: name:address, or name:host-gateway."),
     *LIMITS,
@@ -144,6 +145,7 @@ def _health(given: dict[str, Any]) -> dict[str, Any]:
 @click.command(context_settings=_COMMAND_SETTINGS)
 @_spec_options
 @_health_options
+@click.option("-P", "--publish-all", "every_port", is_flag=True, help="Publish all ports that the image exposes.")
 @click.option("--entrypoint", help="The program to run instead of the image's entrypoint; empty for none.")
 @click.option("--security-opt", "security", multiple=True, help="no-new-privileges[=false], seccomp=PROFILE.")
 @click.option("--log-opt", "log", multiple=True, help="max-size=10m and max-file=3: when a new log file begins.")
@@ -165,6 +167,7 @@ def run(  # noqa: PLR0913  one for each flag that is not an option of ContainerS
     security: tuple[str, ...],
     log: tuple[str, ...],
     system: bool,
+    every_port: bool,
     detach: bool,
     keys: DetachKeys,
     remove: bool,
@@ -187,10 +190,13 @@ def run(  # noqa: PLR0913  one for each flag that is not an option of ContainerS
         options["entrypoint"] = [entrypoint] if entrypoint else []
     engine = settings.engine()
     words = command or None
+    every_port = drop_ports_of_host(options, every=every_port)
     puller = Puller(engine, options.get("platform"), quiet, err=True)
     options["pull"] = puller.obtain(
         image, options.get("pull", "missing"), lambda: pylxc.ContainerSpec.from_options(image, words, options)
     )
+    if every_port:
+        options["ports"] = with_exposed(options.get("ports", ()), image, engine)
     if detach:
         container = pylxc.start(image, words, engine=engine, detach=True, remove=remove, **options)
         click.echo(container.id)

@@ -76,7 +76,6 @@ class Incoming:
     def __init__(self, engine: Engine, lease: Lease) -> None:
         self._engine = engine
         self._lease = lease
-        self._arrivals = engine.store.arrivals(lease)
 
     def has(self, descriptor: Descriptor, diff_id: str) -> bool:
         """Say whether a layer is here, with this archive; it stays while the lease lasts. It need not come then."""
@@ -121,7 +120,8 @@ class Incoming:
                 received.end()
         row = BlobRow(descriptor.digest, diff_id, LAYERS[form], descriptor.size, made=False)
         if tree:
-            self._arrivals.settle(Staged(tree, diff_id, content.size, words, archive_file=file, archive=row))
+            arrived = Staged(tree, diff_id, content.size, words, archive_file=file, archive=row)
+            self._engine.store.layers.take_in(self._lease, arrived)
         else:
             self._engine.store.blobs.keep(file, row)
 

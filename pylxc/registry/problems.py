@@ -12,7 +12,7 @@ from pylxc.errors import AuthError, RegistryError
 from pylxc.untrusted import parse_json
 
 _LONGEST = 300
-_CODE = re.compile(r"[A-Z][A-Z0-9_]{0,63}")
+_CODE = r"[A-Z][A-Z0-9_]{0,63}"
 _UNAUTHORIZED, _FORBIDDEN, _NOT_FOUND, _NOT_ALLOWED, _TOO_MANY, _SERVER = 401, 403, 404, 405, 429, 500
 
 
@@ -50,7 +50,7 @@ def told(body: bytes) -> tuple[str, str]:
     errors = document.get("errors")
     first = errors[0] if isinstance(errors, list) and errors and isinstance(errors[0], dict) else document
     code, message = first.get("code", ""), first.get("message") or first.get("details") or first.get("error") or ""
-    is_code = isinstance(code, str) and _CODE.fullmatch(code)
+    is_code = isinstance(code, str) and re.fullmatch(_CODE, code)
     return str(code) if is_code else "", clean(message) if isinstance(message, str) else ""
 
 

@@ -81,6 +81,11 @@ class Plan:
         self._operations.append(_OP.pack(_OP.size + len(endpoint), ENDPOINT, 0, 0, 0, 0) + endpoint)
         self._subjects.append(subject)
 
+    def add_port(self, port: bytes, idle: int, subject: str) -> None:
+        """Append a published port: a ``struct pylxc_port``, and after how many ns a quiet flow of UDP is forgotten."""
+        self._operations.append(_OP.pack(_OP.size + len(port), PUBLISH, 0, 0, idle, 0) + port)
+        self._subjects.append(subject)
+
     def extend(self, other: Plan) -> None:
         """Append the operations of another plan: what never changes is encoded once."""
         self._operations += other._operations
@@ -141,6 +146,7 @@ ENDPOINT = lib.PYLXC_OP_ENDPOINT
 SYSCTL = lib.PYLXC_OP_SYSCTL
 LIFE = lib.PYLXC_OP_LIFE
 HEALTH = lib.PYLXC_OP_HEALTH
+PUBLISH = lib.PYLXC_OP_PUBLISH
 RLIMIT = lib.PYLXC_OP_RLIMIT
 UMASK = lib.PYLXC_OP_UMASK
 USER = lib.PYLXC_OP_USER
@@ -195,6 +201,7 @@ UNPACK_SYNC = lib.PYLXC_UNPACK_SYNC
 PACK_LAYER = lib.PYLXC_PACK_LAYER
 PACK_LIVE = lib.PYLXC_PACK_LIVE
 PACK_FOLLOW = lib.PYLXC_PACK_FOLLOW
+PACK_NOTHING = lib.PYLXC_PACK_NOTHING
 PACK_SETTLE = lib.PYLXC_PACK_SETTLE
 PLAN_INIT = lib.PYLXC_PLAN_INIT
 PLAN_SYSTEM = lib.PYLXC_PLAN_SYSTEM

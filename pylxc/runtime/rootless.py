@@ -13,9 +13,7 @@ Source: user_namespaces(7), setns(2).
 from __future__ import annotations
 
 import errno
-import logging
 import os
-import pickle
 import threading
 from functools import lru_cache
 from typing import TYPE_CHECKING
@@ -114,6 +112,8 @@ def _make(euid: int) -> Namespace:
         if not lack:
             return Namespace(fd, uids, gids)
         os.close(fd)
+    import logging  # noqa: PLC0415  only where something is missing
+
     logging.getLogger("pylxc").warning("containers have root's id only, so most packages cannot be installed: %s", lack)
     fd, _ = _hold(_write_own)
     return Namespace(fd, subordinate.own_only(euid), subordinate.own_only(os.getegid()), lack)
@@ -188,11 +188,13 @@ def as_owner(function: Callable[..., T], *operands: object) -> T:
     """
     if is_privileged():
         return function(*operands)
+    import pickle  # noqa: PLC0415  not for root
+
     own = namespace()
     if own.fd < 0 or own.is_single():
         return function(*operands)
     reading, writing = os.pipe()
-    pid = _fork()
+    pid = fork()
     if pid == 0:
         _answer(writing, own.fd, function, operands)
     os.close(writing)
@@ -207,7 +209,8 @@ def as_owner(function: Callable[..., T], *operands: object) -> T:
     return value  # type: ignore[no-any-return]
 
 
-def _fork() -> int:
+def fork() -> int:
+    """Fork this process; returns the pid, 0 in the child, which must end by ``os._exit``."""
     import warnings  # noqa: PLC0415  not on the start path
 
     with warnings.catch_warnings():
@@ -218,6 +221,8 @@ def _fork() -> int:
 
 def _answer(writing: int, namespace_fd: int, function: Callable[..., object], operands: tuple[object, ...]) -> None:
     """In the fork: enter the namespace, call, write the outcome, end. Never returns."""
+    import pickle  # noqa: PLC0415  loaded before the fork
+
     status = 1
     try:
         try:

@@ -9,7 +9,6 @@ Source: subuid(5), subgid(5), newuidmap(1), user_namespaces(7).
 from __future__ import annotations
 
 import os
-import subprocess
 
 from attrs import frozen
 
@@ -90,6 +89,8 @@ def write_maps(pid: int, uids: tuple[Extent, ...], gids: tuple[Extent, ...]) -> 
 
     Returns "" or, when they refuse, why.
     """
+    import subprocess  # noqa: PLC0415  not for root
+
     for program, chosen in zip(PROGRAMS, (uids, gids), strict=True):
         numbers = [str(n) for extent in chosen for n in (extent.inside, extent.outside, extent.count)]
         try:

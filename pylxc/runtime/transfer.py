@@ -13,7 +13,7 @@ from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING
 
 from pylxc.errors import SpawnError
-from pylxc.runtime import isolation, native, process, rootless
+from pylxc.runtime import native, process, rootless
 from pylxc.runtime import plan as p
 from pylxc.runtime.waiting import Wait, drive, steps_of, waits
 
@@ -52,7 +52,7 @@ def unpack(  # noqa: PLR0913  the operands of one operation
     Raises:
         SpawnError: stage "unpack"; the subject names the entry.
     """
-    plan = isolation.transfer_plan(tree, directory, scaffold)
+    plan = _plan(tree, directory, scaffold)
     if keeper >= 0:
         plan.descriptor(keeper)
     theirs, ours = os.pipe()
@@ -125,7 +125,7 @@ def packed(  # noqa: PLR0913  the operands of one operation
     Raises:
         SpawnError: stage "pack"; at once when there is no such directory, else on leaving the block.
     """
-    plan = isolation.transfer_plan(tree, directory, scaffold)
+    plan = _plan(tree, directory, scaffold)
     ours, theirs = os.pipe()
     flags |= 0 if latest is None else p.PACK_SETTLE
     plan.add(p.PACK, path, flags=flags, a=plan.descriptor(theirs), b=latest or 0, subject=directory or path)
@@ -185,7 +185,7 @@ def copy_layer(
     Raises:
         SpawnError: what went wrong first; EBUSY where directories of a tree in use were moved.
     """
-    plan = isolation.transfer_plan(None, directory, scaffold)
+    plan = _plan(None, directory, scaffold)
     flags = p.UNPACK_LAYER | p.UNPACK_SYNC | what_a_user_may()
     into = os.open(target, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
     try:
@@ -283,6 +283,14 @@ def copy(source: BinaryIO, target: BinaryIO) -> None:
         target.write(chunk)
 
 
+def settle_times(directory: str, *, scaffold: str, latest: int) -> None:
+    """Give what was modified after ``latest`` (s since the epoch) that time, in a layer's tree. Raises SpawnError."""
+    plan = _plan(None, directory, scaffold)
+    flags = p.PACK_LAYER | p.PACK_SETTLE | p.PACK_NOTHING
+    plan.add(p.PACK, "/", flags=flags, a=-1, b=latest, subject=directory)
+    run(plan)
+
+
 def digest_of(directory: str, *, scaffold: str, latest: int | None = None) -> tuple[str, int]:
     """Return the diff id of a layer tree ("sha256:…") and the size of its tar (bytes), without keeping the tar.
 
@@ -296,6 +304,13 @@ def digest_of(directory: str, *, scaffold: str, latest: int | None = None) -> tu
             total.update(view[:n])
             size += n
     return f"sha256:{total.hexdigest()}", size
+
+
+def _plan(tree: Tree | None, directory: str, scaffold: str) -> p.Plan:
+    """Return the beginning of a transfer's plan."""
+    from pylxc.runtime.isolation import transfer_plan  # noqa: PLC0415  builds that are cached transfer nothing
+
+    return transfer_plan(tree, directory, scaffold)
 
 
 def _spawn(plan: p.Plan, ours: int = -1, theirs: int = -1) -> Child:

@@ -13,13 +13,13 @@ from __future__ import annotations
 
 import os
 from contextlib import suppress
+from functools import cached_property
+from typing import TYPE_CHECKING
 
 from pylxc.errors import StoreError
 from pylxc.identity import boot_id
-from pylxc.store.arrivals import Arrivals
 from pylxc.store.blobs import BlobRow, Blobs
 from pylxc.store.cache import BuildCache
-from pylxc.store.cachemounts import CacheMounts
 from pylxc.store.claims import Claims
 from pylxc.store.containers import ContainerRow, Containers
 from pylxc.store.database import REMEDY, DamagedIndexError, Database
@@ -30,8 +30,11 @@ from pylxc.store.layers import LayerRow, Layers, Staged
 from pylxc.store.layout import Layout, explained
 from pylxc.store.leases import Lease, Leases
 from pylxc.store.networks import End, NetworkRow, Networks, Wish
-from pylxc.store.upkeep import Upkeep
 from pylxc.store.volumes import VolumeRow, Volumes, VolumeUse
+
+if TYPE_CHECKING:
+    from pylxc.store.cachemounts import CacheMounts
+    from pylxc.store.upkeep import Upkeep
 
 __all__ = [
     "BlobRow",
@@ -71,8 +74,6 @@ class Store:
         self.containers = Containers(database, self.layout, self.volumes, self.networks)
         self.hostsfiles = HostsFiles(self.layout, self.networks)
         self.cache = BuildCache(database)
-        self.cachemounts = CacheMounts(self.layout)
-        self.upkeep = Upkeep(database, self.layout)
         self.events = EventLog(self.layout.root)
         with explained(self.layout.root):
             self._tidy()
@@ -84,9 +85,19 @@ class Store:
         if not os.path.exists(path) and self.layout.has_content() and not os.path.exists(path):  # noqa: PTH110
             raise DamagedIndexError(path, f"is not there, and the store is not empty; {REMEDY}")
 
-    def arrivals(self, lease: Lease) -> Arrivals:
-        """Give what takes layers in that come in several threads."""
-        return Arrivals(self.layers, lease)
+    @cached_property
+    def cachemounts(self) -> CacheMounts:
+        """The directories that builds keep."""
+        from pylxc.store.cachemounts import CacheMounts  # noqa: PLC0415  few builds have any
+
+        return CacheMounts(self.layout)
+
+    @cached_property
+    def upkeep(self) -> Upkeep:
+        """What a check asks of the store."""
+        from pylxc.store.upkeep import Upkeep  # noqa: PLC0415  only for checks
+
+        return Upkeep(self._database, self.layout)
 
     def close(self) -> None:
         """Close this process's connection to the index; the next use makes another one."""
@@ -96,6 +107,8 @@ class Store:
         """Remove what processes that were killed left. Everything is looked at only when one was, or after a boot."""
         abandoned = self.leases.abandoned()
         is_new_boot = not self.layout.is_known_boot(boot_id())
+        if is_new_boot:
+            self.layers.forget_unsettled()
         if abandoned or is_new_boot:
             self.layers.sweep()
             self.blobs.sweep()

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from pylxc.store.leases import Lease
 
 MOST_REMEMBERED = 4096
+ANY_STEP = "*"  # of a layer of which nobody knows what step made it
 
 
 class BuildCache:
@@ -32,10 +33,16 @@ class BuildCache:
                 connection.execute("INSERT OR IGNORE INTO leased VALUES (?, ?)", (lease.id, found[0]))
         return str(found[0]) if found is not None else None
 
-    def put(self, key: str, digest: str) -> None:
-        """Remember the layer that a step made."""
+    def put(self, key: str, digest: str, step: str = ANY_STEP) -> None:
+        """Remember the layer that a step made: ``step`` is its key whatever it stands on."""
         with self._database.writing(durable=False) as connection:
             connection.execute("INSERT OR REPLACE INTO cache VALUES (?, ?)", (key, digest))
+            connection.execute("INSERT OR IGNORE INTO cached_steps VALUES (?, ?)", (step, digest))
+
+    def has_step(self, step: str) -> bool:
+        """Say whether there may be an entry of a step, on whatever it stands."""
+        query = "SELECT 1 FROM cached_steps WHERE step IN (?, ?) LIMIT 1"
+        return self._database.row(query, (step, ANY_STEP)) is not None
 
     def recall(self, name: str) -> str | None:
         """Return what was remembered under a name."""
@@ -60,4 +67,6 @@ class BuildCache:
         )
         with self._database.writing(durable=False, freeing=True) as connection:
             connection.execute("DELETE FROM remembered WHERE ?1 IS NULL OR time < ?1", (before,))
-            return connection.execute(query, (every, before)).rowcount
+            forgotten = connection.execute(query, (every, before)).rowcount
+            connection.execute("DELETE FROM cached_steps WHERE layer NOT IN (SELECT layer FROM cache)")
+            return forgotten

@@ -19,7 +19,7 @@ from pylxc.errors import StoreError
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
-VERSION = 6
+VERSION = 7
 BUSY_MS = 60_000
 REMEDY = "`pylxc store repair` makes it anew from what lies beside it"
 
@@ -95,6 +95,16 @@ CREATE TABLE IF NOT EXISTS damaged (
 CREATE TABLE IF NOT EXISTS remembered (name TEXT PRIMARY KEY, facts TEXT NOT NULL, time REAL NOT NULL) WITHOUT ROWID;
 """,
     6: """
+CREATE TABLE IF NOT EXISTS unsettled (
+    layer TEXT PRIMARY KEY REFERENCES layers ON DELETE CASCADE, boot_id TEXT NOT NULL
+) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS cached_steps (
+    step TEXT NOT NULL, layer TEXT NOT NULL REFERENCES layers ON DELETE CASCADE, PRIMARY KEY (step, layer)
+) WITHOUT ROWID;
+CREATE INDEX IF NOT EXISTS cached_steps_by_layer ON cached_steps (layer);
+INSERT OR IGNORE INTO cached_steps SELECT '*', layer FROM cache;
+""",
+    7: """
 CREATE TABLE IF NOT EXISTS networks (
     id TEXT PRIMARY KEY, name TEXT NOT NULL UNIQUE, bridge TEXT NOT NULL UNIQUE, subnets TEXT NOT NULL,
     internal INTEGER NOT NULL, labels TEXT NOT NULL, created REAL NOT NULL, owner_pid INTEGER NOT NULL,

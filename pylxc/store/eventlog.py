@@ -8,7 +8,6 @@ is given out once, when it is whole; one that was never finished is passed over.
 from __future__ import annotations
 
 import json
-import logging
 import os
 import time
 from contextlib import suppress
@@ -38,6 +37,8 @@ class EventLog:
         try:
             native.append_event(self._directory, line.encode())
         except OSError as error:
+            import logging  # noqa: PLC0415  hardly ever
+
             logging.getLogger("pylxc").info("the event %s of container %s is lost: %s", kind, id, error)
 
     def reader(self, watch: Watch | None = None) -> EventReader:

@@ -1,7 +1,8 @@
 """Images and tags: configurations over layers, and the names that point to them.
 
-Invariant: an image's blobs are on disk before its row is; a tag's every move is in the log; ``oci/index.json`` names
-every tagged image, so that other tools can read the directory as an OCI image layout (image-spec, image-layout.md).
+Invariant: an image's layers and blobs are on disk before its row is; a tag's every move is in the log;
+``oci/index.json`` names every tagged image, so that other tools can read the directory as an OCI image layout
+(image-spec, image-layout.md).
 An image is what its configuration says; it may have come by several manifests, of which the latest is its digest.
 """
 
@@ -207,6 +208,7 @@ class Images:
         known = self._known_as_they_are(contents, references)
         if known is not None:
             return known
+        lease.settle()
         try:
             with self._changing() as connection:
                 for (content, _), document, tags in zip(contents, documents, references, strict=True):

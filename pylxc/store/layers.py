@@ -1,6 +1,7 @@
 """Layers: trees on disk, named by the digest of their tar, each directly usable as a lower directory of overlayfs.
 
-Invariant: a layer with a row has a complete tree that is on disk. A tree without a row is rubbish, whoever made it.
+Invariant: a layer with a row has a complete tree, which is on disk unless the layer is marked as unsettled; of those,
+no image is made, and what another boot left so is forgotten. A tree without a row is rubbish, whoever made it.
 What a check found damaged is marked: nothing starts on it until a repair, or the same layer coming anew, replaces it.
 """
 
@@ -13,14 +14,14 @@ from typing import TYPE_CHECKING, Any
 from attrs import frozen
 
 from pylxc.errors import StoreError
-from pylxc.identity import is_locked
+from pylxc.identity import boot_id, is_locked
 from pylxc.runtime import record
 from pylxc.store.blobs import names_of
 from pylxc.store.layout import explained, rename_as_owner, sync_directory, sync_filesystem
 
 if TYPE_CHECKING:
     import sqlite3
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable
 
     from pylxc.store.blobs import BlobRow, Blobs
     from pylxc.store.database import Database
@@ -93,54 +94,73 @@ class Layers:
     def commit(  # noqa: PLR0913, PLR0917  the fields of a layer
         self, lease: Lease, tree: str, digest: str, size: int, created_by: str, passthrough: tuple[str, ...] = ()
     ) -> LayerRow:
+        """Make a staged tree a layer; see :meth:`take_in`."""
+        return self.take_in(lease, Staged(tree, digest, size, created_by, passthrough))
+
+    def take_in(self, lease: Lease, staged: Staged) -> LayerRow:
         """Make a staged tree a layer, by rename; it is kept while the lease lasts.
 
-        Where the layer is there already, the staged tree is left for the lease to discard, unless the one that is there
-        is known to be damaged: then this one takes its place. Several processes may commit one layer at once.
+        It can be used at once, and is put on disk beside that; an image over it waits until it is. Where the layer is
+        there already, the staged tree is left for the lease to discard, unless the one that is there is known to be
+        damaged: then this one takes its place. Several processes may commit one layer at once.
 
         Raises StoreError when a layer is to be replaced that somebody uses at the moment.
         """
-        return self.commit_all(lease, [Staged(tree, digest, size, created_by, passthrough)])[0]
-
-    def commit_all(self, lease: Lease, staged: Sequence[Staged]) -> list[LayerRow]:
-        """Do as :meth:`commit` with several layers, and with their archives: all of them, or none."""
         try:
             with explained(self._layout.root):
-                # The tree itself may be closed to its maker. What is staged lies on one file system.
-                sync_filesystem(os.path.dirname(staged[0].tree))  # noqa: PTH120
-                rows, old = self._add_all(lease, staged)
+                row, is_new = self._add(lease, staged)
         except BaseException:
-            self.clear([name for one in staged for name in one.names])
+            self.clear(staged.names)
             raise
-        damaged = self.damaged() if old else {}
-        for one in old:
-            if one.digest in damaged:
-                self.replace(lease, one.tree, one.digest)
-        return rows
+        if is_new:
+            lease.settle_beside()
+        else:
+            if staged.digest in self.damaged():
+                self.replace(lease, staged.tree, staged.digest)
+            if staged.archive is not None:
+                self._blobs.keep(staged.archive_file, staged.archive)
+        return row
 
-    def _add_all(self, lease: Lease, staged: Iterable[Staged]) -> tuple[list[LayerRow], list[Staged]]:
-        """Give staged layers their names and rows. Returns the rows, and those that were there already."""
-        rows, old = [], []
+    def _add(self, lease: Lease, staged: Staged) -> tuple[LayerRow, bool]:
+        """Give a staged layer its name and row, where it has none. Returns the row, and whether it is new."""
         buried: list[str] = []
         try:
-            with self._database.writing(durable=True) as connection:
-                for one in staged:
-                    found = connection.execute(f"{SELECT} WHERE digest = ?", (one.digest,)).fetchone()
-                    if found is None:
-                        buried += self._place(one.tree, one.digest)
-                        found = (one.digest, one.size, one.created_by, time.time(), "\n".join(one.passthrough))
-                        connection.execute("INSERT INTO layers VALUES (?, ?, ?, ?, ?)", found)
-                    else:
-                        old.append(one)
-                    rows.append(to_row(found))
-                    connection.execute("INSERT OR IGNORE INTO leased VALUES (?, ?)", (lease.id, one.digest))
-                    if one.archive is not None:
-                        self._blobs.add(connection, one.archive_file, one.archive)
-                sync_directory(os.path.dirname(self._layout.layer(rows[0].digest)))  # noqa: PTH120
-                self._blobs.sync_names()
+            with self._database.writing(durable=False) as connection:
+                found = connection.execute(f"{SELECT} WHERE digest = ?", (staged.digest,)).fetchone()
+                is_new = found is None
+                if is_new:
+                    buried = self._place(staged.tree, staged.digest)
+                    passthrough = "\n".join(staged.passthrough)
+                    found = (staged.digest, staged.size, staged.created_by, time.time(), passthrough)
+                    connection.execute("INSERT INTO layers VALUES (?, ?, ?, ?, ?)", found)
+                    connection.execute("INSERT INTO unsettled VALUES (?, ?)", (staged.digest, boot_id()))
+                    if staged.archive is not None:
+                        self._blobs.add(connection, staged.archive_file, staged.archive)
+                connection.execute("INSERT OR IGNORE INTO leased VALUES (?, ?)", (lease.id, staged.digest))
         finally:
             self._layout.empty(buried)
-        return rows, old
+        return to_row(found), is_new
+
+    # -- settling ---------------------------------------------------------------------------------------------------
+
+    def settle(self, digests: Iterable[str]) -> None:
+        """Put those of the layers on disk, with their archives, that are not: by one sync. Raises StoreError."""
+        unsettled = {row[0] for row in self._database.rows("SELECT layer FROM unsettled")}
+        wanted = unsettled.intersection(digests) if unsettled else ()
+        if wanted:
+            with explained(self._layout.root):
+                sync_filesystem(f"{self._layout.root}/layers")
+            # Nothing is lost where this does not survive: a layer is forgotten then, which no image has yet.
+            with self._database.writing(durable=False) as connection:
+                connection.executemany("DELETE FROM unsettled WHERE layer = ?", [(digest,) for digest in wanted])
+
+    def forget_unsettled(self) -> None:
+        """Forget the layers that a power loss came upon before they were on disk; their trees are for the sweep."""
+        query = "SELECT layer FROM unsettled WHERE boot_id != ?"
+        with self._database.writing(durable=True, freeing=True) as connection:
+            lost = connection.execute(query, (boot_id(),)).fetchall()
+            connection.executemany("DELETE FROM leased WHERE layer = ?", lost)
+            self.forget_unused(connection, [digest for (digest,) in lost])
 
     # -- damage -----------------------------------------------------------------------------------------------------
 

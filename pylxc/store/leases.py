@@ -16,7 +16,9 @@ from typing import TYPE_CHECKING
 
 from pylxc.errors import StoreError
 from pylxc.identity import ProcessIdentity, is_locked, own_identity
-from pylxc.store.layout import explained
+from pylxc.runtime import rootless
+from pylxc.store.layout import explained, sync_filesystem
+from pylxc.store.settling import Settling
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -29,11 +31,14 @@ if TYPE_CHECKING:
 class Lease:
     """Work under way. ``id`` names it; ``stage()`` gives it room."""
 
-    def __init__(self, id: str, directory: str, database: Database) -> None:  # noqa: A002  the row's name
+    def __init__(self, id: str, directory: str, database: Database, layers: Layers) -> None:  # noqa: A002  the row's name
         self.id = id
         self.directory = directory
         self._database = database
+        self._layers = layers
         self._numbers = itertools.count(1)
+        self._settling = Settling(lambda: layers.settle(self._digests()))
+        self._writing = Settling(self._write)
 
     def stage(self) -> str:
         """Return a new, empty directory for something to be made in. Threads may ask at once."""
@@ -51,6 +56,34 @@ class Lease:
         except sqlite3.IntegrityError as error:
             reason = "a layer was removed meanwhile; build or import the image again"
             raise StoreError(self._database.path, reason) from error
+
+    def _digests(self) -> list[str]:
+        return [row[0] for row in self._database.rows("SELECT layer FROM leased WHERE lease = ?", (self.id,))]
+
+    def settle_beside(self) -> None:
+        """Begin to put on disk the layers that came under this lease, beside the work that goes on."""
+        if rootless.is_privileged():  # what an ordinary user's forks change must not have threads around
+            self._settling.begin()
+
+    def write_beside(self) -> None:
+        """Begin to put on disk what was staged, beside the work that goes on: what is made of it is there sooner."""
+        if rootless.is_privileged():
+            self._writing.begin()
+
+    def settle(self) -> None:
+        """Put all layers that this lease keeps on disk. Raises StoreError when that, or the beginning of it, failed."""
+        self._writing.require_whole()
+        self._settling.require_whole()
+        self._layers.settle(self._digests())
+
+    def end(self) -> None:
+        """Wait for what goes on beside."""
+        self._writing.end()
+        self._settling.end()
+
+    def _write(self) -> None:
+        with explained(self.directory):
+            sync_filesystem(self.directory)
 
 
 class Leases:
@@ -73,7 +106,12 @@ class Leases:
                 os.mkdir(directory, 0o700)  # noqa: PTH102
                 lock = os.open(f"{directory}/lock", os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600)
                 fcntl.flock(lock, fcntl.LOCK_EX)
-            yield Lease(name, directory, self._database)
+            lease = Lease(name, directory, self._database, self._layers)
+            try:
+                yield lease
+            finally:
+                if os.getpid() == owner:
+                    lease.end()
         finally:
             if os.getpid() == owner:  # a fork that leaves the block takes nothing from its parent
                 self._end(name, directory)

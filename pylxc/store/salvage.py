@@ -42,9 +42,11 @@ TABLES = {
     "tag_log": None,
     "containers": None,
     "cache": None,
+    "cached_steps": None,
     "volumes": None,
     "container_volumes": None,
     "damaged": 0,
+    "unsettled": 0,
 }
 BESIDE = ("-wal", "-shm", "-journal")
 

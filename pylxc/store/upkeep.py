@@ -38,7 +38,9 @@ _REFERENCES = (
     ("container_volumes", "volume", "volumes", "name"),
     ("blobs", "layer", "layers", "digest"),
     ("cache", "layer", "layers", "digest"),
+    ("cached_steps", "layer", "layers", "digest"),
     ("damaged", "layer", "layers", "digest"),
+    ("unsettled", "layer", "layers", "digest"),
     ("leased", "lease", "leases", "id"),
     ("leased", "layer", "layers", "digest"),
 )

@@ -237,6 +237,24 @@ def test_what_may_not_be_given_to_git(build, url):
 
 
 @pytest.mark.parametrize(
+    "query", ["x", "x=y", "ref=a&tag=b", "ref=a&ref=b", "checksum=beef", "checksum=abcdef1&commit=abcdef1", "ref=a#b"]
+)
+def test_queries_that_say_nothing(query):
+    with pytest.raises(ContextError, match=r"takes one of ref="):
+        Repository.of(f"https://h/r.git?{query}")
+
+
+def test_a_commit_is_what_the_query_says(build, upstream):
+    commit = upstream.commit({"a": "new"})
+    assert contents(add(build, f"{upstream.url}?branch=main&checksum={commit[:12]} /s/"))["s/a"] == b"new"
+    assert contents(add(build, f"{upstream.url}?subdir=sub&commit={commit} /s/"))["s/b"] == b"b"
+    with pytest.raises(BuildError, match=f"refs/heads/main is the commit {commit}, not 0123456 as its URL says"):
+        add(build, f"{upstream.url}?branch=main&checksum=0123456 /s/")
+    with pytest.raises(BuildError, match="has no 'refs/tags/main'"):
+        add(build, f"{upstream.url}?tag=main /s/")
+
+
+@pytest.mark.parametrize(
     ("text", "expected"),
     [
         ("https://h/a.git", ("https://h/a.git", "", "")),
@@ -248,7 +266,11 @@ def test_what_may_not_be_given_to_git(build, url):
         ("git://h/a", ("git://h/a", "", "")),
         ("https://h/a", None),
         ("https://h/a.git/x", None),
-        ("https://h/a.git?x", None),
+        ("https://h/a.git?branch=v/1&subdir=/d", ("https://h/a.git", "refs/heads/v/1", "d")),
+        ("ssh://git@h/a?tag=v1", ("ssh://git@h/a", "refs/tags/v1", "")),
+        ("https://h/a.git?ref=pull/4/head&subdir=a%20b", ("https://h/a.git", "pull/4/head", "a b")),
+        ("https://h/a.git?commit=ABCDEF1", ("https://h/a.git", "ABCDEF1", "")),
+        ("https://h/a.git?", ("https://h/a.git", "", "")),
         ("https://h/a?b=.git", None),
         ("a.git", None),
         ("./git@x", None),

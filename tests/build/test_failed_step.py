@@ -93,6 +93,20 @@ def test_steps_that_are_no_text_for_a_shell(failing, engine):
         assert container.exec(["echo", "here"]).text == "here\n"
 
 
+@pytest.mark.parametrize(("program", "exit_code"), [("/nowhere/program", 127), ("/etc/passwd", 126)])
+def test_a_program_that_the_kernel_does_not_execute(failing, program, exit_code):
+    error = failing(f'FROM busybox\nRUN echo before >/before\nRUN ["{program}"]\n')
+    assert (error.step, error.exit_code) == (3, exit_code)
+    with error.container as container:
+        assert container.exec("cat /before").text == "before\n"
+
+
+def test_a_user_that_there_is_not_leaves_nothing_to_look_into(failing, engine):
+    error = failing("FROM busybox\nUSER nobody-here\nRUN true\n")
+    assert error.container is None
+    assert list(Path(engine.root, "staging").iterdir()) == []
+
+
 def test_no_shell_to_wait_in(failing, engine):
     before = images(engine)
     error = failing('FROM busybox\nRUN ["/bin/busybox", "rm", "-r", "/bin", "/nowhere"]\n')

@@ -18,6 +18,7 @@ ISSUE = (
         "kill",
         "wait",
         "pause",
+        "port",
         "unpause",
         "update",
         "stats",
@@ -83,7 +84,6 @@ def test_a_wrong_call_is_one_line_and_a_status(cli, words, status):
     [
         (["-it", "host", "true"], "the input device is not a TTY"),
         (["--pull", "sometimes", "host", "true"], "pull"),
-        (["-p", "80:80", "host", "true"], "ports"),
         (["--dns", "somewhere", "host", "true"], "dns"),
         (["--network-alias", "web", "host", "true"], "aliases"),
         (["--restart", "sometimes", "host", "true"], "restart"),

@@ -31,7 +31,8 @@ LAYERS = (
     # the object model
     (
         "aio attachment bootstrap changes container diagnosis engine eventstream execution files filters hostimage "
-        "image launching layer layerview network networking obtaining process readiness systeminit verbs volume "
+        "image inside launching layer layerview network networking obtaining process publishing readiness systeminit "
+        "verbs volume "
         "volumeuse"
     ),
     "build",
@@ -173,14 +174,20 @@ def _is(module: str, reserved: str) -> bool:
     return module == reserved or module.startswith(f"{reserved}.")
 
 
-def loaded_by(statement: str) -> set[str]:
+def loaded_by(statement: str, *arguments: str) -> set[str]:
     """Return the modules that a fresh interpreter has loaded after a statement, and had not before."""
-    program = f"import sys; before = set(sys.modules); {statement}; print(*sorted(set(sys.modules) - before))"
-    environment = {"PYTHONPATH": str(PACKAGE.parent)}
+    told = "print(*sorted(set(sys.modules) - before), file=sys.stderr)"
+    program = f"import sys; sys.path[:] = {sys.path!r}; before = set(sys.modules); {statement}; {told}"
     done = subprocess.run(
-        [sys.executable, "-c", program], env=environment, capture_output=True, text=True, check=True, timeout=60
+        # Without the modules that an installation to be edited loads with every interpreter.
+        [sys.executable, "-S", "-c", program, *arguments],
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
     )
-    return set(done.stdout.split())
+    assert done.returncode == 0, done.stderr
+    return set(done.stderr.split())
 
 
 def test_importing_pylxc_loads_nothing_heavy() -> None:
@@ -195,3 +202,44 @@ def test_importing_pylxc_loads_nothing_heavy() -> None:
 def test_the_errors_and_the_command_line_load_on_their_own() -> None:
     assert {name for name in loaded_by("import pylxc.errors") if name.startswith("pylxc.")} == {"pylxc.errors"}
     assert {"click", "pylxc.engine"} & loaded_by("import pylxc.cli") == set()
+
+
+# What takes long to load, or brings much else along, and is for few.
+HEAVY = frozenset(
+    (
+        *("rich", "urllib3", "isal", "zstandard", "http.client", "email", "ssl", "asyncio", "logging"),
+        *("socket", "subprocess", "tempfile", "shutil", "random", "concurrent.futures", "importlib.metadata", "pickle"),
+    )
+)
+CONTAINERS = frozenset(("pylxc.container", "pylxc.launching", "pylxc.spec", "pylxc.runtime.isolation"))
+
+
+def loaded_by_command(*words: str) -> set[str]:
+    return loaded_by("from pylxc.cli import main; assert main(sys.argv[1:]) == 0", *words)
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> tuple[str, ...]:
+    return "--root", str(tmp_path / "store")
+
+
+@pytest.mark.root
+def test_a_build_that_is_cached_loads_nothing_heavy(tmp_path: Path, store: tuple[str, ...]) -> None:
+    (tmp_path / "Dockerfile").write_text("FROM scratch\nENV a=b\nCOPY Dockerfile /\nWORKDIR /there\n")
+    first = loaded_by_command(*store, "build", str(tmp_path))
+    assert "pylxc.runtime.isolation" in first  # which makes what is not there yet
+    again = loaded_by_command(*store, "build", str(tmp_path))
+    assert "pylxc.build.executor" in again
+    assert again & (HEAVY | CONTAINERS) == set()
+
+
+@pytest.mark.root
+def test_lists_load_nothing_heavy(store: tuple[str, ...]) -> None:
+    assert loaded_by_command(*store, "ps") & HEAVY == set()
+    assert loaded_by_command(*store, "images") & (HEAVY | CONTAINERS) == set()
+    assert loaded_by_command("version") & (HEAVY | CONTAINERS | {"sqlite3", "pylxc.engine"}) == set()
+
+
+@pytest.mark.root
+def test_a_run_loads_nothing_of_registries_and_progress_bars(store: tuple[str, ...]) -> None:
+    assert loaded_by_command(*store, "run", "--rm", "host", "true") & {"rich", "urllib3"} == set()

@@ -181,8 +181,8 @@ def test_errors_are_what_python_expects() -> None:
     assert {pylxc.ImageNotFound, pylxc.ContainerNotFound} <= set(pylxc.NotFound.__subclasses__())
 
 
-# What has no form on an event loop: it asks nobody but this process, or gives what blocks (a file).
-ONLY_HERE = {"Container": {"open"}, "Process": {"fileno", "poll"}, "Attachment": {"fileno"}}
+# What has no form on an event loop: it asks nobody but this process, gives what blocks (a file), or changes the thread.
+ONLY_HERE = {"Container": {"network_namespace", "open"}, "Process": {"fileno", "poll"}, "Attachment": {"fileno"}}
 
 
 @pytest.mark.parametrize("name", ONLY_HERE)

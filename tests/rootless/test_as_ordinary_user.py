@@ -51,7 +51,7 @@ EVERYTHING = (
 # the user's own; those are left to EVERYTHING.
 RUNTIME = (
     *("cgroups", "commit", "container_options", "diff", "doctor", "files", "kill", "leaks", "lifecycle", "limits"),
-    *("mounts", "overlay", "ownership", "run", "shared_namespaces", "spawn_errors", "terminal"),
+    *("inside", "mounts", "overlay", "ownership", "ports", "run", "shared_namespaces", "spawn_errors", "terminal"),
     *("user_namespace", "volumes"),
 )
 LEFT_OUT = ("13_bombs", "14_registry", "16_sizes", "17_resources")

@@ -17,7 +17,7 @@ import pytest
 
 import pylxc
 from pylxc import aio
-from pylxc.runtime import cgroup, transfer
+from pylxc.runtime import cgroup, isolation
 from pylxc.store.layers import Layers
 from tests.boxes import await_true, entries
 
@@ -283,13 +283,13 @@ WRITER = "i=0; while :; do i=$((i+1)); echo $i >/new; mv /new /a; echo $i >/new;
 def status_while_copying(monkeypatch, container) -> list[str]:
     """Let the status at the time of the copy be noted."""
     seen: list[str] = []
-    real = transfer.isolation.transfer_plan
+    real = isolation.transfer_plan
 
     def look(*operands, **options):
         seen.append(str(container.status()))
         return real(*operands, **options)
 
-    monkeypatch.setattr(transfer.isolation, "transfer_plan", look)
+    monkeypatch.setattr(isolation, "transfer_plan", look)
     return seen
 
 
@@ -322,11 +322,11 @@ def test_a_writer_at_work_does_no_harm(box):
 
 COMMITTER = """
 import sys, time, pylxc
-from pylxc.runtime import transfer
+from pylxc.runtime import isolation
 def stay(*operands, **options):
     print("copying", flush=True)
     time.sleep(1000)
-transfer.isolation.transfer_plan = stay
+isolation.transfer_plan = stay
 pylxc.Container.get(sys.argv[2], engine=pylxc.Engine(sys.argv[1])).commit("killed")
 """
 

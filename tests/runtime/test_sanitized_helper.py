@@ -7,7 +7,9 @@ from __future__ import annotations
 
 import os
 import random
+import socket
 import subprocess
+import threading
 from contextlib import contextmanager
 
 import pytest
@@ -18,6 +20,7 @@ import pylxc
 from pylxc import networking
 from pylxc.runtime import control, native, record
 from pylxc.runtime import network as kernel
+from tests.published import ask, command, dial, rest
 from tests.sanitizers import FLAGS, build_helper, reports
 
 
@@ -204,3 +207,26 @@ def test_it_bites(tmp_path):
     (tmp_path / "bad.c").write_text("int main(int n, char **v) { char a[4] = {0}; (void)v; return a[n + 3]; }")
     subprocess.run(["gcc", *FLAGS, "-w", "-o", tmp_path / "bad", tmp_path / "bad.c"], check=True)
     assert subprocess.run([tmp_path / "bad"], check=False, capture_output=True).returncode != 0
+
+
+def test_published_ports(helper):
+    """Connections of every end, datagrams, a restart, and what is under way when the container ends."""
+    ports = {8000: ("127.0.0.1", 0), "9000/udp": 0}
+    with helper.start(*command(), image="host", ports=ports, restart="on-failure") as container:
+        container.wait_ready(port=8000, timeout=60)
+        data = random.Random(1).randbytes(3 << 20)
+        with dial(container, words="echo") as connection:
+            sender = threading.Thread(target=lambda: (connection.sendall(data), connection.shutdown(socket.SHUT_WR)))
+            sender.start()
+            assert rest(connection) == data + b"end"
+            sender.join()
+        slow = [dial(container, words="flood") for _ in range(100)]
+        for words in ("peer", "give 100000", "first", "reset", "echo"):
+            dial(container, words=words).close()
+        assert ask(container.address("9000/udp"), b"abc") == b"cba"
+        with dial(container, words="exit 100000 3") as connection:
+            assert len(rest(connection)) == 100000
+        for connection in slow:
+            connection.close()
+        await_true(lambda: container.status().restart_count == 1 and container.status() == "running", "the next life")
+        container.stop(timeout=0)
