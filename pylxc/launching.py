@@ -238,7 +238,7 @@ class Launching:
                 self._list()  # first: by its row the cgroups of a caller that was killed are found
             cgroups = cgroup.create(self.spec, self.id, accounted=accounted, delegate=delegate)
             try:
-                links = self._join_networks()
+                links = self._prepare_networks()
                 plan = isolation.container_plan(
                     self.spec,
                     payload,
@@ -267,8 +267,8 @@ class Launching:
                 raise
         return self._child
 
-    def _join_networks(self) -> Links | None:
-        """Let the container be on its networks, from before it starts; None: it has none of its own or of another's."""
+    def _prepare_networks(self) -> Links | None:
+        """Return what the container gets of its networks; None: it has none of its own or of another's."""
         if not (self.spec.networks() or joining.other(self.spec)[1] & joining.NEWNET):
             return None
         from pylxc import networking  # noqa: PLC0415  most containers are on none
@@ -276,7 +276,18 @@ class Launching:
         if not self._listed:
             self._list()  # its addresses are in the store
         try:
-            return networking.join(self._engine, self)
+            return networking.prepare(self._engine, self)
+        except OSError as error:
+            raise StoreError(self._directory(), explain(error)) from error
+
+    def _join_networks(self) -> None:
+        """Let the others on its networks know the container, and it them: before its process runs."""
+        if not self.spec.networks():
+            return
+        from pylxc import networking  # noqa: PLC0415  most containers are on none
+
+        try:
+            networking.join(self._engine, self)
         except OSError as error:
             raise StoreError(self._directory(), explain(error)) from error
 
@@ -307,6 +318,7 @@ class Launching:
         child = begin(plan, streams, owned=not self.spec.detach)
         try:
             self._make_place(tree)
+            self._join_networks()
             directory = os.open(self._directory(), os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
             try:
                 native.release(child, directory)

@@ -252,10 +252,10 @@ def wishes_of(engine: Engine, container: Launching, name: str) -> Sequence[Wish]
     return [Wish(each, tuple(dict.fromkeys(names))) for each in wanted]
 
 
-def join(engine: Engine, container: Launching) -> Links | None:
-    """Let a container that is about to start be on its networks; None: it has none of its own.
+def prepare(engine: Engine, container: Launching) -> Links | None:
+    """Make the networks of a container that is about to start ready; None: it has none of its own.
 
-    Raises OSError; :func:`leave` must follow when it does not start after all.
+    While it is being started :func:`join` must follow. Raises OSError.
     """
     name, flags = joining.other(container.spec)
     if flags & joining.NEWNET:
@@ -267,7 +267,6 @@ def join(engine: Engine, container: Launching) -> Links | None:
         bring_up(end.network)
     with suppress(FileNotFoundError):
         os.unlink(_changed(engine, container.id))  # noqa: PTH108  the plan has them all
-    engine.store.hostsfiles.join(container.id, header_of(container.spec, ends))
     return links_of(engine, container.id, container.spec, ends)
 
 
@@ -278,17 +277,21 @@ def links_of(engine: Engine, container: str, spec: ContainerSpec, ends: Sequence
     return Links(tuple(_encoded(ends)), resolver.content(spec.dns, ipv6=has_v6), path)
 
 
+def join(engine: Engine, container: Launching) -> None:
+    """Let a container that is being started be known on its networks, and know the others.
+
+    Raises OSError. Should it not start after all, ``hostsfiles.leave`` must follow.
+    """
+    ends = engine.store.networks.ends(container.id)
+    engine.store.hostsfiles.join(container.id, header_of(container.spec, ends))
+
+
 def _links_of_other(engine: Engine, name: str) -> Links | None:
     """Return what a container has that shares another one's network: its files, and no links of its own."""
     other = engine.container(name)
     if not other.spec.networks():
         return None
     return evolve(links_of(engine, other.id, other.spec, engine.store.networks.ends(other.id)), endpoints=())
-
-
-def leave(store: Store, container: str) -> None:
-    """Let a container that has ended be known by its names no more."""
-    store.hostsfiles.leave(container)
 
 
 def _encoded(ends: Sequence[End]) -> Iterator[bytes]:
