@@ -85,11 +85,36 @@ def _pulled(
     return found[0]
 
 
-def fetch(engine: Engine, ref: str, on_progress: Callable[[Progress], object] | None = None) -> Image:
+def obtain_beside(
+    engine: Engine, ref: str, pull: str, platform: str, on_progress: Callable[[Progress], object] | None
+) -> Image:
+    """Return an image for another platform than this machine's: its tag goes on naming what is here.
+
+    Errors as of :func:`obtain`.
+    """
+    refusal: ImageNotFound | None = None
+    if pull != "always" or not has_registry(ref):
+        try:
+            return _local(engine, ref, platform)
+        except ImageNotFound as error:
+            if not has_registry(ref):
+                raise
+            refusal = error
+    try:
+        return fetch(engine, ref, on_progress, platform)
+    except (ImageNotFound, RegistryError) as error:
+        if refusal is None:
+            raise
+        raise _explained(ref, refusal, error) from error
+
+
+def fetch(
+    engine: Engine, ref: str, on_progress: Callable[[Progress], object] | None = None, platform: str = ""
+) -> Image:
     """Pull what a reference names, and move no tag: the caller gives it a use, or removes it. Errors as of a pull."""
     from pylxc.exchange.pull import pull  # noqa: PLC0415  as above
 
-    return pull(engine, ref, on_progress=on_progress, tagged=False)
+    return pull(engine, ref, platform=platform, on_progress=on_progress, tagged=False)
 
 
 def _explained(ref: str, refusal: ImageNotFound, error: ImageNotFound | RegistryError) -> ImageNotFound | AuthError:

@@ -28,7 +28,7 @@ from pylxc.build.stages import SCRATCH
 from pylxc.errors import ImageNotFound, SpecError
 from pylxc.image import Image, check_tag
 from pylxc.imageconfig import ImageConfig, ImageDocument
-from pylxc.obtaining import obtain
+from pylxc.obtaining import obtain, obtain_beside
 from pylxc.platforms import this_platform
 
 if TYPE_CHECKING:
@@ -39,9 +39,8 @@ if TYPE_CHECKING:
     from pylxc.build.context import Context
     from pylxc.build.contexts import Contexts
     from pylxc.build.opening import Source
-    from pylxc.build.plan import Plan
     from pylxc.build.secrets import SecretSource
-    from pylxc.build.stages import Origin, PlannedStage, StageWork
+    from pylxc.build.stages import Origin, StageWork
     from pylxc.engine import Engine
     from pylxc.registry.progress import Progress
     from pylxc.store import Lease
@@ -98,7 +97,7 @@ def build(  # noqa: PLR0913  the operands of one operation
         _check_networks(works, network)
         _check_rights(works, allow)
         bases.obtain_sources(works)
-        root = bases.root(planned)
+        root = bases.root(planned.origin)
         if root is not None:
             outputs.refuse_passthrough(engine, root, wanted)
         around = lint.Surroundings(args=args, ignore=found.ignore, base=bases.known)
@@ -106,17 +105,18 @@ def build(  # noqa: PLR0913  the operands of one operation
         warnings = (*planned.warnings, *warnings_of(parsed, around), *missing)
         _warn(options, works[-1], warnings)
         result = _carry_out(engine, lease, found, bases, works, options)
-        row = engine.store.images.add(_document(result, root, works[-1].state.author), tags, lease)
+        document = _document(result, root, works[-1].state.author, planned.origin.platform or this_platform())
+        row = engine.store.images.add(document, tags, lease)
         outputs.write(engine, Image.of(engine, row), wanted)
         options.caches.carry(engine, lease)
     return Image.of(engine, engine.store.images.get(row.id))
 
 
-def _document(result: StageResult, root: Image | None, author: str | None) -> ImageDocument:
-    """Return the configuration of what the last stage came to, beginning with ``root``."""
+def _document(result: StageResult, root: Image | None, author: str | None, platform: str) -> ImageDocument:
+    """Return the configuration of what the last stage came to, beginning with ``root``, else for ``platform``."""
     return ImageDocument(
         config=result.config,
-        platform=this_platform() if root is None else root.platform,
+        platform=platform if root is None else root.platform,
         created=result.created,
         diff_ids=result.layers,
         history=result.history,
@@ -203,7 +203,7 @@ class _Bases:
         self._lease = lease
         self._pull = "always" if pull else "missing"
         self._on_progress = on_progress
-        self._images: dict[str, Image] = {}
+        self._images: dict[tuple[str, str], Image] = {}  # by name and platform
 
     def obtain_sources(self, works: Sequence[StageWork]) -> None:
         """Obtain the images that only files are copied from."""
@@ -216,13 +216,17 @@ class _Bases:
         if origin.name == SCRATCH or origin.name in self.contexts.directories:
             return None
         ref = self.contexts.images.get(origin.name, origin.name) if origin.kind == "context" else origin.name
-        if ref not in self._images:
-            self._images[ref] = self._obtain(ref, word)
-        return self._images[ref]
+        key = ref, origin.platform
+        if key not in self._images:
+            self._images[key] = self._obtain(ref, origin.platform, word)
+        return self._images[key]
 
-    def _obtain(self, ref: str, word: str) -> Image:
+    def _obtain(self, ref: str, platform: str, word: str) -> Image:
         try:
-            image = obtain(self._engine, ref, self._pull, on_progress=self._on_progress)
+            if platform:
+                image = obtain_beside(self._engine, ref, self._pull, platform, self._on_progress)
+            else:
+                image = obtain(self._engine, ref, self._pull, on_progress=self._on_progress)
             self._lease.protect(image.diff_ids)
             self._engine.store.images.get(image.id)  # whoever removed it before the lease held it removed its layers
         except ImageNotFound as error:
@@ -243,17 +247,14 @@ class _Bases:
 
     def layers(self, name: str) -> tuple[str, ...]:
         """Return the layers of an image that was obtained, by its name or its context's."""
-        image = self._images.get(self.contexts.images.get(name, name))
+        image = self._images.get((self.contexts.images.get(name, name), ""))
         return () if image is None else image.diff_ids
 
     def known(self, name: str) -> tuple[ImageConfig, str] | None:
         """Return configuration and platform of an image that was obtained, for the build checks."""
-        image = self._images.get(name)
+        image = self._images.get((name, ""))
         return None if image is None else (image.config, image.platform)
 
-    def root(self, planned: Plan) -> Image | None:
+    def root(self, origin: Origin) -> Image | None:
         """Return the image that the wanted stage comes from, None where it comes from nothing."""
-        stage: PlannedStage = planned.stages[planned.target]
-        while stage.parent.kind == "stage":
-            stage = planned.stages[stage.parent.index]
-        return self._image(stage.parent)
+        return self._image(origin)

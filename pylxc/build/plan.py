@@ -15,7 +15,7 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING
 
-from attrs import frozen
+from attrs import evolve, frozen
 
 from pylxc import sourcedate
 from pylxc.build import instructions as ast
@@ -48,6 +48,14 @@ class Plan:
     def base(self) -> str:
         """What the FROM of the wanted stage names; ``"scratch"`` is no image at all."""
         return self.stages[self.target].base
+
+    @property
+    def origin(self) -> Origin:
+        """What the wanted stage comes from, through all stages between."""
+        stage = self.stages[self.target]
+        while stage.parent.kind == "stage":
+            stage = self.stages[stage.parent.index]
+        return stage.parent
 
     def unfold(self, base: Callable[[PlannedStage], ImageConfig]) -> tuple[StageWork, ...]:
         """Resolve all that is needed; see :func:`pylxc.build.stages.unfold`."""
@@ -103,13 +111,16 @@ def _planned(dockerfile: Dockerfile, index: int, names: Names, scope: Mapping[st
     if not base or re.search(r"\s", base):
         reason = f"the image {stage.base.image.text!r} expands to {base!r}: give its ARG a value, before FROM"
         raise stage.base.error(reason, stage.base.image.offset)
-    _check_platform(stage.base, scope, dockerfile.escape)
+    platform = _platform(stage.base, scope, dockerfile.escape)
     alias = stage.base.alias
     name = alias or (f"stage-{index}" if len(dockerfile.stages) > 1 else "")
     context = names.context(alias) if alias is not None else None
     if context is not None:
         return PlannedStage(index, name, base, Origin("context", context), stage.base, (), replaced=True)
-    return PlannedStage(index, name, base, names.of_base(base, index), stage.base, stage.instructions)
+    parent = names.of_base(base, index)
+    if parent.kind != "stage":  # which is what it is
+        parent = evolve(parent, platform=platform)
+    return PlannedStage(index, name, base, parent, stage.base, stage.instructions)
 
 
 def global_scope(dockerfile: Dockerfile, given: Mapping[str, str], stage: str = "default") -> dict[str, str]:
@@ -130,18 +141,16 @@ def global_scope(dockerfile: Dockerfile, given: Mapping[str, str], stage: str = 
     return scope
 
 
-def _check_platform(base: ast.From, scope: Mapping[str, str], escape: str) -> None:
-    """Raise the error of a platform that is malformed, or not this machine's."""
+def _platform(base: ast.From, scope: Mapping[str, str], escape: str) -> str:
+    """Return the platform of a FROM, "" for this machine's. Raises DockerfileError for one that is malformed."""
     if base.platform is None:
-        return
+        return ""
     text = expanded(base, base.platform, scope.get, escape)
     wanted = normal_platform(text)
     if not wanted:
         reason = f"bad platform {text!r}: write os/architecture, such as linux/amd64"
         raise base.error(reason, base.platform.offset)
-    if wanted != normal_platform(platform_args()["BUILDPLATFORM"]):
-        remedy = "leave it out: images are for this machine's platform"
-        raise base.unsupported(f"FROM --platform={text}", remedy, base.platform.offset)
+    return "" if wanted == normal_platform(platform_args()["BUILDPLATFORM"]) else wanted
 
 
 def _unused(dockerfile: Dockerfile, given: Mapping[str, str]) -> tuple[str, ...]:

@@ -31,11 +31,15 @@ SCRATCH = "scratch"
 
 @frozen
 class Origin:
-    """What a name after FROM or ``--from`` means. ``index`` is that of a stage; ``name`` is the name for the others."""
+    """What a name after FROM or ``--from`` means. ``index`` is that of a stage; ``name`` is the name for the others.
+
+    ``platform``: what an image is to be for, in normal form; "" for this machine.
+    """
 
     kind: Literal["stage", "context", "image"]
     name: str
     index: int = -1
+    platform: str = ""
 
 
 @frozen

@@ -535,6 +535,25 @@ def test_a_build_pulls_its_base(fake, engine, remote, tmp_path):
     assert [each.method for each in fake.requests(MANIFESTS)] == ["HEAD"]
 
 
+def test_a_build_pulls_a_base_of_another_platform_and_leaves_its_tag(fake, engine, index, tmp_path):
+    ref = f"{fake.host}/app:1"
+    here = pylxc.Image.pull(ref, engine=engine)
+    (tmp_path / "context").mkdir()
+    text = f"FROM {ref} AS here\nFROM --platform={OTHER} {ref}\nCOPY --from=here / /here/\n"
+    (tmp_path / "context/Dockerfile").write_text(text)
+    made = pylxc.Image.build(tmp_path / "context", engine=engine)
+    assert (made.platform, len(made.layers)) == (OTHER, 2)
+    assert pylxc.Image.get(ref, engine=engine).id == here.id
+    other = pylxc.Image.pull(ref, platform=OTHER, engine=engine)
+    assert made.diff_ids[0] == other.diff_ids[0] != here.diff_ids[0]
+    fake.seen.clear()  # where the tag names what is wanted, nobody is asked
+    assert pylxc.Image.build(tmp_path / "context", pull=False, engine=engine).platform == OTHER
+    assert not [each for each in fake.seen if "blobs" in each.path]
+    (tmp_path / "context/Dockerfile").write_text(f"FROM --platform=linux/s390x {ref}\n")
+    with pytest.raises(pylxc.UnsupportedError, match="no image for linux/s390x"):
+        pylxc.Image.build(tmp_path / "context", engine=engine)
+
+
 def test_a_loop_goes_on_while_an_image_comes(fake, engine, remote):
     """The registry gives the layer once the loop, which is not blocked, says so."""
     go_on = threading.Event()
