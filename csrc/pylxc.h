@@ -147,6 +147,8 @@ enum pylxc_flags {
     PYLXC_UNPACK_BENEATH = 32,   /* no symbolic link is followed: for a directory of the host's */
     PYLXC_UNPACK_OWNER_SELF = 64,/* everything belongs to the process that unpacks it */
     PYLXC_UNPACK_PLAIN = 128,    /* nothing that grants a right: no set-id bits, no attributes but user.*, no devices */
+    PYLXC_UNPACK_KEEP_TOP = 1024,/* the destination keeps its owner, mode and time, whatever the archive says of "." */
+    PYLXC_UNPACK_REPLACE = 2048, /* what is no directory takes the place of one, with all that is in it */
     PYLXC_UNPACK_SYNC = 512,     /* MIRROR: what was made is on disk at the end */
     PYLXC_UNPACK_CONTENTS = 256, /* COPY_TO: what is in the directory that comes, not itself, goes into one that exists */
 

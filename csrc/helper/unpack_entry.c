@@ -54,7 +54,7 @@ static int make_way(struct unpacking *u, int parent, const char *name, int link_
             target.stx_dev_minor == x.stx_dev_minor)
             return STAYS;
     }
-    if (directory && !is_layer(u))
+    if (directory && !is_layer(u) && !(u->flags & PYLXC_UNPACK_REPLACE))
         return -EISDIR;
     /* A whiteout, or anything else that hides what lower layers have here. */
     u->hidden = is_layer(u) && !directory;
@@ -182,6 +182,7 @@ int unpack_hard_link(struct unpacking *u)
 
 int unpack_directory(struct unpacking *u)
 {
+    const uint64_t keeps_top = PYLXC_UNPACK_KEEP_DIRECTORIES | PYLXC_UNPACK_KEEP_TOP;
     const struct tar_entry *e = &u->reader.entry;
     const char *name = ".";
     bool stays = !u->fresh_top;
@@ -193,7 +194,7 @@ int unpack_directory(struct unpacking *u)
         if ((r = make(u, parent, name, -1, NULL, &stays)) < 0)
             return r;
     }
-    if (stays && (u->flags & PYLXC_UNPACK_KEEP_DIRECTORIES))
+    if (stays && (u->flags & (*e->path ? (uint64_t)PYLXC_UNPACK_KEEP_DIRECTORIES : keeps_top)))
         return 0;
     fd_close int fd = (int)sys(openat, parent, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
     if (fd < 0)

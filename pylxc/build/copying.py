@@ -139,6 +139,7 @@ def _add_archive(unpack: Callable[..., None], source: FileSource, entry: Entry) 
     try:
         with source.open_archive(entry) as archive:
             feed = functools.partial(transfer.copy, cast("BinaryIO", archive))
-            unpack(feed, subject=entry.source, flags=p.UNPACK_CREATE | p.UNPACK_KEEP_DIRECTORIES)
+            flags = p.UNPACK_CREATE | p.UNPACK_KEEP_TOP | p.UNPACK_REPLACE
+            unpack(feed, subject=entry.source, flags=flags)
     except StoreError as error:  # of the decompression
         raise ContextError(entry.source, error.reason) from error
