@@ -30,7 +30,6 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
     from pylxc.engine import Engine
-    from pylxc.errors import PylxcError
     from pylxc.health import Check
     from pylxc.image import Image
     from pylxc.runtime.native import Child
@@ -258,12 +257,11 @@ class Launching:
                 if log:
                     self._keep_streams(plan)
                 self._child = yield from self._start_on(plan, streams, tree)
-            except SpawnError as error:
-                cgroup.remove(self.id)
-                raise self._explained(error) from error
-            except BaseException:
+            except BaseException as error:
                 cgroup.remove(self.id)
                 self._engine.store.hostsfiles.leave(self.id)
+                if self.spec.ports and isinstance(error, SpawnError):
+                    self._explain(error)
                 raise
         return self._child
 
@@ -298,12 +296,16 @@ class Launching:
                 if self.status() not in ALIVE:  # somebody else has started it again
                     self._engine.store.hostsfiles.leave(self.id)
 
-    def _explained(self, error: SpawnError) -> PylxcError:
-        if not self.spec.ports:
-            return error
+    def _explain(self, error: SpawnError) -> None:
+        """Raise what a failed start means, where that is about a published port."""
         from pylxc import publishing  # noqa: PLC0415  not on the start path
 
-        return publishing.explained(error, self)  # type: ignore[arg-type]  # the whole of it
+        explained = publishing.explained(error, self)  # type: ignore[arg-type]  # the whole of it
+        try:
+            if explained is not error:
+                raise explained from error
+        finally:
+            del explained  # an error whose frame knows it would stay, with all that it refers to, for the collector
 
     def _keep_streams(self, plan: p.Plan) -> None:
         """Let the monitor have the streams of the main process."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import os
 import time
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -61,7 +62,11 @@ def descriptors() -> dict[int, str]:
 
 def children() -> set[int]:
     """Return the pids of this process's children, zombies too."""
-    return {int(pid) for task in Path("/proc/self/task").iterdir() for pid in (task / "children").read_text().split()}
+    found: set[int] = set()
+    for task in Path("/proc/self/task").iterdir():
+        with suppress(FileNotFoundError):  # the thread has ended
+            found.update(map(int, (task / "children").read_text().split()))
+    return found
 
 
 def children_of(pid: int) -> set[int]:
@@ -129,7 +134,8 @@ def box(box_engine: pylxc.Engine) -> Iterator[Box]:
     assert mounts() == before[2]
     await_true(lambda: monitors() <= before[3], "the end of every monitor")
     assert children() <= before[1]
-    assert {fd: descriptors()[fd] for fd in set(descriptors()) - set(before[0])} == {}
+    opened = {fd: what for fd, what in descriptors().items() if fd not in before[0]}
+    assert opened == {}, f"the test left descriptors open: {opened}"
 
 
 def cgroups() -> set[str]:

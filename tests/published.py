@@ -127,8 +127,12 @@ def open_files(pid: int) -> list[str]:
 def dial(container: pylxc.Container, port: int = 8000, words: str = "") -> socket.socket:
     """Return a connection to a published port, and say the first line."""
     connection = socket.create_connection(container.address(port), 20)
-    if words:
-        connection.sendall(f"{words}\n".encode())
+    try:
+        if words:
+            connection.sendall(f"{words}\n".encode())
+    except BaseException:
+        connection.close()
+        raise
     return connection
 
 

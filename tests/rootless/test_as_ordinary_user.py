@@ -148,9 +148,9 @@ BUILD = """
 import sys
 from pathlib import Path
 sys.path[:0] = ["tests/build", "tests"]
-import pylxc, test_reproducible
+import pylxc, reproduced
 place = Path(sys.argv[1])
-files = test_reproducible.context(place / "context", backwards=False)
+files = reproduced.context(place / "context", backwards=False)
 print(pylxc.Image.build(files, no_cache=True, engine=pylxc.Engine(place / "store")).id)
 """
 

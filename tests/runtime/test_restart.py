@@ -188,12 +188,16 @@ def test_nothing_grows_from_one_start_to_the_next(box):
 
         def resting_after(count):
             status = container.status()
-            return status == "restarting" and status.restart_count >= count
+            return status.restart_count if status == "restarting" and status.restart_count >= count else 0
 
-        await_true(lambda: resting_after(1), "a rest", timeout=30)
-        before = sorted(os.listdir(f"/proc/{monitor}/fd")) if os.geteuid() == 0 else []
-        await_true(lambda: resting_after(5), "a later one", timeout=30)
-        after = sorted(os.listdir(f"/proc/{monitor}/fd")) if os.geteuid() == 0 else []
+        def descriptors_after(count, seen):
+            rests = resting_after(count)
+            seen[:] = sorted(os.listdir(f"/proc/{monitor}/fd")) if os.geteuid() == 0 else []
+            return rests and resting_after(count) == rests  # else it has started again meanwhile
+
+        before, after = [], []
+        await_true(lambda: descriptors_after(1, before), "a rest", timeout=30)
+        await_true(lambda: descriptors_after(5, after), "a later one", timeout=30)
         assert before == after
         assert monitor == record.monitor_pid(container._directory())
 
