@@ -50,9 +50,8 @@ EVERYTHING = (
 # Monitors do the same for everyone, the limits on what is read are one code, and systems that boot need a Debian of
 # the user's own; those are left to EVERYTHING.
 RUNTIME = (
-    *("cgroups", "commit", "container_options", "diff", "doctor", "files", "kill", "leaks", "lifecycle", "limits"),
-    *("inside", "mounts", "overlay", "ownership", "ports", "run", "shared_namespaces", "spawn_errors", "terminal"),
-    *("user_namespace", "volumes"),
+    *("cgroups", "container_options", "doctor", "files", "inside", "kill", "leaks", "limits", "mounts", "overlay"),
+    *("ownership", "ports", "run", "shared_namespaces", "spawn_errors", "user_namespace", "volumes"),
 )
 LEFT_OUT = ("13_bombs", "14_registry", "16_sizes", "17_resources")
 PARTS = {
