@@ -24,17 +24,19 @@ if TYPE_CHECKING:
 
 
 @waits
-def obtain(
+def obtain(  # noqa: PLR0913  the operands of one operation
     engine: Engine,
     ref: str | Image,
     pull: str = "missing",
     platform: str | None = None,
     *,
+    tagged: bool = True,
     on_progress: Callable[[Progress], object] | None = None,
 ) -> Waiting[Image]:
     """Return the image that a reference, an id or "host" means; it is pulled where ``pull`` and ``platform`` say so.
 
-    ``on_progress`` is that of :meth:`~pylxc.Image.pull`. Raises ImageNotFound, saying what is near and why it could not
+    ``tagged``: the tag names what was pulled, else what it named before. ``on_progress`` is that of
+    :meth:`~pylxc.Image.pull`. Raises ImageNotFound, saying what is near and why it could not
     be pulled; AuthError, and with ``pull="always"`` RegistryError.
     """
     wanted = platforms.given(platform) if platform else ""
@@ -47,7 +49,7 @@ def obtain(
                 raise
             refusal = error
     try:
-        return (yield from _pulled(engine, str(ref), wanted, on_progress))
+        return (yield from _pulled(engine, str(ref), wanted, on_progress, tagged=tagged))
     except (ImageNotFound, RegistryError) as error:
         if refusal is None:
             raise
@@ -70,7 +72,7 @@ def has_registry(ref: str | Image) -> bool:
 
 
 def _pulled(
-    engine: Engine, ref: str, platform: str, on_progress: Callable[[Progress], object] | None
+    engine: Engine, ref: str, platform: str, on_progress: Callable[[Progress], object] | None, *, tagged: bool
 ) -> Waiting[Image]:
     from pylxc.exchange.pull import pull  # noqa: PLC0415  only where something is absent
     from pylxc.registry.stopping import Stop  # noqa: PLC0415
@@ -79,42 +81,17 @@ def _pulled(
     stop = Stop()
 
     def work() -> None:
-        found.append(pull(engine, ref, platform=platform, on_progress=on_progress, stop=stop))
+        found.append(pull(engine, ref, platform=platform, on_progress=on_progress, stop=stop, tagged=tagged))
 
     yield Work(work, stop.set)
     return found[0]
 
 
-def obtain_beside(
-    engine: Engine, ref: str, pull: str, platform: str, on_progress: Callable[[Progress], object] | None
-) -> Image:
-    """Return an image for another platform than this machine's: its tag goes on naming what is here.
-
-    Errors as of :func:`obtain`.
-    """
-    refusal: ImageNotFound | None = None
-    if pull != "always" or not has_registry(ref):
-        try:
-            return _local(engine, ref, platform)
-        except ImageNotFound as error:
-            if not has_registry(ref):
-                raise
-            refusal = error
-    try:
-        return fetch(engine, ref, on_progress, platform)
-    except (ImageNotFound, RegistryError) as error:
-        if refusal is None:
-            raise
-        raise _explained(ref, refusal, error) from error
-
-
-def fetch(
-    engine: Engine, ref: str, on_progress: Callable[[Progress], object] | None = None, platform: str = ""
-) -> Image:
+def fetch(engine: Engine, ref: str, on_progress: Callable[[Progress], object] | None = None) -> Image:
     """Pull what a reference names, and move no tag: the caller gives it a use, or removes it. Errors as of a pull."""
     from pylxc.exchange.pull import pull  # noqa: PLC0415  as above
 
-    return pull(engine, ref, platform=platform, on_progress=on_progress, tagged=False)
+    return pull(engine, ref, on_progress=on_progress, tagged=False)
 
 
 def _explained(ref: str, refusal: ImageNotFound, error: ImageNotFound | RegistryError) -> ImageNotFound | AuthError:

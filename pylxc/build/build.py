@@ -28,7 +28,7 @@ from pylxc.build.stages import SCRATCH
 from pylxc.errors import ImageNotFound, SpecError
 from pylxc.image import Image, check_tag
 from pylxc.imageconfig import ImageConfig, ImageDocument
-from pylxc.obtaining import obtain, obtain_beside
+from pylxc.obtaining import obtain
 from pylxc.platforms import this_platform
 
 if TYPE_CHECKING:
@@ -223,10 +223,9 @@ class _Bases:
 
     def _obtain(self, ref: str, platform: str, word: str) -> Image:
         try:
-            if platform:
-                image = obtain_beside(self._engine, ref, self._pull, platform, self._on_progress)
-            else:
-                image = obtain(self._engine, ref, self._pull, on_progress=self._on_progress)
+            # The tag goes on naming what is for this machine.
+            tagged = not platform
+            image = obtain(self._engine, ref, self._pull, platform, tagged=tagged, on_progress=self._on_progress)
             self._lease.protect(image.diff_ids)
             self._engine.store.images.get(image.id)  # whoever removed it before the lease held it removed its layers
         except ImageNotFound as error:

@@ -233,9 +233,8 @@ class Executor:
         contents: tuple[str, ...] = (content,)
         digest = self._cached(self._key(step, content))
         is_known = digest is not None
-        if digest is None:
-            contents = contents_of(copying, content)  # other layers may show the same files
-            digest = self._cached(self._key(step, contents[-1]))
+        if digest is None and len(contents := contents_of(copying, content)) > 1:
+            digest = self._cached(self._key(step, contents[-1]))  # other layers may show the same files
         if digest is not None:
             self._tell("cached", step.number, step.describe())
             self._remember(step, contents, digest, is_known=is_known)

@@ -19,7 +19,7 @@ from attrs import define
 from pylxc.errors import PylxcError, SpawnError
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     import pylxc
 
@@ -230,4 +230,14 @@ def each(names: Sequence[str], action: Any) -> int:
         else:
             if text is not None:
                 click.echo(text)
+    return status
+
+
+def describe_each(names: Sequence[str], describe: Callable[[str], object]) -> int:
+    """Print what there is to say of each name, as one JSON array; errors and the status are as of :func:`each`."""
+    import json  # noqa: PLC0415  few commands show it
+
+    found: list[object] = []
+    status = each(names, lambda name: found.append(describe(name)))
+    click.echo(json.dumps(found, indent=4))
     return status

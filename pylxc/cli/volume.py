@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from pylxc.cli.app import each, printable
+from pylxc.cli.app import describe_each, each
 from pylxc.cli.tables import format_option, moment, parse_filters, passes, print_rows
-from pylxc.errors import PylxcError
 from pylxc.filters import has_label
 
 if TYPE_CHECKING:
@@ -102,15 +100,7 @@ def inspect(settings: Settings, /, *, names: tuple[str, ...], output: str) -> in
     import pylxc  # noqa: PLC0415  heavy modules are imported where they are used
 
     engine = settings.engine()
-    found, status = [], 0
-    for name in names:
-        try:
-            found.append(_described(pylxc.Volume.get(name, engine=engine)))
-        except PylxcError as error:  # noqa: PERF203  the others are shown all the same
-            click.echo(f"pylxc: {printable(str(error))}", err=True)
-            status = 1
-    click.echo(json.dumps(found, indent=4))
-    return status
+    return describe_each(names, lambda name: _described(pylxc.Volume.get(name, engine=engine)))
 
 
 @volume.command()

@@ -18,6 +18,7 @@ from pathlib import Path
 
 import pytest
 from boxes import await_true, is_alive
+from encoded import Encoded
 from modes import IS_ROOT
 
 import pylxc
@@ -214,18 +215,6 @@ def test_floods_of_connections_leave_it_as_it_was(cage):
 
 
 # -- plans that lie ----------------------------------------------------------------------------------------------------
-
-
-class Encoded(p.Plan):
-    """A plan whose bytes are given."""
-
-    def __init__(self, data: bytes) -> None:
-        super().__init__()
-        self.data = data
-        self._subjects = ["it"] * 9
-
-    def encode(self) -> bytes:
-        return self.data
 
 
 def stage(plan: p.Plan) -> str:

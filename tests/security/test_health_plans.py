@@ -6,6 +6,7 @@ import random
 import struct
 
 import pytest
+from encoded import Encoded
 
 import pylxc
 from pylxc.runtime import native
@@ -19,18 +20,6 @@ LONGEST = 1 << 60
 MAGIC, SIZE, COUNT, FLAGS, CLONE_FLAGS, OWNER, TARGET, DIRECTORY, USERNS = 0, 4, 8, 12, 16, 24, 28, 32, 36
 WORDS = struct.Struct("=I")
 LONG = struct.Struct("=q")
-
-
-class Encoded(p.Plan):
-    """A plan whose bytes are given."""
-
-    def __init__(self, data: bytes) -> None:
-        super().__init__()
-        self.data = data
-        self._subjects = ["it"] * 9
-
-    def encode(self) -> bytes:
-        return self.data
 
 
 def check() -> p.Plan:
