@@ -57,6 +57,7 @@ _SYNONYMS = {
     "ro": "read_only",
     "bind-propagation": "propagation",
     "volume-nocopy": "nocopy",
+    "volume-subpath": "subpath",
     "no_copy": "nocopy",
 }
 _FLAGS = ("read_only", "nosuid", "nodev", "noexec", "recursive", "idmap", "nocopy")
@@ -126,6 +127,8 @@ class Mount:
     For a volume:
 
     - ``nocopy``: leave it empty, in place of filling it, when it is first used, with what the image has at the target.
+    - ``subpath``: a directory or file of the volume, which must be there at the start, in place of the whole; links in
+      the volume do not lead out of it.
 
     Raises SpecError. Source: mount(8), tmpfs(5), mount_namespaces(7), mount_setattr(2),
     https://docs.docker.com/engine/storage/bind-mounts/, https://docs.docker.com/engine/storage/volumes/.
@@ -149,6 +152,7 @@ class Mount:
     recursive: bool = True
     idmap: bool | None = None
     nocopy: bool = False
+    subpath: str = ""
 
     def __attrs_post_init__(self) -> None:
         """Check what depends on the type."""
@@ -175,6 +179,17 @@ class Mount:
             )
         if self.nocopy and self.type != "volume":
             raise SpecError("mounts", self.target, f"nocopy is a volume's, not a {self.type}'s")
+        if self.subpath:
+            self._check_subpath()
+
+    def _check_subpath(self) -> None:
+        if self.type != "volume" or not self.source:
+            raise SpecError("mounts", self.target, "subpath is for a volume that has a name")
+        words = self.subpath.split("/")
+        if self.subpath.startswith("/") or ".." in words or "\0" in self.subpath:
+            raise SpecError("mounts", self.subpath, "a subpath is relative to the volume, without \"..\"")
+        object.__setattr__(self, "subpath", posixpath.normpath(self.subpath))
+        object.__setattr__(self, "nocopy", True)  # what fills a volume is meant for the whole
 
     @property
     def is_slave(self) -> bool:
@@ -334,7 +349,7 @@ def _check_fields(fields: Mapping[str, Any], given: object) -> None:
         value = fields.get(name, False)
         if not isinstance(value, bool) and not (name == "idmap" and value is None):
             raise SpecError("mounts", given, f"{name} is True or False")
-    for name in ("type", "source", "data", "propagation"):
+    for name in ("type", "source", "data", "propagation", "subpath"):
         if not isinstance(fields.get(name, ""), str):
             raise SpecError("mounts", given, f"{name} is a string")
 

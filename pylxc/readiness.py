@@ -62,7 +62,7 @@ def wait_ready(  # noqa: PLR0913  the public method's keywords
             while not (yield from check(max(deadline - time.monotonic(), SHORTEST_TRY))):
                 _fail_if_ended(container)
                 if time.monotonic() + pause > deadline:
-                    raise TimeoutExpired(f"{what} of container {container.name}", timeout, *_output(container))
+                    raise TimeoutExpired(f"{what} of container {container.name}", timeout, *output_of(container))
                 yield Wait(until=time.monotonic() + pause)
                 pause = min(pause * 2, LONGEST_PAUSE)
 
@@ -159,25 +159,30 @@ def _succeeds(container: Container, command: str | Sequence[str], left: float) -
 def _is_healthy(container: Container) -> Waiting[bool]:
     """Say whether it is healthy. Raises ExitError with the last check's when it is unhealthy."""
     yield from ()  # the monitor asks it
-    status = container.status()
-    if status.health == "unhealthy":
+    raise_if_unhealthy(container)
+    return container.status().health == "healthy"
+
+
+def raise_if_unhealthy(container: Container) -> None:
+    """Raise ExitError, with what its last health check said, for a container that is unhealthy."""
+    if container.status().health == "unhealthy":
         state = container.inspect()["State"]
         if state.get("Health", {}).get("Log"):
             last = state["Health"]["Log"][-1]
             raise ExitError(
                 (container.name, "health check"), Result(last["ExitCode"], None, last["Output"].encode(), b"")
             )
-    return status.health == "healthy"
 
 
 def _fail_if_ended(container: Container) -> None:
     status = container.status()
     if status == "exited":
-        stdout, stderr = _output(container)
+        stdout, stderr = output_of(container)
         code = status.exit_code if status.exit_code is not None else -1
         raise ExitError((container.name,), Result(code, status.signal or None, stdout, stderr))
 
 
-def _output(container: Container) -> tuple[bytes, bytes]:
+def output_of(container: Container) -> tuple[bytes, bytes]:
+    """Return the last lines that a container wrote: of standard output and standard error."""
     lines = list(container.logs(tail=LAST_LINES))
     return tuple(b"".join(line.data for line in lines if line.stream == name) for name in ("stdout", "stderr"))  # type: ignore[return-value]

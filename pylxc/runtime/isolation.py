@@ -288,7 +288,9 @@ def add_mounts(plan: Plan, spec: ContainerSpec, tree: Tree, volumes: Mapping[str
             plan.add(p.MOUNT, "tmpfs", mount.target, data, flags=flags, a=p.MAKE_DIRECTORY, subject=words)
         elif mount.type == "volume":
             source = tree.inside(volumes[mount.target])
-            plan.add(p.BIND, source, mount.target, flags=flags, a=p.MAKE_LIKE_SOURCE, subject=words)
+            part = (f"/{mount.subpath}", mount.target, source) if mount.subpath else (source, mount.target)
+            words = f"{origin}: {mount.source}/{mount.subpath} on {mount.target}" if mount.subpath else words
+            plan.add(p.BIND, *part, flags=flags, a=p.MAKE_LIKE_SOURCE, subject=words)
         else:
             words += " with idmap (its file system must know id-mapped mounts)" if mount.idmap else ""
             how = _how_to_bind(mount, maps_owner=maps_owners)

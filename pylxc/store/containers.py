@@ -112,6 +112,13 @@ class Containers:
         """Replace what a container's row says of its spec. One that is gone is no error: it will not start again."""
         self._database.write("UPDATE containers SET spec = ? WHERE id = ?", (spec, id))
 
+    def rename(self, id: str, name: str) -> None:  # noqa: A002  docker's name
+        """Give a container another name; it is known on its networks by the old one. Raises Conflict (it is taken)."""
+        try:
+            self._database.write("UPDATE containers SET name = ? WHERE id = ?", (name, id))
+        except sqlite3.IntegrityError as error:
+            raise Conflict(name, "the name is taken by another container; remove that one") from error
+
     def disown(self, id: str, spec: str) -> None:  # noqa: A002  docker's name
         """Let a container outlive the process that it belongs to."""
         self._database.write(
