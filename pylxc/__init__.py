@@ -18,9 +18,12 @@ if TYPE_CHECKING:
     from pylxc.build.fluent import Build
     from pylxc.care.reports import CheckReport, DiskUsage, Problem, Pruned, RepairReport, Usage
     from pylxc.changes import Change
+    from pylxc.compose.following import ServiceLine
+    from pylxc.compose.syncing import Synced
     from pylxc.container import Container
     from pylxc.diagnosis import Diagnosis, Finding, doctor
     from pylxc.engine import Engine
+    from pylxc.environment import Environment
     from pylxc.errors import (
         AuthError,
         BuildError,
@@ -81,6 +84,7 @@ __all__ = [  # noqa: RUF022  in plain order, as sorted() has it
     "DiskUsage",
     "DockerfileError",
     "Engine",
+    "Environment",
     "Event",
     "EventStream",
     "ExitError",
@@ -112,11 +116,13 @@ __all__ = [  # noqa: RUF022  in plain order, as sorted() has it
     "RegistryError",
     "RepairReport",
     "Result",
+    "ServiceLine",
     "SpawnError",
     "SpecError",
     "Stats",
     "Status",
     "StoreError",
+    "Synced",
     "TimeoutExpired",
     "Traffic",
     "UnsupportedError",
@@ -141,9 +147,12 @@ _HOMES = {
     "build.fluent": ("Build",),
     "changes": ("Change",),
     "care.reports": ("CheckReport", "DiskUsage", "Problem", "Pruned", "RepairReport", "Usage"),
+    "compose.following": ("ServiceLine",),
+    "compose.syncing": ("Synced",),
     "container": ("Container",),
     "diagnosis": ("Diagnosis", "Finding", "doctor"),
     "engine": ("Engine",),
+    "environment": ("Environment",),
     "eventstream": ("Event", "EventStream", "events"),
     "image": ("Image",),
     "imageconfig": ("Healthcheck", "History", "ImageConfig"),

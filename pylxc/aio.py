@@ -33,6 +33,7 @@ from typing import TYPE_CHECKING, Any, Concatenate, Generic, Literal, ParamSpec,
 
 import pylxc.attachment
 import pylxc.container
+import pylxc.environment
 import pylxc.process
 from pylxc import eventstream, verbs
 from pylxc.runtime import process as runtime
@@ -53,6 +54,7 @@ if TYPE_CHECKING:
 __all__ = [
     "Attachment",
     "Container",
+    "Environment",
     "Items",
     "Making",
     "Process",
@@ -616,6 +618,73 @@ class Container(_View):
 
     def __repr__(self) -> str:
         return f"<aio.Container {self.name} {self.id[:12]} of {self.spec.image}>"
+
+
+class Environment(_View):
+    """An environment on the loop: a view of the :class:`pylxc.Environment` in ``environment``.
+
+    What brings it up, builds and takes it down is done by threads while the task waits; a cancelled :meth:`up` is
+    undone.
+    As an async context manager it is taken down when the block is left, unless it came up with ``detach=True``.
+
+    Example:
+        >>> async with pylxc.aio.Environment(pylxc.Environment.load()) as environment:      # doctest: +SKIP
+        ...     await environment.up(wait=True)
+        ...     async for line in environment.logs(follow=True):
+        ...         print(line.container, line.log.text, end="")
+
+    """
+
+    def __init__(self, environment: pylxc.environment.Environment) -> None:
+        self.environment = self._object = environment
+
+    @property
+    def name(self) -> str:
+        """The project's name."""
+        return self.environment.name
+
+    @property
+    def services(self) -> tuple[str, ...]:
+        """The names of the services that are active."""
+        return self.environment.services
+
+    config = _method(pylxc.environment.Environment.config)
+    up = _method(pylxc.environment.Environment.up)
+    create = _method(pylxc.environment.Environment.create)
+    down = _method(pylxc.environment.Environment.down)
+    scale = _method(pylxc.environment.Environment.scale)
+    ps = _method(pylxc.environment.Environment.ps)
+    logs = _iterating(pylxc.environment.Environment.logs)
+    events = _iterating(pylxc.environment.Environment.events)
+    top = _method(pylxc.environment.Environment.top)
+    images = _method(pylxc.environment.Environment.images)
+    port = _method(pylxc.environment.Environment.port)
+    start = _method(pylxc.environment.Environment.start)
+    stop = _method(pylxc.environment.Environment.stop)
+    restart = _method(pylxc.environment.Environment.restart)
+    kill = _method(pylxc.environment.Environment.kill)
+    rm = _method(pylxc.environment.Environment.rm)
+    pause = _method(pylxc.environment.Environment.pause)
+    unpause = _method(pylxc.environment.Environment.unpause)
+    wait = _method(pylxc.environment.Environment.wait)
+    exec = _method(pylxc.environment.Environment.exec)
+    run = _method(pylxc.environment.Environment.run)
+    cp = _method(pylxc.environment.Environment.cp)
+    build = _method(pylxc.environment.Environment.build)
+    pull = _method(pylxc.environment.Environment.pull)
+    push = _method(pylxc.environment.Environment.push)
+    watch = _iterating(pylxc.environment.Environment.watch)
+
+    async def __aenter__(self) -> Environment:  # noqa: PYI034  Self is not in Python 3.10
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await _run(steps_of(self.environment._leave), leaving=True)  # noqa: SLF001  its other half
+
+    def __repr__(self) -> str:
+        return f"<aio.{repr(self.environment)[1:]}"
 
 
 # -- the verbs -------------------------------------------------------------------------------------------------------

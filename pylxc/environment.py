@@ -18,7 +18,7 @@ from pylxc.errors import SpecError, TimeoutExpired
 from pylxc.runtime.waiting import Work, iterates, steps_of, waits
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
     from types import TracebackType
 
     from pylxc.build.events import BuildEvent
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from pylxc.compose.following import ServiceLine
     from pylxc.compose.found import Found
     from pylxc.compose.model import Model
-    from pylxc.compose.syncing import Change as SourceChange
+    from pylxc.compose.syncing import Synced
     from pylxc.container import Container
     from pylxc.engine import Engine
     from pylxc.eventstream import Event
@@ -48,8 +48,9 @@ def _quiet(kind: str, name: str, what: str) -> None:
 class Environment:
     """An application of several containers, as one file describes it. Made by :meth:`load` or :meth:`get`.
 
-    ``name`` is the project's: containers are called ``NAME-SERVICE-1``, networks ``NAME_default``, volumes ``NAME_KEY``.
-    ``files`` and ``working_dir`` are where it was read from. Methods that take ``services`` mean all of them where none
+    ``name`` is the project's: containers are called ``NAME-SERVICE-1``, networks ``NAME_default``, volumes
+    ``NAME_KEY``. ``files`` and ``working_dir`` are where it was read from. Methods that take ``services`` mean all of
+    them where none
     is named; those that the file has not raise SpecError.
 
     What :meth:`up` makes belongs to the calling process, and ends with it, unless ``detach=True``; volumes stay. As a
@@ -124,8 +125,8 @@ class Environment:
     def get(cls, project: str, *, engine: Engine | None = None) -> Environment:
         """Return an environment that some process has brought up, by its name, without its files.
 
-        It can do whatever needs no file: all but ``config``, ``up``, ``create``, ``run``, ``scale``, ``build``, ``pull``,
-        ``push`` and ``watch``. Raises NotFound when there is none of this name.
+        It can do whatever needs no file: all but ``config``, ``up``, ``create``, ``run``, ``scale``, ``build``,
+        ``pull``, ``push`` and ``watch``. Raises NotFound when there is none of this name.
 
         Example:
             >>> pylxc.Environment.get("shop").down()                                # doctest: +SKIP
@@ -201,11 +202,12 @@ class Environment:
         remove_orphans: bool = False,
         on_event: Callable[[str, str, str], object] | None = None,
         on_build: Callable[[BuildEvent], object] | None = None,
-    ) -> Waiting[list[Container]]:
+    ) -> Waiting[Sequence[Container]]:
         """Bring services up, with all that they depend on, and return their containers.
 
-        In the order of dependencies, side by side where that allows; what runs and is as the file says is left alone, and
-        what has changed (the file, its image, a secret) is made anew. Anonymous volumes pass to the new container. When
+        In the order of dependencies, side by side where that allows; what runs and is as the file says is left alone,
+        and what has changed (the file, its image, a secret) is made anew. Anonymous volumes pass to the new container.
+        When
         something fails, what this call had begun is undone: a container that was being replaced runs again.
 
         Args:
@@ -267,7 +269,7 @@ class Environment:
         force_recreate: bool = False,
         scale: Mapping[str, int] | None = None,
         detach: bool = False,
-    ) -> Waiting[list[Container]]:
+    ) -> Waiting[Sequence[Container]]:
         """Make the containers of services without starting them; :meth:`start` does. Arguments are those of :meth:`up`.
 
         Example:
@@ -287,7 +289,7 @@ class Environment:
         )
         return (yield from self._bring_up(wishes))
 
-    def _bring_up(self, wishes: Wishes) -> Waiting[list[Container]]:
+    def _bring_up(self, wishes: Wishes) -> Waiting[Sequence[Container]]:
         from pylxc.compose.converge import Up  # noqa: PLC0415  only here
 
         model = self._known()
@@ -304,7 +306,7 @@ class Environment:
         rmi: str | None = None,
         timeout: float | None = None,
         on_event: Callable[[str, str, str], object] | None = None,
-    ) -> Waiting[list[str]]:
+    ) -> Waiting[Sequence[str]]:
         """Stop and remove the containers and networks, whoever made them; return what is to be known, as warnings.
 
         Args:
@@ -345,7 +347,7 @@ class Environment:
         )
 
     @waits
-    def scale(self, service: str, number: int, *, timeout: float | None = None) -> Waiting[list[Container]]:
+    def scale(self, service: str, number: int, *, timeout: float | None = None) -> Waiting[Sequence[Container]]:
         """Let a service have so many containers; those with the highest numbers go. Errors are those of :meth:`up`.
 
         Example:
@@ -363,7 +365,7 @@ class Environment:
 
     # -- looking -----------------------------------------------------------------------------------------------------
 
-    def ps(self, *services: str, all: bool = False) -> list[Container]:  # noqa: A002  docker's name
+    def ps(self, *services: str, all: bool = False) -> Sequence[Container]:  # noqa: A002  docker's name
         """Return the running containers by service and number; with ``all`` those that have ended, too.
 
         Example:
@@ -445,7 +447,9 @@ class Environment:
         """
         return {one.name: one.image for one in self._chosen(services)}
 
-    def port(self, service: str, private_port: int, *, protocol: str = "tcp", index: int | None = None) -> tuple[str, int]:
+    def port(
+        self, service: str, private_port: int, *, protocol: str = "tcp", index: int | None = None
+    ) -> tuple[str, int]:
         """Return the (host, port) at which a port of a service is reached from this machine.
 
         ``index``: which of its containers (default: the first). Raises NotFound where it is not published.
@@ -513,7 +517,7 @@ class Environment:
             container.kill(signal)
 
     @waits
-    def rm(self, *services: str, stop: bool = False) -> Waiting[list[str]]:
+    def rm(self, *services: str, stop: bool = False) -> Waiting[Sequence[str]]:
         """Remove containers that do not run, and return their names; with ``stop`` the others are stopped first.
 
         Example:
@@ -669,9 +673,10 @@ class Environment:
         )
         return (yield from _work(call))
 
+    @waits
     def cp(
         self, source: str, destination: str, *, index: int | None = None, archive: bool = False, follow: bool = False
-    ) -> None:
+    ) -> Waiting[None]:
         """Copy files between this machine and a container: one of the two is ``"SERVICE:PATH"``.
 
         A copy to a service goes to all its containers, unless ``index`` names one. The rules are those of
@@ -687,12 +692,13 @@ class Environment:
             raise SpecError("cp", f"{source} {destination}", 'one of the two is "SERVICE:PATH", and only one')
         if out:
             self._check_service(here[0])
-            self._found().one(here[0], index).copy_out(here[2], destination, archive=archive, follow=follow)
+            container = self._found().one(here[0], index)
+            yield from steps_of(container.copy_out, here[2], destination, archive=archive, follow=follow)
             return
         self._check_service(there[0])
         first = self._found().one(there[0], index)
         for container in [first] if index is not None else self._found().of_service(there[0]):
-            container.copy_in(source, there[2], archive=archive, follow=follow)
+            yield from steps_of(container.copy_in, source, there[2], archive=archive, follow=follow)
 
     # -- images ------------------------------------------------------------------------------------------------------
 
@@ -755,7 +761,7 @@ class Environment:
         return (yield from _for_each(pulled, work))
 
     @waits
-    def push(self, *services: str) -> Waiting[list[str]]:
+    def push(self, *services: str) -> Waiting[Sequence[str]]:
         """Push the images of services that are built here and have a name of their own; return their names.
 
         Raises ImageNotFound, AuthError, RegistryError.
@@ -771,11 +777,11 @@ class Environment:
         return sorted(pushed)
 
     @iterates
-    def watch(self, *services: str, up: bool = True, detach: bool = False) -> Stream[SourceChange]:
+    def watch(self, *services: str, up: bool = True, detach: bool = False) -> Stream[Synced]:
         """Bring services up and then bring changes of their sources into them, as ``develop.watch`` says, for ever.
 
-        Yields what was done about each change: its ``service``, ``action``, ``paths`` and ``error``. ``up``: False only
-        watches. Raises SpecError where nothing is to be watched; UnsupportedError where the kernel watches no more.
+        Yields what was done about each change. ``up``: False only watches. Raises SpecError where nothing is to
+        be watched; UnsupportedError where the kernel watches no more.
 
         Example:
             >>> for change in environment.watch():                                  # doctest: +SKIP
@@ -829,7 +835,7 @@ class Environment:
         if known is not None and name not in known:
             raise SpecError("service", name, f"there is no such service; there are {', '.join(sorted(known))}")
 
-    def _chosen(self, services: Sequence[str]) -> list[Container]:
+    def _chosen(self, services: Sequence[str]) -> Sequence[Container]:
         for name in services:
             self._check_service(name)
         found = self._found()

@@ -187,7 +187,7 @@ class Mount:
             raise SpecError("mounts", self.target, "subpath is for a volume that has a name")
         words = self.subpath.split("/")
         if self.subpath.startswith("/") or ".." in words or "\0" in self.subpath:
-            raise SpecError("mounts", self.subpath, "a subpath is relative to the volume, without \"..\"")
+            raise SpecError("mounts", self.subpath, 'a subpath is relative to the volume, without ".."')
         object.__setattr__(self, "subpath", posixpath.normpath(self.subpath))
         object.__setattr__(self, "nocopy", True)  # what fills a volume is meant for the whole
 

@@ -62,9 +62,7 @@ class Content:
 
 def contents_of(model: Model, name: str, service: Mapping[str, Any]) -> list[Content]:
     """Return the secrets and configs of a service. Raises SpecError, UnsupportedError."""
-    return [
-        _content(model, f"services.{name}.{kind}", kind, use) for kind in _KINDS for use in service.get(kind) or ()
-    ]
+    return [_content(model, f"services.{name}.{kind}", kind, use) for kind in _KINDS for use in service.get(kind) or ()]
 
 
 def _content(model: Model, path: str, kind: str, use: Mapping[str, Any]) -> Content:
@@ -75,8 +73,8 @@ def _content(model: Model, path: str, kind: str, use: Mapping[str, Any]) -> Cont
         target = _KINDS[kind] + target
     data = _read(model, f"{kind}.{source}", given)
     mode = use.get("mode")
-    numbers = [_number(path, key, use.get(key)) for key in ("uid", "gid")]
-    return Content(target, data, *numbers, _DEFAULT_MODE if mode is None else _mode(path, mode))
+    uid, gid = (_number(path, key, use.get(key)) for key in ("uid", "gid"))
+    return Content(target, data, uid, gid, _DEFAULT_MODE if mode is None else _mode(path, mode))
 
 
 def _number(path: str, key: str, value: Any) -> int:
@@ -140,7 +138,9 @@ def keep(engine: Engine, project: str, contents: Iterable[Content]) -> None:
     name = labels.contents_name(project)
     marks = {labels.PROJECT: project, labels.CONTENTS: "true"}
     volume = Volume.create(name, labels=marks, engine=engine)
-    rootless.as_owner(_put, str(volume.path), [(one.name, one.data, one.uid, one.gid, one.mode) for one in wanted.values()])
+    rootless.as_owner(
+        _put, str(volume.path), [(one.name, one.data, one.uid, one.gid, one.mode) for one in wanted.values()]
+    )
 
 
 def _put(directory: str, contents: list[tuple[str, bytes, int, int, int]]) -> None:

@@ -296,9 +296,7 @@ class Up:
         self._undo.note(lambda: self._restore(old, name, ran=ran), later=lambda: old.remove(force=True))
         self._tell("Container", name, "Recreate")
         inherited = {} if self._wishes.renew_volumes else anonymous_in(self._engine, old)
-        made = making.make(
-            self._found, self._model, draft, place, detach=self._wishes.detach, inherited=inherited
-        )
+        made = making.make(self._found, self._model, draft, place, detach=self._wishes.detach, inherited=inherited)
         self._undo.note(lambda: self._take_back(made))
         self._found.drop(old)
         self._found.add(made)
@@ -333,7 +331,9 @@ class Up:
                 self._dismiss(orphan)
             return
         names = ", ".join(one.name for one in orphans)
-        self._warn(f"project {self._model.name} has containers of services that the file has not (remove_orphans): {names}")
+        self._warn(
+            f"project {self._model.name} has containers of services that the file has not (remove_orphans): {names}"
+        )
 
     def _sweep_contents(self) -> None:
         used = {

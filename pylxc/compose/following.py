@@ -65,7 +65,7 @@ class _Source:
             self.ended = True
 
 
-def logs(
+def logs(  # noqa: PLR0913  the public method's keywords
     found: Found,
     services: Collection[str],
     containers: list[Container],

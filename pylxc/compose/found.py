@@ -13,13 +13,13 @@ from pylxc.compose import labels
 from pylxc.container import Container
 from pylxc.errors import ContainerNotFound, SpecError
 from pylxc.network import Network
-from pylxc.status import Status
 from pylxc.volume import Volume
 
 if TYPE_CHECKING:
     from collections.abc import Collection
 
     from pylxc.engine import Engine
+    from pylxc.status import Status
 
 
 class Found:

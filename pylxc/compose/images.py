@@ -23,8 +23,26 @@ if TYPE_CHECKING:
 
 # What of `build` is carried out. The names are those of Image.build, but for these.
 _BUILD_KEYS = frozenset(
-    "context dockerfile dockerfile_inline args target secrets ssh no_cache network additional_contexts pull cache_from "
-    "cache_to tags labels entitlements platforms privileged".split()
+    (
+        "context",
+        "dockerfile",
+        "dockerfile_inline",
+        "args",
+        "target",
+        "secrets",
+        "ssh",
+        "no_cache",
+        "network",
+        "additional_contexts",
+        "pull",
+        "cache_from",
+        "cache_to",
+        "tags",
+        "labels",
+        "entitlements",
+        "platforms",
+        "privileged",
+    )
 )
 _PULL = {"always": "always", "never": "never", "missing": "missing", "if_not_present": "missing", "build": "missing"}
 

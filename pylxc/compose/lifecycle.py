@@ -135,7 +135,7 @@ def _remove_networks(found: Found, tell: Tell) -> list[str]:
     for network in found.networks():
         try:
             network.remove(force=True)
-        except Conflict as error:
+        except Conflict as error:  # noqa: PERF203  one must not keep the others from going
             warnings.append(str(error))
         except NetworkNotFound:
             continue
@@ -149,7 +149,7 @@ def _remove_volumes(found: Found, tell: Tell) -> list[str]:
     for volume in found.volumes():
         try:
             volume.remove(force=True)
-        except Conflict as error:
+        except Conflict as error:  # noqa: PERF203  one must not keep the others from going
             warnings.append(str(error))
         else:
             tell("Volume", volume.name, "Removed")

@@ -92,7 +92,7 @@ def contents_in(model: Model, services: Mapping[str, Mapping[str, Any]]) -> list
     for name, service in services.items():
         try:
             found += contents_of(model, name, service)
-        except SpecError as error:
+        except SpecError as error:  # noqa: PERF203  each names its service
             raise explained(model, name, error) from error
     return found
 
@@ -114,7 +114,7 @@ def marks_of(model: Model, draft: Draft, number: int, *, one_off: bool = False) 
     }
 
 
-def make(
+def make(  # noqa: PLR0913  what a container is made of
     found: Found,
     model: Model,
     draft: Draft,
@@ -188,5 +188,5 @@ def hooks(service: Mapping[str, Any], key: str, container: Container) -> None:
     """Carry out the commands that a service has for a moment of its life."""
     for hook in service.get(key) or ():
         env = {name: str(value) for name, value in (hook.get("environment") or {}).items() if value is not None}
-        options = {"user": hook.get("user") or None, "workdir": hook.get("working_dir") or None}
-        container.exec(hook["command"], env=env, **options)
+        user, workdir = hook.get("user") or None, hook.get("working_dir") or None
+        container.exec(hook["command"], env=env, user=user, workdir=workdir)

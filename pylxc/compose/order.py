@@ -57,7 +57,9 @@ def check_cycles(needs: Mapping[str, Collection[str]]) -> None:
 class Schedule:
     """Runs work for each name; ``needs``: what has to come before each. ``stop`` is set after the first error."""
 
-    def __init__(self, needs: Mapping[str, Collection[str]], work: Callable[[str], object], stop: threading.Event) -> None:
+    def __init__(
+        self, needs: Mapping[str, Collection[str]], work: Callable[[str], object], stop: threading.Event
+    ) -> None:
         check_cycles(needs)
         self._left = {name: set(others) & set(needs) for name, others in needs.items()}
         self._work = work
@@ -136,4 +138,4 @@ def in_order(
 
 def side_by_side(names: Iterable[str], work: Callable[[str], object], stop: threading.Event | None = None) -> None:
     """Do work for each name, in any order."""
-    in_order({name: () for name in names}, work, stop)
+    in_order(dict.fromkeys(names, ()), work, stop)

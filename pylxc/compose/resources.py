@@ -72,7 +72,9 @@ def make_network(found: Found, model: Model, name: str, given: Mapping[str, Any]
     marks = {**_texts(given.get("labels")), labels.PROJECT: found.project, labels.NETWORK: given["key"]}
     marks[labels.HASH] = digest(given)
     subnets = _subnets(model, path, given)
-    return Network.create(name, subnets or None, bool(given.get("internal")), labels=marks, detach=detach, engine=engine)
+    return Network.create(
+        name, subnets or None, bool(given.get("internal")), labels=marks, detach=detach, engine=engine
+    )
 
 
 def _texts(given: Mapping[str, Any] | None) -> dict[str, str]:
@@ -143,6 +145,11 @@ def _make_volume(found: Found, key: str, name: str, given: Mapping[str, Any]) ->
 
 def check_project(name: str) -> str:
     """Return the name of a project as it is. Raises SpecError for what cannot be one."""
-    if not name or not name[0].isascii() or not name[0].isalnum() or name.strip("abcdefghijklmnopqrstuvwxyz0123456789_-"):
+    if (
+        not name
+        or not name[0].isascii()
+        or not name[0].isalnum()
+        or name.strip("abcdefghijklmnopqrstuvwxyz0123456789_-")
+    ):
         raise SpecError("project", name, "a project's name has [a-z0-9_-], and starts with a letter or a digit")
     return name

@@ -33,8 +33,16 @@ Seen = dict[str, tuple[int, int, int]]  # path below -> mtime (ns), size, mode
 
 
 @frozen
-class Change:
-    """What ``watch`` did: with which service, which action, and the files in question, relative to the watched path."""
+class Synced:
+    """What ``Environment.watch`` did about a change: the ``service``, the ``action`` of its rule, and the ``paths``.
+
+    These are relative to the path that is watched. ``error``: why it failed; None: it did not.
+
+    Example:
+        >>> next(environment.watch())                                               # doctest: +SKIP
+        Synced(service='web', action='sync', paths=('app.py',), error=None)
+
+    """
 
     service: str
     action: str
@@ -174,13 +182,13 @@ class Watcher:
                 with suppress(FileNotFoundError, NotADirectoryError):
                     self._watch.add(path)
 
-    def initial(self) -> Iterator[Change]:
+    def initial(self) -> Iterator[Synced]:
         """Do what is to be done before anything changes (``initial_sync``)."""
         for number, rule in enumerate(self._rules):
             if rule.initial and self._seen[number]:
                 yield self._act(rule, sorted(self._seen[number]), [])
 
-    def act(self) -> Iterator[Change]:
+    def act(self) -> Iterator[Synced]:
         """Find what has changed since the last look, and do what the rules say about it."""
         while self._watch.wait(_SETTLING):
             self._watch.clear()
@@ -193,12 +201,12 @@ class Watcher:
             if changed or gone:
                 yield self._act(rule, changed, gone)
 
-    def _act(self, rule: Rule, changed: list[str], gone: list[str]) -> Change:
+    def _act(self, rule: Rule, changed: list[str], gone: list[str]) -> Synced:
         names = tuple(sorted({*changed, *gone}))
         try:
             if rule.action == "rebuild":
                 self._rebuild(rule.service)
-                return Change(rule.service, rule.action, names)
+                return Synced(rule.service, rule.action, names)
             for container in self._containers(rule.service):
                 if rule.action.startswith("sync"):
                     _sync(rule, container, changed, gone)
@@ -207,8 +215,8 @@ class Watcher:
                 elif rule.action == "sync+exec" and rule.command:
                     container.exec(rule.command)
         except (PylxcError, OSError) as error:  # told: the next change may mend it
-            return Change(rule.service, rule.action, names, error)
-        return Change(rule.service, rule.action, names)
+            return Synced(rule.service, rule.action, names, error)
+        return Synced(rule.service, rule.action, names)
 
 
 def _sync(rule: Rule, container: Container, changed: list[str], gone: list[str]) -> None:

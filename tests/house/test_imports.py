@@ -30,14 +30,14 @@ LAYERS = (
     "store",
     # the object model
     (
-        "aio attachment bootstrap changes container diagnosis engine eventstream execution files filters hostimage "
-        "image inside launching layer layerview network networking obtaining process publishing readiness systeminit "
-        "verbs volume "
-        "volumeuse"
+        "aio attachment bootstrap changes container diagnosis engine environment eventstream execution files "
+        "filters hostimage image inside launching layer layerview network networking obtaining process publishing "
+        "readiness systeminit verbs volume volumeuse"
     ),
     "build",
     "exchange",
     "care",
+    "compose",
     # the public face, and the command line on top of it
     "pylxc",
     "cli __main__",
@@ -51,6 +51,8 @@ DOORS = {
     ("engine", "care.prune"),
     ("engine", "care.repair"),
     ("engine", "care.usage"),
+    ("environment", "compose"),
+    ("environment", "compose.conditions"),
     ("image", "build.build"),
     ("image", "build.imports"),
     ("image", "care.inspection"),

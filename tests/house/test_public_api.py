@@ -57,6 +57,7 @@ NAMES = [
     "DiskUsage",
     "DockerfileError",
     "Engine",
+    "Environment",
     "Event",
     "EventStream",
     "ExitError",
@@ -88,11 +89,13 @@ NAMES = [
     "RegistryError",
     "RepairReport",
     "Result",
+    "ServiceLine",
     "SpawnError",
     "SpecError",
     "Stats",
     "Status",
     "StoreError",
+    "Synced",
     "TimeoutExpired",
     "Traffic",
     "UnsupportedError",
@@ -182,7 +185,12 @@ def test_errors_are_what_python_expects() -> None:
 
 
 # What has no form on an event loop: it asks nobody but this process, gives what blocks (a file), or changes the thread.
-ONLY_HERE = {"Container": {"network_namespace", "open"}, "Process": {"fileno", "poll"}, "Attachment": {"fileno"}}
+ONLY_HERE = {
+    "Container": {"network_namespace", "open"},
+    "Environment": set(),
+    "Process": {"fileno", "poll"},
+    "Attachment": {"fileno"},
+}
 
 
 @pytest.mark.parametrize("name", ONLY_HERE)
