@@ -38,6 +38,7 @@ LAYERS = (
     "build",
     "exchange",
     "care",
+    "compose",
     # the public face, and the command line on top of it
     "pylxc",
     "cli __main__",
@@ -72,6 +73,7 @@ RESERVED = {
     "zstandard": ("build",),
     "rich": ("cli",),
     "urllib3": ("registry",),
+    "yaml": ("compose",),
 }
 
 
