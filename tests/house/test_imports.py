@@ -74,6 +74,7 @@ RESERVED = {
     "zstandard": ("build",),
     "rich": ("cli",),
     "urllib3": ("registry",),
+    "yaml": ("compose",),
 }
 
 

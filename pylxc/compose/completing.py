@@ -1,0 +1,257 @@
+"""What is implied in a merged file, written out: defaults, names, dependencies, absolute paths.
+
+Hides the defaults of the specification. Invariant: what a file says is never replaced, only what it leaves open is
+filled in; a path is resolved once, against one directory.
+Source: Compose specification, 05-services.md to 09-secrets.md.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from typing import TYPE_CHECKING, Any
+
+from pylxc.compose.schema import RESOURCES
+from pylxc.compose.tree import List, Map
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping
+
+NAMESPACES = ("network_mode", "ipc", "pid", "uts", "cgroup")
+_REMOTE = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://|git@|github\.com/")
+_SERVICE = "service:"
+
+
+# -- paths -------------------------------------------------------------------------------------------------------------
+
+
+def absolute(path: str, directory: str) -> str:
+    """Return a path of the host as seen from a directory; a leading ``~`` is the user's home."""
+    if path == "~" or path.startswith("~/"):
+        path = os.path.expanduser("~") + path[1:]
+    return os.path.normpath(os.path.join(directory, path))  # noqa: PTH118  text in, text out
+
+
+def is_remote(context: str) -> bool:
+    """Say whether a build's context is fetched from somewhere."""
+    return bool(_REMOTE.match(context))
+
+
+def resolve_paths(tree: Map, directory: str) -> None:
+    """Make the paths of a file absolute, in place: the tree is the caller's own."""
+
+    def resolved(path: str) -> str:
+        return absolute(path, directory)
+
+    for service in maps(tree.get("services")):
+        _resolve_service(service, resolved)
+    for kind in ("secrets", "configs"):
+        for resource in maps(tree.get(kind)):
+            if resource.get("file"):
+                resource["file"] = resolved(resource["file"])
+    for volume in maps(tree.get("volumes")):
+        options = volume.get("driver_opts") or {}
+        if volume.get("driver", "local") == "local" and options.get("o") == "bind" and options.get("device"):
+            options["device"] = resolved(options["device"])
+
+
+def _resolve_service(service: Map, resolved: Callable[[str], str]) -> None:
+    for item in maps(service.get("env_file")):
+        item["path"] = resolved(item["path"])
+    files = service.get("label_file")
+    if isinstance(files, List):
+        files[:] = [resolved(path) for path in files]
+    for mount in maps(service.get("volumes")):
+        if mount.get("type") == "bind" and mount.get("source"):
+            mount["source"] = resolved(mount["source"])
+    for watch in maps((service.get("develop") or {}).get("watch")):
+        if watch.get("path"):
+            watch["path"] = resolved(watch["path"])
+    build = service.get("build")
+    if isinstance(build, Map):
+        contexts = build.get("additional_contexts") or {}
+        for name, context in contexts.items():
+            contexts[name] = context if is_remote(context) or context.startswith(_SERVICE) else resolved(context)
+        if build.get("context") and not is_remote(build["context"]):
+            build["context"] = resolved(build["context"])
+
+
+def maps(values: Any) -> Iterator[Map]:
+    """Return the mappings among the values of a collection, if it is one."""
+    several = values.values() if isinstance(values, Map) else values if isinstance(values, List) else ()
+    yield from (value for value in several if isinstance(value, Map))
+
+
+# -- what is implied ---------------------------------------------------------------------------------------------------
+
+
+def complete(tree: Map, project: str, lookup: Callable[[str], str | None]) -> None:
+    """Fill in what a whole file leaves open, in place. ``lookup`` gives the value of a variable, or None."""
+    services = tree.get("services")
+    if services is None:
+        services = Map(tree.place)
+        tree.put("services", services)
+    for service in maps(services):
+        _complete_service(service, lookup)
+    networks = tree.get("networks")
+    if networks is None:
+        networks = Map(tree.place)
+        tree.put("networks", networks)
+    if "default" not in networks and any("default" in (one.get("networks") or ()) for one in maps(services)):
+        networks.put("default", Map(tree.place))
+    for kind in RESOURCES:
+        for name, resource in list((tree.get(kind) or {}).items()):
+            tree[kind][name] = _completed_resource(kind, name, resource, project, tree[kind].place_of(name))
+
+
+def _completed_resource(kind: str, name: str, resource: Any, project: str, place: Any) -> Map:
+    found = resource.copied() if isinstance(resource, Map) else Map(place)
+    found.is_record = True
+    external = found.get("external")
+    if isinstance(external, Map):
+        found["external"] = True
+        if external.get("name"):
+            found.put("name", external["name"])
+    if kind != "models" and not found.get("name"):
+        found.put("name", name if found.get("external") else f"{project}_{name}")
+    if kind == "networks" and "ipam" not in found:
+        found.put("ipam", Map(place))
+    return found
+
+
+def _complete_service(service: Map, lookup: Callable[[str], str | None]) -> None:
+    build = service.get("build")
+    if isinstance(build, Map):
+        _complete_build(build, lookup)
+    if not service.get("networks") and not service.get("network_mode") and "provider" not in service:
+        networks = Map(service.place)
+        networks.put("default", None)
+        service.put("networks", networks)
+    for variables in _variables(service):
+        _look_up(variables, lookup)
+    for port in maps(service.get("ports")):
+        port.setdefault("mode", "ingress")
+        port.setdefault("protocol", "tcp")
+    for secret in maps(service.get("secrets")):
+        if not secret.get("target"):
+            secret["target"] = f"/run/secrets/{secret.get('source')}"
+    for request in _device_requests(service):
+        if "count" not in request and "device_ids" not in request:
+            request["count"] = -1
+    if isinstance(service.get("deploy"), Map):
+        service["deploy"].setdefault("resources", Map(service.place))
+        service["deploy"].setdefault("placement", Map(service.place))
+    _complete_dependencies(service)
+
+
+def _complete_build(build: Map, lookup: Callable[[str], str | None]) -> None:
+    if "context" not in build:
+        build.put("context", ".")
+    if not build.get("dockerfile") and not build.get("dockerfile_inline"):
+        build.put("dockerfile", "Dockerfile")
+    for secret in maps(build.get("secrets")):
+        if not secret.get("target"):
+            secret["target"] = secret.get("source")
+    _look_up(build.get("args"), lookup)
+
+
+def _variables(service: Map) -> Iterator[Any]:
+    """Yield the mappings of a service whose empty values come from the environment."""
+    yield service.get("environment")
+    hooks = [*maps(service.get("post_start")), *maps(service.get("pre_stop"))]
+    watches = maps((service.get("develop") or {}).get("watch"))
+    hooks += [watch["exec"] for watch in watches if isinstance(watch.get("exec"), Map)]
+    for hook in hooks:
+        yield hook.get("environment")
+
+
+def _look_up(variables: Any, lookup: Callable[[str], str | None]) -> None:
+    for name, value in (variables or {}).items():
+        if value is None:
+            variables[name] = lookup(name)
+
+
+def _device_requests(service: Map) -> Iterator[Map]:
+    yield from maps(service.get("gpus"))
+    resources = (service.get("deploy") or {}).get("resources") or {}
+    yield from maps((resources.get("reservations") or {}).get("devices"))
+
+
+def _complete_dependencies(service: Map) -> None:
+    """Add the services that are named elsewhere: by links, shared namespaces, volumes of others, build contexts."""
+    implied: dict[str, bool] = {}
+    for link in service.get("links") or ():
+        implied.setdefault(link.partition(":")[0], True)
+    for key in NAMESPACES:
+        mode = service.get(key) or ""
+        if mode.startswith(_SERVICE):
+            implied.setdefault(mode.removeprefix(_SERVICE), True)
+    for source in service.get("volumes_from") or ():
+        if not source.startswith("container:"):
+            implied.setdefault(source.partition(":")[0], False)
+    depends = service.get("depends_on")
+    depends = depends if isinstance(depends, Map) else Map(service.place)
+    for name, restart in implied.items():
+        if name not in depends:
+            dependency = Map(service.place)
+            dependency.update(condition="service_started", required=True, restart=restart)
+            dependency.is_record = True
+            depends.put(name, dependency, service.place_of("links"))
+    for dependency in maps(depends):
+        dependency.setdefault("required", True)
+    if depends:
+        service.put("depends_on", depends)
+
+
+# -- the canonical form ------------------------------------------------------------------------------------------------
+
+# Kept in a record although they are as good as nothing: they say something that their absence does not.
+_KEPT = frozenset(
+    {
+        *("attach", "init", "required", "enable_ipv4", "enable_ipv6", "replicas", "scale", "retries", "max_attempts"),
+        *("parallelism", "healthcheck", "ipam", "resources", "placement", "limits", "reservations", "restart_policy"),
+        *("update_config", "rollback_config", "bind", "volume", "image", "tmpfs", "logging", "develop", "deploy"),
+    }
+)
+
+
+def canonical(tree: Map) -> dict[str, Any]:
+    """Return a completed file as plain dictionaries and lists, without what is as good as not said."""
+    found: dict[str, Any] = _compact(tree)
+    for service in found["services"].values():
+        service.setdefault("command", None)
+        service.setdefault("entrypoint", None)
+    return found
+
+
+def _compact(value: Any) -> Any:
+    if isinstance(value, Map):
+        return {key: _compact(one) for key, one in value.items() if not value.is_record or _says(key, one)}
+    return [_compact(one) for one in value] if isinstance(value, list) else value
+
+
+def _says(key: str, value: Any) -> bool:
+    if key in ("command", "entrypoint"):
+        return value is not None
+    if key.startswith("x-"):
+        return True
+    if value is None or value in ("", []):
+        return False
+    return key in _KEPT or bool(value)
+
+
+def used_resources(services: Mapping[str, Map]) -> dict[str, set[str]]:
+    """Return the names of networks, volumes, secrets and configs that these services refer to, by kind."""
+    found: dict[str, set[str]] = {kind: set() for kind in RESOURCES}
+    for service in services.values():
+        found["networks"].update(service.get("networks") or ())
+        found["models"].update(service.get("models") or ())
+        mounts = maps(service.get("volumes"))
+        found["volumes"].update(
+            mount["source"] for mount in mounts if mount["type"] == "volume" and mount.get("source")
+        )
+        for kind in ("secrets", "configs"):
+            found[kind].update(one["source"] for one in maps(service.get(kind)) if one.get("source"))
+        build = service.get("build") or {}
+        found["secrets"].update(one["source"] for one in maps(build.get("secrets")) if one.get("source"))
+    return found

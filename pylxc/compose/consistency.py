@@ -1,0 +1,187 @@
+"""What no single value shows: names that nothing bears, and keys that contradict each other.
+
+Invariant: only what is active is looked at; the error names the line that refers.
+Source: Compose specification, 05-services.md.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from pylxc.compose.completing import maps
+from pylxc.compose.tree import Map, locate
+
+if TYPE_CHECKING:
+    from collections.abc import Collection
+
+    from pylxc.errors import ComposeError
+
+_SOURCES = {"secrets": ("file", "environment"), "configs": ("file", "environment", "content")}
+# A key of a service, and the key of its deploy section that says the same.
+_TWINS = (
+    ("scale", ("replicas",)),
+    ("cpus", ("resources", "limits", "cpus")),
+    ("mem_limit", ("resources", "limits", "memory")),
+    ("pids_limit", ("resources", "limits", "pids")),
+    ("mem_reservation", ("resources", "reservations", "memory")),
+)
+
+
+def check(tree: Map, disabled: Collection[str]) -> None:
+    """Raise ComposeError for the first contradiction. ``disabled``: services that are known, but not active."""
+    for name, service in tree["services"].items():
+        _check_service(tree, name, service)
+        _check_dependencies(tree, name, service, disabled)
+    _check_resources(tree)
+    _check_cycles(tree)
+    _check_container_names(tree)
+
+
+def _error(tree: Map, reason: str, *path: str | int) -> ComposeError:
+    return locate(tree, path).error(reason)
+
+
+def _check_service(tree: Map, name: str, service: Map) -> None:
+    at = ("services", name)
+    if not service.get("image") and "build" not in service and "provider" not in service:
+        raise _error(tree, "it has neither an image nor a build: give one", *at)
+    build = service.get("build") or {}
+    if build.get("dockerfile") and build.get("dockerfile_inline"):
+        raise _error(tree, "dockerfile and dockerfile_inline exclude each other", *at, "build", "dockerfile_inline")
+    if service.get("network_mode") and service.get("networks"):
+        raise _error(tree, "network_mode and networks exclude each other", *at, "network_mode")
+    _check_twins(tree, name, service)
+    for kind in ("networks", "models"):
+        for one in service.get(kind) or ():
+            if one not in (tree.get(kind) or ()):
+                raise _error(tree, _undefined(kind, one), *at, kind, one)
+    for kind in ("secrets", "configs"):
+        for index, one in enumerate(service.get(kind) or ()):
+            if one.get("source") not in (tree.get(kind) or ()):
+                raise _error(tree, _undefined(kind, one.get("source")), *at, kind, index)
+    for index, one in enumerate(build.get("secrets") or ()):
+        if one.get("source") not in (tree.get("secrets") or ()):
+            raise _error(tree, _undefined("secrets", one.get("source")), *at, "build", "secrets", index)
+    for index, mount in enumerate(service.get("volumes") or ()):
+        source = mount.get("source")
+        if mount["type"] == "volume" and source and source not in (tree.get("volumes") or ()):
+            raise _error(tree, _undefined("volumes", source), *at, "volumes", index)
+
+
+def _undefined(kind: str, name: Any) -> str:
+    return f"{name!r} is not defined: add it to the {kind} of the file"
+
+
+def _check_twins(tree: Map, name: str, service: Map) -> None:
+    for key, path in _TWINS:
+        twin: Any = service.get("deploy")
+        for part in path:
+            twin = twin.get(part) if isinstance(twin, Map) else None
+        if twin is not None and service.get(key) not in (None, twin):
+            raise _error(tree, f"it and deploy.{'.'.join(path)} are not the same: leave one out", "services", name, key)
+
+
+def _check_dependencies(tree: Map, name: str, service: Map, disabled: Collection[str]) -> None:
+    for other, dependency in (service.get("depends_on") or {}).items():
+        if other in tree["services"] or (other in disabled and not dependency.get("required")):
+            continue
+        reason = (
+            f"{other!r} is not active: activate one of its profiles" if other in disabled else f"no service {other!r}"
+        )
+        raise _error(tree, reason, "services", name, "depends_on", other)
+
+
+def _check_resources(tree: Map) -> None:
+    for kind, sources in _SOURCES.items():
+        for name, resource in (tree.get(kind) or {}).items():
+            given = [source for source in sources if source in resource]
+            if len(given) > 1:
+                raise _error(tree, f"{' and '.join(given)} exclude each other", kind, name)
+            if not given and not resource.get("external") and "driver" not in resource:
+                raise _error(tree, f"one of {', '.join(sources)} must be given", kind, name)
+    for name, volume in (tree.get("volumes") or {}).items():
+        if volume.get("external"):
+            for key in ("driver", "driver_opts", "labels"):
+                if volume.get(key):
+                    raise _error(tree, f"a volume that is made elsewhere has no {key} here", "volumes", name, key)
+
+
+def _check_cycles(tree: Map) -> None:
+    """Raise ComposeError where a service comes, at the end of a chain, to depend on itself."""
+    depends = {name: list(service.get("depends_on") or ()) for name, service in tree["services"].items()}
+    done: set[str] = set()
+    for start in sorted(depends):
+        chain, pending = [start], [iter(depends[start])]
+        while pending:
+            following = next(pending[-1], None)
+            if following is None:
+                pending.pop()
+                done.add(chain.pop())
+            elif following in chain:
+                ring = " -> ".join([*chain[chain.index(following) :], following])
+                raise _error(tree, f"a ring of dependencies: {ring}", "services", chain[-1], "depends_on", following)
+            elif following not in done and following in depends:
+                chain.append(following)
+                pending.append(iter(depends[following]))
+
+
+def _check_container_names(tree: Map) -> None:
+    users: dict[str, str] = {}
+    for name, service in tree["services"].items():
+        container = service.get("container_name")
+        if not container:
+            continue
+        if container in users:
+            raise _error(tree, f"{users[container]!r} has that name already", "services", name, "container_name")
+        users[container] = name
+        replicas = service.get("scale", (service.get("deploy") or {}).get("replicas", 1))
+        if replicas is not None and replicas > 1:
+            raise _error(tree, f"{replicas} containers cannot have one name", "services", name, "container_name")
+
+
+def check_shapes(tree: Map) -> None:
+    """Raise ComposeError where something that every form needs is missing, in whatever file it was to be."""
+    for name, service in (tree.get("services") or {}).items():
+        at = ("services", name)
+        for other, dependency in (service.get("depends_on") or {}).items():
+            _need(tree, dependency, "condition", *at, "depends_on", other)
+        for index, port in enumerate(service.get("ports") or ()):
+            _need(tree, port, "target", *at, "ports", index)
+        for index, device in enumerate(service.get("devices") or ()):
+            _need(tree, device, "source", *at, "devices", index)
+            _need(tree, device, "target", *at, "devices", index)
+        for index, file in enumerate(service.get("env_file") or ()):
+            _need(tree, file, "path", *at, "env_file", index)
+        for index, mount in enumerate(service.get("volumes") or ()):
+            _need(tree, mount, "type", *at, "volumes", index)
+            _need(tree, mount, "target", *at, "volumes", index)
+            if mount["type"] == "bind":
+                _need(tree, mount, "source", *at, "volumes", index)
+        for limits in (service.get("ulimits"), (service.get("build") or {}).get("ulimits")):
+            for key, limit in (limits or {}).items():
+                for part in ("soft", "hard") if isinstance(limit, Map) else ():
+                    _need(tree, limit, part, *at, "ulimits", key)
+        for key in ("post_start", "pre_stop"):
+            for index, hook in enumerate(service.get(key) or ()):
+                _need(tree, hook, "command", *at, key, index)
+        for index, watch in enumerate((service.get("develop") or {}).get("watch") or ()):
+            for part in ("path", "action"):
+                _need(tree, watch, part, *at, "develop", "watch", index)
+        if "provider" in service:
+            _need(tree, service["provider"], "type", *at, "provider")
+        for index, request in enumerate(maps(_requests(service))):
+            if "count" in request and "device_ids" in request:
+                path = ("deploy", "resources", "reservations", "devices")
+                raise _error(tree, "count and device_ids exclude each other", *at, *path, index)
+    for name, model in (tree.get("models") or {}).items():
+        _need(tree, model, "model", "models", name)
+
+
+def _requests(service: Map) -> Any:
+    resources = (service.get("deploy") or {}).get("resources") or {}
+    return (resources.get("reservations") or {}).get("devices")
+
+
+def _need(tree: Map, value: Any, key: str, *path: str | int) -> None:
+    if not isinstance(value, Map) or value.get(key) in (None, ""):
+        raise _error(tree, f"{key} must be given", *path)
