@@ -201,7 +201,7 @@ class Environment:
         timeout: float | None = None,
         remove_orphans: bool = False,
         on_event: Callable[[str, str, str], object] | None = None,
-        on_build: Callable[[BuildEvent], object] | None = None,
+        on_build: Callable[[str, BuildEvent], object] | None = None,
     ) -> Waiting[Sequence[Container]]:
         """Bring services up, with all that they depend on, and return their containers.
 
@@ -227,7 +227,7 @@ class Environment:
             remove_orphans: remove containers of services that the file has not any more.
             on_event: called with (kind, name, what happened), such as ("Container", "shop-web-1", "Started"), one at a
                 time, by whichever thread works.
-            on_build: called with a :class:`~pylxc.BuildEvent` for each that happens.
+            on_build: called with the service and a :class:`~pylxc.BuildEvent` for everything that happens.
 
         Raises ExitError when what is waited for has ended or is unhealthy, with its last words; TimeoutExpired;
         ComposeError and UnsupportedError, before anything is done, for what cannot be carried out; whatever
@@ -709,7 +709,7 @@ class Environment:
         no_cache: bool = False,
         pull: bool = False,
         args: Mapping[str, str] | None = None,
-        on_build: Callable[[BuildEvent], object] | None = None,
+        on_build: Callable[[str, BuildEvent], object] | None = None,
     ) -> Waiting[dict[str, Image]]:
         """Build the images of services that have a recipe, side by side, and return them by service.
 
@@ -734,7 +734,7 @@ class Environment:
                 no_cache=no_cache,
                 pull=pull,
                 args=args,
-                on_event=on_build,
+                on_event=None if on_build is None else partial(on_build, name),
             )
 
         return (yield from _for_each(built, work))

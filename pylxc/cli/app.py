@@ -29,6 +29,7 @@ _VERBS = {
     "bootstrap": "images",
     "build": "build",
     "commit": "commit",
+    "compose": "compose",
     "cp": "copy",
     "diff": "commit",
     "doctor": "about",

@@ -66,9 +66,10 @@ def _title(event: BuildEvent) -> str:
 
 
 class Plain:
-    """Prints the events of a build, each as a line that begins with the step's number."""
+    """Prints the events of a build, each as a line that begins with ``head`` and the step's number."""
 
-    def __init__(self) -> None:
+    def __init__(self, head: str = "") -> None:
+        self._head = head
         self._started: dict[int, float] = {}
         self._numbers, self._lines = Numbers(), Lines()
 
@@ -88,9 +89,8 @@ class Plain:
         elif event.kind == "warning":
             self._print(number, f"WARNING: {printable(event.instruction)}")
 
-    @staticmethod
-    def _print(step: int, text: str) -> None:
-        click.echo(f"#{step} {text}", err=True)
+    def _print(self, step: int, text: str) -> None:
+        click.echo(f"{self._head}#{step} {text}", err=True)
 
 
 @define

@@ -35,7 +35,8 @@ def parse_since(text: str, option: str = "since") -> float:
     return time.time() - parse_duration(text, option)
 
 
-def _tail(text: str) -> int | None:
+def parse_tail(text: str) -> int | None:
+    """Return a number of lines; None: all."""
     if text == "all":
         return None
     if not re.fullmatch(r"[0-9]+", text):
@@ -69,7 +70,7 @@ def logs(  # noqa: PLR0913  one for each flag
     """Show what a container that was started in the background has written."""
     import pylxc  # noqa: PLC0415  heavy modules are imported where they are used
 
-    lines, start = _tail(tail), None if since is None else parse_since(since)
+    lines, start = parse_tail(tail), None if since is None else parse_since(since)
     target = pylxc.Container.get(container, engine=settings.engine())
     for line in target.logs(follow=follow, tail=lines, since=start):
         _write(line, timestamps=timestamps)

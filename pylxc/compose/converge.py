@@ -10,6 +10,7 @@ from __future__ import annotations
 import logging
 import threading
 import time
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from attrs import frozen
@@ -58,7 +59,7 @@ class Wishes:
     remove_orphans: bool = False
     start: bool = True
     on_event: Callable[[str, str, str], object] | None = None
-    on_build: Callable[[BuildEvent], object] | None = None
+    on_build: Callable[[str, BuildEvent], object] | None = None
 
 
 def find_service(model: Model, name: str) -> dict[str, Any]:
@@ -162,7 +163,7 @@ class Up:
             self._services[name],
             build=wishes.build if meant or wishes.build is False else None,
             pull=wishes.pull,
-            on_event=wishes.on_build,
+            on_event=None if wishes.on_build is None else partial(wishes.on_build, name),
         )
         with self._lock:
             self._images[name] = image

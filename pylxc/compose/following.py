@@ -19,7 +19,7 @@ from pylxc.eventstream import EventStream
 from pylxc.runtime.waiting import Wait, stream_of
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterator
+    from collections.abc import Collection, Iterator, Sequence
 
     from pylxc.compose.found import Found
     from pylxc.container import Container
@@ -68,7 +68,7 @@ class _Source:
 def logs(  # noqa: PLR0913  the public method's keywords
     found: Found,
     services: Collection[str],
-    containers: list[Container],
+    containers: Sequence[Container],
     *,
     follow: bool,
     tail: int | None,
