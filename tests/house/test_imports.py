@@ -30,7 +30,7 @@ LAYERS = (
     "store",
     # the object model
     (
-        "aio attachment bootstrap changes container diagnosis engine environment eventstream execution files "
+        "attachment bootstrap changes container diagnosis engine eventstream execution files "
         "filters hostimage image inside launching layer layerview network networking obtaining process publishing "
         "readiness systeminit verbs volume volumeuse"
     ),
@@ -38,6 +38,8 @@ LAYERS = (
     "exchange",
     "care",
     "compose",
+    # environments, and the forms of all objects on an event loop
+    "aio environment",
     # the public face, and the command line on top of it
     "pylxc",
     "cli __main__",
@@ -51,8 +53,6 @@ DOORS = {
     ("engine", "care.prune"),
     ("engine", "care.repair"),
     ("engine", "care.usage"),
-    ("environment", "compose"),
-    ("environment", "compose.conditions"),
     ("image", "build.build"),
     ("image", "build.imports"),
     ("image", "care.inspection"),
