@@ -43,6 +43,8 @@ _HEADERS = {
 @click.pass_obj
 def config(chosen: Chosen, /, *, services: tuple[str, ...], **given: Any) -> None:
     """Show what the files say: variables filled in, files merged, short forms made long."""
+    from pylxc.compose.printing import to_json, to_yaml  # noqa: PLC0415  heavy modules are imported where they are used
+
     environment = chosen.load()
     document = environment.config()
     if services:
@@ -58,30 +60,12 @@ def config(chosen: Chosen, /, *, services: tuple[str, ...], **given: Any) -> Non
         for name, service in sorted(document["services"].items()):
             click.echo(service.get("image") or f"{environment.name}-{name}")
         return
-    text = _text(document, given["output"])
+    text = (to_json if given["output"] == "json" else to_yaml)(document)
     if given["target"]:
         with open(given["target"], "w", encoding="utf-8") as file:  # noqa: PTH123
             file.write(text)
     else:
         click.echo(text, nl=False)
-
-
-def _text(document: dict[str, Any], output: str) -> str:
-    """Return the document as text that means the same when it is read as a file: a dollar sign is two."""
-    escaped = _escaped(document)
-    if output == "json":
-        return json.dumps(escaped, indent=2, ensure_ascii=False) + "\n"
-    import yaml  # noqa: PLC0415  only here
-
-    return str(yaml.safe_dump(escaped, sort_keys=False, allow_unicode=True))
-
-
-def _escaped(value: Any) -> Any:
-    if isinstance(value, str):
-        return value.replace("$", "$$")
-    if isinstance(value, dict):
-        return {key: _escaped(inner) for key, inner in value.items()}
-    return [_escaped(inner) for inner in value] if isinstance(value, list) else value
 
 
 @click.command()
