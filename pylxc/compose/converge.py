@@ -25,6 +25,7 @@ from pylxc.compose.undo import Undo
 from pylxc.compose.wiring import anonymous_in, dependencies
 from pylxc.errors import PylxcError, SpecError
 from pylxc.launching import ALIVE
+from pylxc.runtime import kept
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -123,9 +124,12 @@ class Up:
         except BaseException:
             self._undo.back()
             raise
+        finally:
+            kept.collect()
         self._undo.keep()
         self._see_to_orphans()
         self._sweep_contents()
+        kept.collect()
         return [one for one in self._found.containers() if service_of(one) in self._services]
 
     # -- before ------------------------------------------------------------------------------------------------------

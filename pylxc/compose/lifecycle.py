@@ -14,6 +14,7 @@ from pylxc.compose.found import service_of, status_of
 from pylxc.compose.order import backwards, check_cycles, in_order, side_by_side
 from pylxc.errors import Conflict, ContainerNotFound, ImageNotFound, NetworkNotFound, SpecError
 from pylxc.launching import ALIVE
+from pylxc.runtime import kept
 
 if TYPE_CHECKING:
     import threading
@@ -89,6 +90,7 @@ def remove_each(containers: Sequence[Container], tell: Tell, stop: threading.Eve
         tell("Container", container.name, "Removed")
 
     each_in_order(containers, work, dependents_first=True, stop=stop)
+    kept.collect()  # monitors that were this process's children: who looks at a container by its row does not reap them
 
 
 def take_down(  # noqa: PLR0913  one for each flag
