@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 @pytest.fixture
-def load(engine: pylxc.Engine, busybox: pylxc.Image, tmp_path: Path) -> Iterator[Load]:  # noqa: ARG001  it is to be there
+def load(engine: pylxc.Engine, busybox: pylxc.Image, tmp_path: Path) -> Iterator[Load]:
     """Give a function that makes an environment of a file's text; what it brings up is taken down afterwards."""
     directory = tmp_path / "shop"
     directory.mkdir(exist_ok=True)

@@ -62,7 +62,7 @@ def kill_an_up(environment: pylxc.Environment, engine: pylxc.Engine, how: str, a
 
 @pytest.mark.parametrize("how", ["detach", "owned"])
 def test_a_killed_up_is_finished_or_taken_away(load: Load, engine: pylxc.Engine, how: str) -> None:
-    chance = random.Random(int(os.environ.get("PYLXC_KILLS", "7")))  # noqa: S311  it is to be repeatable
+    chance = random.Random(int(os.environ.get("PYLXC_KILLS", "7")))
     environment = load(SEVERAL)
     ended = []
     for number in range(8):
