@@ -7,6 +7,7 @@ followed is followed as well.
 
 from __future__ import annotations
 
+import math
 import time
 from typing import TYPE_CHECKING, Any
 
@@ -51,6 +52,7 @@ class _Source:
         self.stream = stream
         self.wait: Wait | None = None
         self.ended = False
+        self.last: float | None = None  # when the last line that was given out was written
 
     def take(self) -> Iterator[ServiceLine]:
         """Yield what there is without waiting."""
@@ -58,6 +60,7 @@ class _Source:
         try:
             step: Any = next(self.stream) if self.wait is None else self.stream.send(self.wait.look())
             while not isinstance(step, Wait):
+                self.last = step.time
                 yield ServiceLine(service, name, step)
                 step = next(self.stream)
             self.wait = step
@@ -77,11 +80,11 @@ def logs(  # noqa: PLR0913  the public method's keywords
 ) -> Stream[ServiceLine]:
     """Yield what containers of services (none: of all) wrote, by time; see ``Environment.logs``."""
 
-    def source(container: Container, lines: int | None) -> _Source:
-        stream = stream_of(type(container).logs, container, follow, lines, since, timestamps=timestamps)
+    def source(container: Container, lines: int | None = None, begin: float | None = None) -> _Source:
+        stream = stream_of(type(container).logs, container, follow, lines, begin, timestamps=timestamps)
         return _Source(container, stream)
 
-    sources = [source(container, tail) for container in containers]
+    sources = [source(container, tail, since) for container in containers]
     if not follow:
         every = [line for one in sources for line in one.take()]
         yield from sorted(every, key=_time)
@@ -93,17 +96,14 @@ def logs(  # noqa: PLR0913  the public method's keywords
                 new = _new(found, services, event)
                 if new is not None and (event.container not in known or known[event.container].ended):
                     sources = [one for one in sources if one.container.id != new.id]
-                    sources.append(_again(source, new, known.get(new.id)))
+                    # One that has started again goes on behind what was shown of it.
+                    last = known[new.id].last if new.id in known else None
+                    sources.append(source(new, begin=None if last is None else math.nextafter(last, math.inf)))
             yield from sorted((line for one in sources if not one.ended for line in one.take()), key=_time)
             waits = [one.wait for one in sources if not one.ended and one.wait is not None]
             if not waits:
                 return
             yield _both(waits, events.fileno())
-
-
-def _again(source: Any, container: Container, ended: _Source | None) -> _Source:
-    """Return the source of a container that has started: of one that was followed before, without what was shown."""
-    return source(container, None if ended is None else 0)  # type: ignore[no-any-return]
 
 
 def _new(found: Found, services: Collection[str], event: Event) -> Container | None:

@@ -5,6 +5,7 @@ Invariant: in the foreground the first interrupt stops the containers, which sta
 
 from __future__ import annotations
 
+import signal
 import sys
 import threading
 from contextlib import suppress
@@ -121,6 +122,11 @@ def up(chosen: Chosen, /, *, services: tuple[str, ...], **given: Any) -> int:
     return _Foreground(environment, services, given).run()
 
 
+def _interrupt(*_: object) -> None:
+    """Take a request to end as an interrupt: docker compose does."""
+    raise KeyboardInterrupt
+
+
 class _Foreground:
     """Shows what services write until they have ended, or the user has had enough."""
 
@@ -140,6 +146,7 @@ class _Foreground:
     def run(self) -> int:
         """Show it; return the exit status."""
         aborting = threading.Thread(target=self._abort, daemon=True) if self._aborts() else None
+        signal.signal(signal.SIGTERM, _interrupt)
         try:
             if aborting is not None:
                 aborting.start()
