@@ -85,14 +85,14 @@ def maps(values: Any) -> Iterator[Map]:
 # -- what is implied ---------------------------------------------------------------------------------------------------
 
 
-def complete(tree: Map, project: str, lookup: Callable[[str], str | None]) -> None:
-    """Fill in what a whole file leaves open, in place. ``lookup`` gives the value of a variable, or None."""
+def complete(tree: Map, project: str) -> None:
+    """Fill in what a whole file leaves open, in place. ``project``: what names of resources begin with."""
     services = tree.get("services")
     if services is None:
         services = Map(tree.place)
         tree.put("services", services)
     for service in maps(services):
-        _complete_service(service, lookup)
+        _complete_service(service)
     networks = tree.get("networks")
     if networks is None:
         networks = Map(tree.place)
@@ -119,16 +119,14 @@ def _completed_resource(kind: str, name: str, resource: Any, project: str, place
     return found
 
 
-def _complete_service(service: Map, lookup: Callable[[str], str | None]) -> None:
+def _complete_service(service: Map) -> None:
     build = service.get("build")
     if isinstance(build, Map):
-        _complete_build(build, lookup)
+        _complete_build(build)
     if not service.get("networks") and not service.get("network_mode") and "provider" not in service:
         networks = Map(service.place)
         networks.put("default", None)
         service.put("networks", networks)
-    for variables in _variables(service):
-        _look_up(variables, lookup)
     for port in maps(service.get("ports")):
         port.setdefault("mode", "ingress")
         port.setdefault("protocol", "tcp")
@@ -144,31 +142,21 @@ def _complete_service(service: Map, lookup: Callable[[str], str | None]) -> None
     _complete_dependencies(service)
 
 
-def _complete_build(build: Map, lookup: Callable[[str], str | None]) -> None:
-    if "context" not in build:
-        build.put("context", ".")
+def _complete_build(build: Map) -> None:
     if not build.get("dockerfile") and not build.get("dockerfile_inline"):
         build.put("dockerfile", "Dockerfile")
-    for secret in maps(build.get("secrets")):
-        if not secret.get("target"):
-            secret["target"] = secret.get("source")
-    _look_up(build.get("args"), lookup)
+    args = build.get("args") or {}
+    for name in [name for name, value in args.items() if value is None]:
+        del args[name]
 
 
-def _variables(service: Map) -> Iterator[Any]:
-    """Yield the mappings of a service whose empty values come from the environment."""
-    yield service.get("environment")
-    hooks = [*maps(service.get("post_start")), *maps(service.get("pre_stop"))]
-    watches = maps((service.get("develop") or {}).get("watch"))
-    hooks += [watch["exec"] for watch in watches if isinstance(watch.get("exec"), Map)]
-    for hook in hooks:
-        yield hook.get("environment")
-
-
-def _look_up(variables: Any, lookup: Callable[[str], str | None]) -> None:
-    for name, value in (variables or {}).items():
-        if value is None:
-            variables[name] = lookup(name)
+def look_up(tree: Map, lookup: Callable[[str], str | None]) -> None:
+    """Give the variables that have no value the one that the environment has, in place; None stays where it has none."""
+    for service in maps(tree.get("services")):
+        for variables in (service.get("environment"), (service.get("build") or {}).get("args")):
+            for name, value in (variables or {}).items():
+                if value is None:
+                    variables[name] = lookup(name)
 
 
 def _device_requests(service: Map) -> Iterator[Map]:
@@ -218,7 +206,7 @@ _KEPT = frozenset(
 def canonical(tree: Map) -> dict[str, Any]:
     """Return a completed file as plain dictionaries and lists, without what is as good as not said."""
     found: dict[str, Any] = _compact(tree)
-    for service in found["services"].values():
+    for service in found.setdefault("services", {}).values():
         service.setdefault("command", None)
         service.setdefault("entrypoint", None)
     return found

@@ -59,6 +59,12 @@ def _check_service(tree: Map, name: str, service: Map) -> None:
         for index, one in enumerate(service.get(kind) or ()):
             if one.get("source") not in (tree.get(kind) or ()):
                 raise _error(tree, _undefined(kind, one.get("source")), *at, kind, index)
+    for label, context in (build.get("additional_contexts") or {}).items():
+        kind, _, other = context.partition(":")
+        if kind == "service" and "build" not in (tree["services"].get(other) or ()):
+            raise _error(
+                tree, f"there is no service {other!r} that is built", *at, "build", "additional_contexts", label
+            )
     for index, one in enumerate(build.get("secrets") or ()):
         if one.get("source") not in (tree.get("secrets") or ()):
             raise _error(tree, _undefined("secrets", one.get("source")), *at, "build", "secrets", index)
@@ -170,6 +176,10 @@ def check_shapes(tree: Map) -> None:
         if "provider" in service:
             _need(tree, service["provider"], "type", *at, "provider")
         for index, request in enumerate(maps(_requests(service))):
+            if "capabilities" not in request:
+                raise _error(
+                    tree, "capabilities must be given", *at, "deploy", "resources", "reservations", "devices", index
+                )
             if "count" in request and "device_ids" in request:
                 path = ("deploy", "resources", "reservations", "devices")
                 raise _error(tree, "count and device_ids exclude each other", *at, *path, index)

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from attrs import evolve, field, frozen
 
-from pylxc.compose.completing import absolute, is_remote, maps, resolve_paths
+from pylxc.compose.completing import absolute, is_remote, look_up, maps, resolve_paths
 from pylxc.compose.fig import is_fig, modernised
 from pylxc.compose.interpolation import interpolate
 from pylxc.compose.merging import distinct_everywhere, merged
@@ -59,6 +59,7 @@ class Layers:
             raise ComposeError("the file is empty", file=shown, line=1, key="(the whole file)")
         found = distinct_everywhere(stripped(found))
         self._default_contexts(found)
+        look_up(found, self.variables.get)
         return found
 
     def parse(self, file: str, at: At | None = None) -> list[Any]:
@@ -130,7 +131,7 @@ class Layers:
             variables = {**added, **variables}
         inner = evolve(self._below(file, directory), variables=variables)
         included = inner.read(paths, at)
-        for kind in RESOURCES:
+        for kind in ("services", *RESOURCES):
             self._import(tree, kind, included)
 
     @staticmethod

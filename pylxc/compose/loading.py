@@ -32,7 +32,7 @@ def load(  # noqa: PLR0913  what the command line of docker compose has
     """Return what the files of an application say.
 
     ``files``: none means those of COMPOSE_FILE, or with a default name, in the working directory or above; "-" is the
-    standard input. ``project``: its name. ``profiles``: those that are active besides COMPOSE_PROFILES; "*" is all.
+    standard input. ``project``: its name. ``profiles``: those that are active, instead of COMPOSE_PROFILES; "*" is all.
     ``env_files``: instead of ``.env``. ``environment``: instead of this process's. ``working_dir``: what relative paths
     are resolved against (default: the directory of the first file).
 
@@ -55,11 +55,9 @@ def load(  # noqa: PLR0913  what the command line of docker compose has
     found.variables["COMPOSE_PROJECT_NAME"] = name
     tree = layers.laid(trees, str(found.files[0]))
     consistency.check_shapes(tree)
-    completing.complete(tree, name, found.variables.get)
-    active = {
-        *profiles,
-        *(one.strip() for one in found.variables.get("COMPOSE_PROFILES", "").split(",") if one.strip()),
-    }
+    completing.complete(tree, name)
+    named = found.variables.get("COMPOSE_PROFILES", "").split(",")
+    active = set(profiles) or {one.strip() for one in named if one.strip()}
     disabled = _take_disabled(tree, active)
     consistency.check(tree, disabled)
     for service_name, service in tree["services"].items():

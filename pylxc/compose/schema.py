@@ -42,7 +42,7 @@ LABELS = pairs(nothing="")
 VARIABLES = pairs(nothing=None)
 TEXTS = list_of(text)
 DISTINCT = list_of(text, unique=True)
-SOME_TEXTS = one_or_list_of(text)
+SOME_TEXTS = one_or_list_of(text, unique=False)
 OPTIONS = map_of(scalar_text)
 PERCENT = integer_within(0, 100)
 COUNT = integer_within(0, _BIG)
@@ -311,8 +311,8 @@ SERVICE_KEYS: dict[str, Reader] = {
     "attach": flag,
     "blkio_config": BLKIO,
     "build": BUILD,
-    "cap_add": SOME_TEXTS,
-    "cap_drop": SOME_TEXTS,
+    "cap_add": TEXTS,
+    "cap_drop": TEXTS,
     "cgroup": one_of("host", "private"),
     "cgroup_parent": text,
     "command": short.command,

@@ -236,7 +236,7 @@ def short_device(value: Any, at: At) -> Map:
 
 
 def extra_hosts(value: Any, at: At) -> List:
-    """Read names with addresses; a name may have several. They become "NAME=ADDRESS", in the order of names."""
+    """Read names with addresses; a name may have several. They become "NAME=ADDRESS", sorted."""
     entries: list[tuple[str, str]] = []
     if isinstance(value, Map):
         for name, addresses in value.items():
@@ -250,8 +250,8 @@ def extra_hosts(value: Any, at: At) -> List:
                 raise At((*at.path, index), value.place_of(index)).error(f"{item!r}: write NAME=ADDRESS")
             entries.append((name, _bare(address)))
     found = List(at.place)
-    for name, address in dict.fromkeys(sorted(entries, key=lambda entry: entry[0])):
-        found.add(f"{name}={address}")
+    for entry in sorted({f"{name}={address}" for name, address in entries}):
+        found.add(entry)
     return found
 
 
