@@ -104,14 +104,14 @@ def _read_env_files(service: Map, at: At, variables: Mapping[str, str], warn: Ca
             raise At((*at.path, "env_file"), entry.place).error(f"the format {kind!r} is not known: only 'raw' is")
         if not entry.get("required", True) and not os.path.exists(entry["path"]):  # noqa: PTH110  text in
             continue
-        found |= projects.read_variables(entry["path"], {**found, **variables}.get, warn, kind=kind, **shown)
+        found |= projects.read_variables(entry["path"], variables.get, warn, earlier=found, kind=kind, **shown)
     if found:
         service.put("environment", _below(found, service, "environment"))
     labels: dict[str, str] = {}
     for path in service.pop("label_file", ()):
         place = service.place_of("label_file")
         shown = {"shown": place.file, "key": f"{at.key}.label_file", "line": place.line}
-        labels |= projects.read_variables(path, {**labels, **variables}.get, warn, **shown)
+        labels |= projects.read_variables(path, variables.get, warn, earlier=labels, **shown)
     if labels:
         service.put("labels", _below(labels, service, "labels"))
 

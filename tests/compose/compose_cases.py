@@ -46,7 +46,8 @@ SCALARS = [
         """\
         x-all: [yes, on, 0777, 0o777, 0x1F, 1_000, 22:22, 1.5, 1e3, .5, ~, null, True, "q", 0b11, +5, -0, 1., 010, 08]
         x-more: [!!str 5, !foo bar, =, 0x, 1__0, _1, 0_7, -0x1F, -0b1, +.5, 1e+3, TRUE, NULL, Null, n, y, off, 0o8]
-        x-tags: [!!int "7", !!float 5, !!binary aGk=, !!bool "true", !!null "", 2001-01-01, 2001-12-14t21:59:43.10-05:00]
+        x-tags: [!!int "7", !!float 5, !!binary aGk=, !!bool "true", !!null ""]
+        x-times: [2001-01-01, 2001-12-14t21:59:43.10-05:00, 2001-13-01, 2001-12-14 21:59:43]
         x-big: [12345678901234567890, 9007199254740993, -9223372036854775808, 1.0e-7, 123456789.125]
         services: {a: {image: debian}}
         """,
@@ -326,6 +327,25 @@ SERVICES = [
     _service("environment-list", "environment: [A, B=, C=d=e, HOME, D=1, D=2]"),
     _service("environment-list-value", "environment: {A: [1]}", wrong=(5, "services.a.environment.A")),
     _service("labels", "labels: [a, b=c, d=]\nannotations: {x: 1, y: , z: true}"),
+    _service("expose-float", "expose: [1.5]", wrong=(5, "services.a.expose.0")),
+    _service("group-float", "group_add: [a, 1.5]", wrong=(5, "services.a.group_add.1")),
+    _service("dns-empty", "dns: ['${NO}']"),
+    _service("sizes-zero", "mem_limit: 0\nshm_size: '0'\nmemswap_limit: 0\nmem_reservation: 0"),
+    _service("replicas-negative", "deploy: {replicas: -1}", wrong=(5, "services.a.deploy.replicas")),
+    _service("container-name-short", "container_name: q", wrong=(5, "services.a.container_name")),
+    _service("command-backslash", "command: a\\", wrong=(5, "services.a.command")),
+    _service("command-parentheses", "command: a (b)", wrong=(5, "services.a.command")),
+    _service("command-backquotes", "command: a `x y` '$$(a b)' c"),
+    _service("ssh-text", "build: {ssh: default}", wrong=(5, "services.a.build.ssh")),
+    _service(
+        "priority-text", "networks: {default: {priority: '1'}}", wrong=(5, "services.a.networks.default.priority")
+    ),
+    _service("network-mode-empty", "network_mode: ''"),
+    _service(
+        "env-files-in-turn",
+        "env_file: [e.env, f.env]",
+        files={"e.env": "A=1\nE=1\n", "f.env": "B=$A\nE=2\nF=$E\n"},
+    ),
     _service("expose", 'expose: [80, "81", 82-84, 90/udp, 80]'),
     _service("commands", 'command: echo \'a b\' "c" \\d\nentrypoint: sh -c "x"'),
     _service("commands-empty", "command: ''\nentrypoint: []"),
@@ -379,7 +399,10 @@ SERVICES = [
         """,
         """\
         secrets: {s: {file: ./s}, s2: {environment: V}, s3: {external: true}, unused: {file: ./u}}
-        configs: {c: {content: "hi $$x ${V:-y}"}, c2: {external: true, name: foo}, c3: {file: ./f, name: nn, labels: [a]}}
+        configs:
+          c: {content: "hi $$x ${V:-y}"}
+          c2: {external: true, name: foo}
+          c3: {file: ./f, name: nn, labels: [a]}
         """,
     ),
     _service("secret-undefined", "secrets: [s]", wrong=(5, "services.a.secrets.0")),
@@ -746,6 +769,57 @@ MERGES = [
     _over("reset", "ports: !reset []\nenvironment: {A: !reset null}\ntty: !reset false\nbuild: !reset null"),
     _over("override", 'ports: !override ["9:9"]\nenvironment: !override {Z: 1}\nvolumes: !override []'),
     _over("reset-deep", "healthcheck: {interval: !reset null}\nlogging: {options: {a: !reset null}}"),
+    _over(
+        "nothing",
+        """\
+        command:
+        healthcheck: {test: []}
+        storage_opt: {size: }
+        logging: {options: {a: }}
+        labels: {x: }
+        environment: {A: }
+        sysctls: {a: }
+        deploy:
+        build: {args: {A: }}
+        networks: {default: }
+        dns: []
+        """,
+    ),
+    _case(
+        "over-nothing-networks",
+        "services: {a: {image: x, networks: [n]}}\nnetworks: {n: {driver: d}}\n",
+        *("-f", "compose.yaml", "-f", "over.yaml"),
+        files={"over.yaml": "networks: {n: }\n"},
+    ),
+    _over(
+        "override-paths",
+        """\
+        volumes: !override [./c:/c]
+        env_file: !override two.env
+        build: !override {context: !override ./c, additional_contexts: !override {x: ./x}}
+        develop: !override {watch: [{path: ./w, action: rebuild}]}
+        """,
+    ),
+    _case(
+        "reset-in-what-is-extended",
+        "services: {a: {image: debian, ports: [80], environment: {A: 1}, tty: true}}\n",
+        *("-f", "compose.yaml", "-f", "over.yaml"),
+        files={
+            "over.yaml": (
+                "services:\n  base: {image: x, user: u}\n"
+                "  a: {extends: base, ports: !reset [], environment: !override {B: 2}, tty: !reset false}\n"
+            )
+        },
+    ),
+    _case(
+        "reset-and-again",
+        "services: {a: {image: debian, ports: [80], dns: [1.1.1.1]}}\n",
+        *("-f", "compose.yaml", "-f", "two.yaml", "-f", "three.yaml"),
+        files={
+            "two.yaml": "services: {a: {ports: !reset [], dns: !override [2.2.2.2]}}\n",
+            "three.yaml": "services: {a: {ports: [81], dns: [3.3.3.3]}}\n",
+        },
+    ),
     _case("reset-alone", "services: {a: {image: debian, ports: !reset [80], environment: {A: !reset 1, B: 2}}}\n"),
     _case("override-alone", "services: {a: {image: debian, ports: !override [80]}}\n"),
     _case(
@@ -815,7 +889,9 @@ EXTENDS = [
                 "  other: {image: x}\n"
             ),
             "sub/e.env": "A=1\nB=1\n",
-            "sub/more/root.yaml": "services: {root: {volumes: [./v:/v], hostname: h, develop: {watch: [{path: ., action: rebuild}]}}}\n",
+            "sub/more/root.yaml": (
+                "services: {root: {volumes: [./v:/v], hostname: h, develop: {watch: [{path: ., action: rebuild}]}}}\n"
+            ),
         },
     ),
     _case(

