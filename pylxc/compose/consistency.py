@@ -132,17 +132,18 @@ def _check_cycles(tree: Map) -> None:
     depends = {name: list(service.get("depends_on") or ()) for name, service in tree["services"].items()}
     done: set[str] = set()
     for start in sorted(depends):
-        chain, pending = [start], [iter(depends[start])]
+        chain, pending = {start: None}, [iter(depends[start])]  # a chain in its order, found in at once
         while pending:
             following = next(pending[-1], None)
             if following is None:
                 pending.pop()
-                done.add(chain.pop())
+                done.add(chain.popitem()[0])
             elif following in chain:
-                ring = " -> ".join([*chain[chain.index(following) :], following])
-                raise _error(tree, f"a ring of dependencies: {ring}", "services", chain[-1], "depends_on", following)
+                names = list(chain)
+                ring = " -> ".join([*names[names.index(following) :], following])
+                raise _error(tree, f"a ring of dependencies: {ring}", "services", names[-1], "depends_on", following)
             elif following not in done and following in depends:
-                chain.append(following)
+                chain[following] = None
                 pending.append(iter(depends[following]))
 
 

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 LARGEST = 8 << 20  # bytes of a file; a thousand services take a tenth of it
 DEEPEST = 100
-MOST = 200_000  # values, aliases unfolded
+MOST = 100_000  # values, aliases unfolded
 
 
 def read_file(path: str | os.PathLike[str], shown: str, key: str = "(the whole file)", line: int = 0) -> bytes:

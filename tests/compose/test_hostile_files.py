@@ -33,7 +33,7 @@ BOMBS = {
     "deep-block": "x-a:\n" + "\n".join(" " * n + "-" for n in range(1, 2000)),
     "deep-flow-map": "x-a: " + "{a: " * 500 + "1" + "}" * 500 + "\n" + SERVICE,
     "deep-variables": f"services: {{a: {{image: '{'${A:-' * 5000}x{'}' * 5000}'}}}}\n",
-    "many-values": "x-a: [" + "1," * 300_000 + "]\n" + SERVICE,
+    "many-values": "x-a: [" + "1," * 150_000 + "]\n" + SERVICE,
     "many-ports": "services: {a: {image: debian, ports: [" + "1-65535," * 1000 + "]}}\n",
     "not-text": "\x00\x01\x02",
     "not-utf-8": b"services: {a: {image: '\xff\xfe'}}\n",

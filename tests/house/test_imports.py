@@ -69,6 +69,7 @@ RESERVED = {
     "sqlite3": ("store",),
     "asyncio": ("aio",),
     "click": ("cli",),
+    "graphviz": ("compose",),
     "isal": ("build", "exchange"),
     "zstandard": ("build",),
     "rich": ("cli",),
