@@ -12,7 +12,7 @@ import re
 from typing import TYPE_CHECKING, Any
 
 from pylxc.compose.schema import RESOURCES
-from pylxc.compose.tree import List, Map
+from pylxc.compose.tree import RESET, List, Map, Override
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -28,7 +28,7 @@ _SERVICE = "service:"
 def absolute(path: str, directory: str) -> str:
     """Return a path of the host as seen from a directory; a leading ``~`` is the user's home."""
     if path == "~" or path.startswith("~/"):
-        path = os.path.expanduser("~") + path[1:]
+        path = os.path.expanduser("~") + path[1:]  # noqa: PTH111  text in, text out
     return os.path.normpath(os.path.join(directory, path))  # noqa: PTH118  text in, text out
 
 
@@ -47,52 +47,70 @@ def resolve_paths(tree: Map, directory: str) -> None:
         _resolve_service(service, resolved)
     for kind in ("secrets", "configs"):
         for resource in maps(tree.get(kind)):
-            if resource.get("file"):
-                resource["file"] = resolved(resource["file"])
+            _resolve_key(resource, "file", resolved)
     for volume in maps(tree.get("volumes")):
-        options = volume.get("driver_opts") or {}
-        if volume.get("driver", "local") == "local" and options.get("o") == "bind" and options.get("device"):
-            options["device"] = resolved(options["device"])
+        options = bare(volume.get("driver_opts"))
+        if volume.get("driver", "local") == "local" and isinstance(options, Map) and options.get("o") == "bind":
+            _resolve_key(options, "device", resolved)
 
 
 def _resolve_service(service: Map, resolved: Callable[[str], str]) -> None:
     for item in maps(service.get("env_file")):
-        item["path"] = resolved(item["path"])
-    files = service.get("label_file")
-    if isinstance(files, List):
-        files[:] = [resolved(path) for path in files]
+        _resolve_key(item, "path", resolved)
     for mount in maps(service.get("volumes")):
-        if mount.get("type") == "bind" and mount.get("source"):
-            mount["source"] = resolved(mount["source"])
-    for watch in maps((service.get("develop") or {}).get("watch")):
-        if watch.get("path"):
-            watch["path"] = resolved(watch["path"])
-    build = service.get("build")
-    if isinstance(build, Map):
-        contexts = build.get("additional_contexts") or {}
-        for name, context in contexts.items():
-            contexts[name] = context if is_remote(context) or context.startswith(_SERVICE) else resolved(context)
-        if build.get("context") and not is_remote(build["context"]):
-            build["context"] = resolved(build["context"])
+        if bare(mount.get("type")) == "bind":
+            _resolve_key(mount, "source", resolved)
+    for develop in maps([service.get("develop")]):
+        for watch in maps(develop.get("watch")):
+            _resolve_key(watch, "path", resolved)
+    files = bare(service.get("label_file"))
+    if isinstance(files, List):
+        files[:] = [resolved(path) if isinstance(path, str) else path for path in files]
+    for build in maps([service.get("build")]):
+        _resolve_build(build, resolved)
+
+
+def _resolve_build(build: Map, resolved: Callable[[str], str]) -> None:
+    def context(path: str) -> str:
+        return path if is_remote(path) or path.startswith(_SERVICE) else resolved(path)
+
+    _resolve_key(build, "context", context)
+    for contexts in maps([build.get("additional_contexts")]):
+        for name in contexts:
+            _resolve_key(contexts, name, context)
+
+
+def _resolve_key(values: Map, key: str, resolved: Callable[[str], str]) -> None:
+    value = values.get(key)
+    if isinstance(value, Override) and isinstance(value.value, str):
+        values[key] = Override(resolved(value.value))
+    elif isinstance(value, str) and value:
+        values[key] = resolved(value)
+
+
+def bare(value: Any) -> Any:
+    """Return what stands behind a mark."""
+    return None if value is RESET else value.value if isinstance(value, Override) else value
 
 
 def maps(values: Any) -> Iterator[Map]:
-    """Return the mappings among the values of a collection, if it is one."""
-    several = values.values() if isinstance(values, Map) else values if isinstance(values, List) else ()
-    yield from (value for value in several if isinstance(value, Map))
+    """Return the mappings among the values of a collection, if it is one, marked ones too."""
+    values = bare(values)
+    several = values.values() if isinstance(values, Map) else values if isinstance(values, list) else ()
+    yield from (one for one in map(bare, several) if isinstance(one, Map))
 
 
 # -- what is implied ---------------------------------------------------------------------------------------------------
 
 
-def complete(tree: Map, project: str, lookup: Callable[[str], str | None]) -> None:
-    """Fill in what a whole file leaves open, in place. ``lookup`` gives the value of a variable, or None."""
+def complete(tree: Map, project: str) -> None:
+    """Fill in what a whole file leaves open, in place. ``project``: what names of resources begin with."""
     services = tree.get("services")
     if services is None:
         services = Map(tree.place)
         tree.put("services", services)
     for service in maps(services):
-        _complete_service(service, lookup)
+        _complete_service(service)
     networks = tree.get("networks")
     if networks is None:
         networks = Map(tree.place)
@@ -119,16 +137,14 @@ def _completed_resource(kind: str, name: str, resource: Any, project: str, place
     return found
 
 
-def _complete_service(service: Map, lookup: Callable[[str], str | None]) -> None:
+def _complete_service(service: Map) -> None:
     build = service.get("build")
     if isinstance(build, Map):
-        _complete_build(build, lookup)
-    if not service.get("networks") and not service.get("network_mode") and "provider" not in service:
+        _complete_build(build)
+    if not service.get("networks") and not {"network_mode", "provider"} & set(service):
         networks = Map(service.place)
         networks.put("default", None)
         service.put("networks", networks)
-    for variables in _variables(service):
-        _look_up(variables, lookup)
     for port in maps(service.get("ports")):
         port.setdefault("mode", "ingress")
         port.setdefault("protocol", "tcp")
@@ -138,37 +154,34 @@ def _complete_service(service: Map, lookup: Callable[[str], str | None]) -> None
     for request in _device_requests(service):
         if "count" not in request and "device_ids" not in request:
             request["count"] = -1
+    _fill_options(service)
     if isinstance(service.get("deploy"), Map):
         service["deploy"].setdefault("resources", Map(service.place))
         service["deploy"].setdefault("placement", Map(service.place))
     _complete_dependencies(service)
 
 
-def _complete_build(build: Map, lookup: Callable[[str], str | None]) -> None:
-    if "context" not in build:
-        build.put("context", ".")
+def _fill_options(service: Map) -> None:
+    for options in (service.get("storage_opt"), (service.get("logging") or {}).get("options")):
+        if isinstance(options, Map):
+            options.update({name: "" for name, value in options.items() if value is None})
+
+
+def _complete_build(build: Map) -> None:
     if not build.get("dockerfile") and not build.get("dockerfile_inline"):
         build.put("dockerfile", "Dockerfile")
-    for secret in maps(build.get("secrets")):
-        if not secret.get("target"):
-            secret["target"] = secret.get("source")
-    _look_up(build.get("args"), lookup)
+    args = build.get("args") or {}
+    for name in [name for name, value in args.items() if value is None]:
+        del args[name]
 
 
-def _variables(service: Map) -> Iterator[Any]:
-    """Yield the mappings of a service whose empty values come from the environment."""
-    yield service.get("environment")
-    hooks = [*maps(service.get("post_start")), *maps(service.get("pre_stop"))]
-    watches = maps((service.get("develop") or {}).get("watch"))
-    hooks += [watch["exec"] for watch in watches if isinstance(watch.get("exec"), Map)]
-    for hook in hooks:
-        yield hook.get("environment")
-
-
-def _look_up(variables: Any, lookup: Callable[[str], str | None]) -> None:
-    for name, value in (variables or {}).items():
-        if value is None:
-            variables[name] = lookup(name)
+def look_up(tree: Map, lookup: Callable[[str], str | None]) -> None:
+    """Give the variables that have no value the one of the environment, in place; where it has none, None stays."""
+    for service in maps(tree.get("services")):
+        for variables in (service.get("environment"), (service.get("build") or {}).get("args")):
+            if isinstance(variables, Map):
+                for name in [name for name, value in variables.items() if value is None]:
+                    variables[name] = lookup(name)
 
 
 def _device_requests(service: Map) -> Iterator[Map]:
@@ -209,16 +222,30 @@ def _complete_dependencies(service: Map) -> None:
 _KEPT = frozenset(
     {
         *("attach", "init", "required", "enable_ipv4", "enable_ipv6", "replicas", "scale", "retries", "max_attempts"),
-        *("parallelism", "healthcheck", "ipam", "resources", "placement", "limits", "reservations", "restart_policy"),
+        *(
+            "parallelism",
+            "blkio_config",
+            "healthcheck",
+            "ipam",
+            "resources",
+            "placement",
+            "limits",
+            "reservations",
+            "restart_policy",
+        ),
         *("update_config", "rollback_config", "bind", "volume", "image", "tmpfs", "logging", "develop", "deploy"),
     }
+)
+# Sizes of which nothing is none: no limit, or the default.
+_SIZES = frozenset(
+    {"mem_limit", "mem_reservation", "mem_swappiness", "memory", "memswap_limit", "rate", "shm_size", "size"}
 )
 
 
 def canonical(tree: Map) -> dict[str, Any]:
     """Return a completed file as plain dictionaries and lists, without what is as good as not said."""
     found: dict[str, Any] = _compact(tree)
-    for service in found["services"].values():
+    for service in found.setdefault("services", {}).values():
         service.setdefault("command", None)
         service.setdefault("entrypoint", None)
     return found
@@ -237,7 +264,7 @@ def _says(key: str, value: Any) -> bool:
         return True
     if value is None or value in ("", []):
         return False
-    return key in _KEPT or bool(value)
+    return key in _KEPT or (bool(value) and not (value == "0" and key in _SIZES))
 
 
 def used_resources(services: Mapping[str, Map]) -> dict[str, set[str]]:

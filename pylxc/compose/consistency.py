@@ -8,11 +8,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from pylxc.compose.completing import maps
-from pylxc.compose.tree import Map, locate
+from pylxc.compose.tree import List, Map, locate
 
 if TYPE_CHECKING:
-    from collections.abc import Collection
+    from collections.abc import Collection, Iterable, Iterator
 
     from pylxc.errors import ComposeError
 
@@ -24,6 +23,23 @@ _TWINS = (
     ("mem_limit", ("resources", "limits", "memory")),
     ("pids_limit", ("resources", "limits", "pids")),
     ("mem_reservation", ("resources", "reservations", "memory")),
+)
+_REQUESTS = ("services", "*", "deploy", "resources", "reservations", "devices", "*")
+# What mappings must have, by their path.
+_NEEDED = (
+    (("services", "*", "depends_on", "*"), ("condition",)),
+    (("services", "*", "ports", "*"), ("target",)),
+    (("services", "*", "devices", "*"), ("source", "target")),
+    (("services", "*", "env_file", "*"), ("path",)),
+    (("services", "*", "volumes", "*"), ("type", "target")),
+    (("services", "*", "ulimits", "*"), ("soft", "hard")),
+    (("services", "*", "build", "ulimits", "*"), ("soft", "hard")),
+    (("services", "*", "post_start", "*"), ("command",)),
+    (("services", "*", "pre_stop", "*"), ("command",)),
+    (("services", "*", "develop", "watch", "*"), ("path", "action")),
+    (("services", "*", "provider"), ("type",)),
+    (_REQUESTS, ("capabilities",)),
+    (("models", "*"), ("model",)),
 )
 
 
@@ -45,31 +61,36 @@ def _check_service(tree: Map, name: str, service: Map) -> None:
     at = ("services", name)
     if not service.get("image") and "build" not in service and "provider" not in service:
         raise _error(tree, "it has neither an image nor a build: give one", *at)
-    build = service.get("build") or {}
-    if build.get("dockerfile") and build.get("dockerfile_inline"):
-        raise _error(tree, "dockerfile and dockerfile_inline exclude each other", *at, "build", "dockerfile_inline")
     if service.get("network_mode") and service.get("networks"):
         raise _error(tree, "network_mode and networks exclude each other", *at, "network_mode")
     _check_twins(tree, name, service)
+    for kind, one, path in _references(service):
+        if one not in (tree.get(kind) or ()):
+            raise _error(tree, f"{one!r} is not defined: add it to the {kind} of the file", *at, *path)
+    build = service.get("build") or {}
+    if build.get("dockerfile") and build.get("dockerfile_inline"):
+        raise _error(tree, "dockerfile and dockerfile_inline exclude each other", *at, "build", "dockerfile_inline")
+    for label, context in (build.get("additional_contexts") or {}).items():
+        kind, _, other = context.partition(":")
+        if kind == "service" and "build" not in (tree["services"].get(other) or ()):
+            raise _error(
+                tree, f"there is no service {other!r} that is built", *at, "build", "additional_contexts", label
+            )
+
+
+def _references(service: Map) -> Iterator[tuple[str, Any, tuple[str | int, ...]]]:
+    """Yield what a service refers to: the kind, the name, and the path in the service that says it."""
     for kind in ("networks", "models"):
         for one in service.get(kind) or ():
-            if one not in (tree.get(kind) or ()):
-                raise _error(tree, _undefined(kind, one), *at, kind, one)
+            yield kind, one, (kind, one)
     for kind in ("secrets", "configs"):
         for index, one in enumerate(service.get(kind) or ()):
-            if one.get("source") not in (tree.get(kind) or ()):
-                raise _error(tree, _undefined(kind, one.get("source")), *at, kind, index)
-    for index, one in enumerate(build.get("secrets") or ()):
-        if one.get("source") not in (tree.get("secrets") or ()):
-            raise _error(tree, _undefined("secrets", one.get("source")), *at, "build", "secrets", index)
+            yield kind, one.get("source"), (kind, index)
+    for index, one in enumerate((service.get("build") or {}).get("secrets") or ()):
+        yield "secrets", one.get("source"), ("build", "secrets", index)
     for index, mount in enumerate(service.get("volumes") or ()):
-        source = mount.get("source")
-        if mount["type"] == "volume" and source and source not in (tree.get("volumes") or ()):
-            raise _error(tree, _undefined("volumes", source), *at, "volumes", index)
-
-
-def _undefined(kind: str, name: Any) -> str:
-    return f"{name!r} is not defined: add it to the {kind} of the file"
+        if mount["type"] == "volume" and mount.get("source"):
+            yield "volumes", mount["source"], ("volumes", index)
 
 
 def _check_twins(tree: Map, name: str, service: Map) -> None:
@@ -111,17 +132,18 @@ def _check_cycles(tree: Map) -> None:
     depends = {name: list(service.get("depends_on") or ()) for name, service in tree["services"].items()}
     done: set[str] = set()
     for start in sorted(depends):
-        chain, pending = [start], [iter(depends[start])]
+        chain, pending = {start: None}, [iter(depends[start])]  # a chain in its order, found in at once
         while pending:
             following = next(pending[-1], None)
             if following is None:
                 pending.pop()
-                done.add(chain.pop())
+                done.add(chain.popitem()[0])
             elif following in chain:
-                ring = " -> ".join([*chain[chain.index(following) :], following])
-                raise _error(tree, f"a ring of dependencies: {ring}", "services", chain[-1], "depends_on", following)
+                names = list(chain)
+                ring = " -> ".join([*names[names.index(following) :], following])
+                raise _error(tree, f"a ring of dependencies: {ring}", "services", names[-1], "depends_on", following)
             elif following not in done and following in depends:
-                chain.append(following)
+                chain[following] = None
                 pending.append(iter(depends[following]))
 
 
@@ -140,48 +162,31 @@ def _check_container_names(tree: Map) -> None:
 
 
 def check_shapes(tree: Map) -> None:
-    """Raise ComposeError where something that every form needs is missing, in whatever file it was to be."""
-    for name, service in (tree.get("services") or {}).items():
-        at = ("services", name)
-        for other, dependency in (service.get("depends_on") or {}).items():
-            _need(tree, dependency, "condition", *at, "depends_on", other)
-        for index, port in enumerate(service.get("ports") or ()):
-            _need(tree, port, "target", *at, "ports", index)
-        for index, device in enumerate(service.get("devices") or ()):
-            _need(tree, device, "source", *at, "devices", index)
-            _need(tree, device, "target", *at, "devices", index)
-        for index, file in enumerate(service.get("env_file") or ()):
-            _need(tree, file, "path", *at, "env_file", index)
-        for index, mount in enumerate(service.get("volumes") or ()):
-            _need(tree, mount, "type", *at, "volumes", index)
-            _need(tree, mount, "target", *at, "volumes", index)
-            if mount["type"] == "bind":
-                _need(tree, mount, "source", *at, "volumes", index)
-        for limits in (service.get("ulimits"), (service.get("build") or {}).get("ulimits")):
-            for key, limit in (limits or {}).items():
-                for part in ("soft", "hard") if isinstance(limit, Map) else ():
-                    _need(tree, limit, part, *at, "ulimits", key)
-        for key in ("post_start", "pre_stop"):
-            for index, hook in enumerate(service.get(key) or ()):
-                _need(tree, hook, "command", *at, key, index)
-        for index, watch in enumerate((service.get("develop") or {}).get("watch") or ()):
-            for part in ("path", "action"):
-                _need(tree, watch, part, *at, "develop", "watch", index)
-        if "provider" in service:
-            _need(tree, service["provider"], "type", *at, "provider")
-        for index, request in enumerate(maps(_requests(service))):
-            if "count" in request and "device_ids" in request:
-                path = ("deploy", "resources", "reservations", "devices")
-                raise _error(tree, "count and device_ids exclude each other", *at, *path, index)
-    for name, model in (tree.get("models") or {}).items():
-        _need(tree, model, "model", "models", name)
+    """Raise ComposeError where something is missing that a mapping must have, in whichever file it was to be."""
+    for pattern, keys in _NEEDED:
+        for path, value in _matching(tree, pattern):
+            for key in keys if isinstance(value, Map) else ():
+                if value.get(key) in (None, ""):
+                    raise _error(tree, f"{key} must be given", *path)
+    for path, mount in _matching(tree, ("services", "*", "volumes", "*")):
+        if mount["type"] == "bind" and not mount.get("source"):
+            raise _error(tree, "source must be given", *path)
+    for path, request in _matching(tree, _REQUESTS):
+        if "count" in request and "device_ids" in request:
+            raise _error(tree, "count and device_ids exclude each other", *path)
 
 
-def _requests(service: Map) -> Any:
-    resources = (service.get("deploy") or {}).get("resources") or {}
-    return (resources.get("reservations") or {}).get("devices")
-
-
-def _need(tree: Map, value: Any, key: str, *path: str | int) -> None:
-    if not isinstance(value, Map) or value.get(key) in (None, ""):
-        raise _error(tree, f"{key} must be given", *path)
+def _matching(
+    tree: Any, pattern: tuple[str, ...], path: tuple[str | int, ...] = ()
+) -> Iterator[tuple[tuple[str | int, ...], Any]]:
+    """Yield what stands in the places that a path names, "*" being every key or item."""
+    if not pattern:
+        yield path, tree
+        return
+    head, rest = pattern[0], pattern[1:]
+    if isinstance(tree, Map):
+        keys: Iterable[str | int] = tree if head == "*" else [head] if head in tree else []
+    else:
+        keys = range(len(tree)) if head == "*" and isinstance(tree, List) else []
+    for key in keys:
+        yield from _matching(tree[key], rest, (*path, key))

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from pylxc.compose.interpolation import SubstitutionError, substitute
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
     from pylxc.compose.interpolation import Lookup, Warn
 
@@ -37,25 +37,29 @@ class DotenvError(ValueError):
         self.reason = reason
 
 
-def parse(text: str, lookup: Lookup, warn: Warn = lambda _: None) -> dict[str, str]:
+def parse(
+    text: str, lookup: Lookup, warn: Warn = lambda _: None, earlier: Mapping[str, str] | None = None
+) -> dict[str, str]:
     r"""Return the variables of a file in the usual format.
 
     ``lookup`` gives the value of a variable of the environment (None: not set), which goes before those of the file
-    where a value refers to one. A name alone takes its value from there. Raises DotenvError.
+    where a value refers to one. A name alone takes its value from there. ``earlier``: the variables of files before
+    this one, which go behind. Raises DotenvError.
 
     >>> parse("A=1 # one\nB='$A'\nC=\"$A\\n\"\n", {}.get)
     {'A': '1', 'B': '$A', 'C': '1\n'}
     """
-    return _Parser(text.removeprefix("\ufeff"), lookup, warn).variables()
+    return _Parser(text.removeprefix("\ufeff"), lookup, warn, earlier or {}).variables()
 
 
 class _Parser:
     """One pass over a text; ``_at`` is the position."""
 
-    def __init__(self, text: str, lookup: Lookup, warn: Warn) -> None:
+    def __init__(self, text: str, lookup: Lookup, warn: Warn, earlier: Mapping[str, str]) -> None:
         self._text = text
         self._environment = lookup
         self._warn = warn
+        self._earlier = earlier
         self._at = 0
         self._found: dict[str, str] = {}
 
@@ -125,7 +129,7 @@ class _Parser:
 
     def _lookup(self, name: str) -> str | None:
         value = self._environment(name)
-        return self._found.get(name) if value is None else value
+        return self._found.get(name, self._earlier.get(name)) if value is None else value
 
 
 def _unescaped(text: str) -> str:
@@ -137,7 +141,12 @@ def _unescaped(text: str) -> str:
     return _ESCAPE.sub(replaced, text)
 
 
-def parse_raw(text: str, lookup: Lookup, warn: Warn = lambda _: None) -> dict[str, str]:  # noqa: ARG001  as parse
+def parse_raw(
+    text: str,
+    lookup: Lookup,
+    warn: Warn = lambda _: None,  # noqa: ARG001  as parse
+    earlier: Mapping[str, str] | None = None,  # noqa: ARG001
+) -> dict[str, str]:
     """Return the variables of a file in the format of ``docker run --env-file``: what is behind ``=`` is the value.
 
     Raises DotenvError.
@@ -160,4 +169,7 @@ def parse_raw(text: str, lookup: Lookup, warn: Warn = lambda _: None) -> dict[st
     return found
 
 
-FORMATS: dict[str, Callable[[str, Lookup, Warn], dict[str, str]]] = {"": parse, "raw": parse_raw}
+FORMATS: dict[str, Callable[[str, Lookup, Warn, Mapping[str, str] | None], dict[str, str]]] = {
+    "": parse,
+    "raw": parse_raw,
+}

@@ -31,7 +31,7 @@ _NOT_SERVICES = frozenset({"include", "services"})
 
 
 def is_fig(tree: Any) -> bool:
-    """Say whether a file is of the old form: no ``services:``, and something at the top that has an image or a build."""
+    """Say whether a file is of the old form: no ``services:``, but a mapping at the top has an image or a build."""
     if not isinstance(tree, Map) or _NOT_SERVICES & set(tree):
         return False
     tops = [value for key, value in tree.items() if isinstance(value, Map) and not key.startswith("x-")]

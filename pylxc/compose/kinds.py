@@ -21,8 +21,8 @@ if TYPE_CHECKING:
 
     Reader = Callable[[Any, At], Any]
 
-_BOOLEANS = {"true": True, "yes": True, "y": True, "on": True, "1": True, "t": True}
-_BOOLEANS |= {"false": False, "no": False, "n": False, "off": False, "0": False, "f": False}
+_BOOLEANS = {"true": True, "yes": True, "y": True, "on": True}
+_BOOLEANS |= {"false": False, "no": False, "n": False, "off": False}
 _DURATION = re.compile(r"([0-9]+(?:\.[0-9]*)?|\.[0-9]+)(ns|us|µs|μs|ms|s|m|h|d|w)")
 _UNITS = {"ns": 1, "us": 10**3, "µs": 10**3, "μs": 10**3, "ms": 10**6, "s": 10**9}
 _UNITS |= {"m": 60 * 10**9, "h": 3600 * 10**9, "d": 86400 * 10**9, "w": 7 * 86400 * 10**9}
@@ -89,6 +89,13 @@ def scalar_text(value: Any, at: At) -> str:
     return as_text(value)
 
 
+def word(value: Any, at: At) -> str:
+    """Read text, or a whole number in the place of text."""
+    if isinstance(value, bool) or not isinstance(value, (str, int)):
+        raise expected("text or a whole number", value, at)
+    return str(value)
+
+
 def flag(value: Any, at: At) -> bool:
     """Read a truth value, also the words that YAML 1.1 had for it."""
     if isinstance(value, bool):
@@ -120,7 +127,7 @@ def integer(value: Any, at: At) -> int:
         return int(value)
     if isinstance(value, bool) or not isinstance(value, int):
         raise expected("a whole number", value, at)
-    return value
+    return int(value)
 
 
 def integer_within(low: int, high: int) -> Reader:
@@ -139,9 +146,11 @@ def number(value: Any, at: At) -> int | float:
     """Read a number, also as text."""
     if isinstance(value, str) and _FLOAT.fullmatch(value):
         value = float(value)
-    if isinstance(value, bool) or not isinstance(value, (int, float)):
+    if isinstance(value, float):
+        return int(value) if value.is_integer() else value
+    if isinstance(value, bool) or not isinstance(value, int):
         raise expected("a number", value, at)
-    return int(value) if float(value).is_integer() else value
+    return int(value)
 
 
 def size(value: Any, at: At) -> str:
@@ -172,7 +181,8 @@ def duration(value: Any, at: At) -> str:
 
 def _nanoseconds(amount: str, unit: int) -> int:
     whole, _, fraction = amount.partition(".")
-    return int(whole or 0) * unit + int(fraction or 0) * unit // 10 ** len(fraction)
+    scale: int = 10 ** len(fraction)
+    return int(whole or 0) * unit + int(fraction or 0) * unit // scale
 
 
 def format_duration(nanoseconds: int) -> str:

@@ -14,23 +14,27 @@ from typing import TYPE_CHECKING, Any
 
 from attrs import evolve, field, frozen
 
-from pylxc.compose.completing import absolute, is_remote, maps, resolve_paths
+from pylxc.compose.completing import absolute, bare, is_remote, look_up, maps, resolve_paths
 from pylxc.compose.fig import is_fig, modernised
 from pylxc.compose.interpolation import interpolate
 from pylxc.compose.merging import distinct_everywhere, merged
 from pylxc.compose.projects import read_variables
 from pylxc.compose.reading import documents, read_file
 from pylxc.compose.schema import FILE, RESOURCES
-from pylxc.compose.tree import At, Map, Override, Place, plain, stripped
+from pylxc.compose.shorthand import port_count
+from pylxc.compose.tree import At, List, Map, Override, Place, plain, stripped
+from pylxc.compose.words import split
 from pylxc.errors import ComposeError
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
     from pylxc.compose.interpolation import Warn
 
 _SERVICE = ("services", "*")
 _FIG_NAMES = frozenset({"fig.yml", "fig.yaml"})  # no variable was filled in then
+_SHOWN = 60  # characters of what is left out
+_MOST_PORTS = 100_000
 DEEPEST = 50  # files that include or extend each other
 MOST = 1000  # files in all: each may name many
 
@@ -59,6 +63,7 @@ class Layers:
             raise ComposeError("the file is empty", file=shown, line=1, key="(the whole file)")
         found = distinct_everywhere(stripped(found))
         self._default_contexts(found)
+        look_up(found, self.variables.get)
         return found
 
     def parse(self, file: str, at: At | None = None) -> list[Any]:
@@ -68,7 +73,7 @@ class Layers:
             place = at or At((), Place(file, 1))
             raise place.error(" -> ".join(("these files name each other:", *self.chain, file)))
         named = {"shown": at.place.file, "key": at.key, "line": at.place.line} if at else {"shown": file}
-        data = read_file(file, **named)  # type: ignore[arg-type]  # the keywords go with their kinds
+        data = read_file(file, **named)
         trees = [tree for tree in documents(data, file) if tree is not None]
         for tree in trees:
             if not isinstance(tree, Map):
@@ -94,17 +99,26 @@ class Layers:
     def _long_form(self, file: str, tree: Map) -> Map:
         """Return a file with its variables filled in and its short forms spelled out, paths still relative to it."""
         top = At((), tree.place)
-        if is_fig(tree):
-            filled = tree if os.path.basename(file) in _FIG_NAMES else self._filled(tree, top)  # noqa: PTH119
-            found: Map = FILE(modernised(filled), top)
-        else:
-            found = FILE(self._filled(tree, top), top)
+        is_old = is_fig(tree)
+        is_literal = is_old and os.path.basename(file) in _FIG_NAMES  # noqa: PTH119  text
+        filled = tree if is_literal else interpolate(tree, top, self.variables.get, self.warn)
+        filled = modernised(filled) if is_old else filled
+        _check_ports(filled)
+        found: Map = FILE(filled, top)
+        self._warn_of_commands(filled)
         resolve_paths(found, self.directory)
         return found
 
-    def _filled(self, tree: Map, top: At) -> Map:
-        filled: Map = interpolate(tree, top, self.variables.get, self.warn)
-        return filled
+    def _warn_of_commands(self, tree: Map) -> None:
+        """Tell of what a shell would do with a command, and nobody does."""
+        for name, service in _services(tree):
+            for key in ("command", "entrypoint"):
+                command = bare(service.get(key))
+                rest = split(command)[1] if isinstance(command, str) else ""
+                if rest:
+                    at = At(("services", name, key), service.place_of(key))
+                    reason = f"no shell reads it: {rest[:_SHOWN]!r} is left out; write [sh, -c, ...] to have one"
+                    self.warn(str(at.error(reason)))
 
     def _default_contexts(self, tree: Map) -> None:
         for service in maps(tree.get("services")):
@@ -130,7 +144,7 @@ class Layers:
             variables = {**added, **variables}
         inner = evolve(self._below(file, directory), variables=variables)
         included = inner.read(paths, at)
-        for kind in RESOURCES:
+        for kind in ("services", *RESOURCES):
             self._import(tree, kind, included)
 
     @staticmethod
@@ -149,6 +163,26 @@ class Layers:
                 )
                 raise At((kind, name), there).error(reason)
             own.put(name, resource, place)
+
+
+def _check_ports(tree: Map) -> None:
+    """Raise ComposeError where ranges of ports come to more than a file may: one of 8 characters is 65535 mappings."""
+    count = 0
+    for name, service in _services(tree):
+        ports = bare(service.get("ports"))
+        for index, item in enumerate(ports if isinstance(ports, List) else ()):
+            count += port_count(item)
+            if count > _MOST_PORTS:
+                at = At(("services", name, "ports", index), ports.place_of(index))
+                raise at.error(f"the ports of the file come to more than {_MOST_PORTS}")
+
+
+def _services(tree: Map) -> Iterator[tuple[str, Map]]:
+    """Yield the services of a file that has not been read yet, whatever it may have in their place."""
+    services = bare(tree.get("services"))
+    for name, service in services.items() if isinstance(services, Map) else ():
+        if isinstance(bare(service), Map):
+            yield name, bare(service)
 
 
 # -- extends -----------------------------------------------------------------------------------------------------------

@@ -32,7 +32,7 @@ def load(  # noqa: PLR0913  what the command line of docker compose has
     """Return what the files of an application say.
 
     ``files``: none means those of COMPOSE_FILE, or with a default name, in the working directory or above; "-" is the
-    standard input. ``project``: its name. ``profiles``: those that are active besides COMPOSE_PROFILES; "*" is all.
+    standard input. ``project``: its name. ``profiles``: those that are active, instead of COMPOSE_PROFILES; "*" is all.
     ``env_files``: instead of ``.env``. ``environment``: instead of this process's. ``working_dir``: what relative paths
     are resolved against (default: the directory of the first file).
 
@@ -55,11 +55,9 @@ def load(  # noqa: PLR0913  what the command line of docker compose has
     found.variables["COMPOSE_PROJECT_NAME"] = name
     tree = layers.laid(trees, str(found.files[0]))
     consistency.check_shapes(tree)
-    completing.complete(tree, name, found.variables.get)
-    active = {
-        *profiles,
-        *(one.strip() for one in found.variables.get("COMPOSE_PROFILES", "").split(",") if one.strip()),
-    }
+    completing.complete(tree, name)
+    named = found.variables.get("COMPOSE_PROFILES", "").split(",")
+    active = set(profiles) or {one.strip() for one in named if one.strip()}
     disabled = _take_disabled(tree, active)
     consistency.check(tree, disabled)
     for service_name, service in tree["services"].items():
@@ -106,14 +104,14 @@ def _read_env_files(service: Map, at: At, variables: Mapping[str, str], warn: Ca
             raise At((*at.path, "env_file"), entry.place).error(f"the format {kind!r} is not known: only 'raw' is")
         if not entry.get("required", True) and not os.path.exists(entry["path"]):  # noqa: PTH110  text in
             continue
-        found |= projects.read_variables(entry["path"], {**found, **variables}.get, warn, kind=kind, **shown)
+        found |= projects.read_variables(entry["path"], variables.get, warn, earlier=found, kind=kind, **shown)
     if found:
         service.put("environment", _below(found, service, "environment"))
     labels: dict[str, str] = {}
     for path in service.pop("label_file", ()):
         place = service.place_of("label_file")
         shown = {"shown": place.file, "key": f"{at.key}.label_file", "line": place.line}
-        labels |= projects.read_variables(path, {**labels, **variables}.get, warn, **shown)
+        labels |= projects.read_variables(path, variables.get, warn, earlier=labels, **shown)
     if labels:
         service.put("labels", _below(labels, service, "labels"))
 

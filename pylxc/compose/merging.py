@@ -77,6 +77,8 @@ _REPLACED: frozenset[Path] = frozenset(
         ("services", "*", "build", "ulimits", "*"),
     }
 )
+# What holds variables: one without a value takes it from the environment, and that is said.
+_VARIABLES: frozenset[Path] = frozenset({("services", "*", "environment"), ("services", "*", "build", "args")})
 _NAMED = frozenset({"services", "networks", "volumes", "secrets", "configs", "models", "ulimits"})
 
 
@@ -84,16 +86,17 @@ def merged(base: Any, over: Any, path: Path = ()) -> Any:
     """Return ``over`` laid over ``base``; ``path`` is where both stand ("*" for the name of a thing)."""
     if isinstance(over, Override):
         return over.value
-    if over is RESET or isinstance(base, Override):
-        return over if over is RESET else merged(base.value, over, path)
-    if path in _REPLACED or base is None:
+    if over is RESET or path in _REPLACED or base is None:
         return over
+    if over is None:  # a key without a value says nothing, but of a variable
+        return None if path[:-1] in _VARIABLES else base
+    return _merged_values(base.value if isinstance(base, Override) else base, over, path)
+
+
+def _merged_values(base: Any, over: Any, path: Path) -> Any:
     if isinstance(base, Map) and isinstance(over, Map):
-        return (
-            _merged_logging(base, over, path)
-            if path == ("services", "*", "logging")
-            else _merged_maps(base, over, path)
-        )
+        is_logging = path == ("services", "*", "logging")
+        return _merged_logging(base, over, path) if is_logging else _merged_maps(base, over, path)
     if isinstance(base, List) and isinstance(over, List):
         both = List(over.place)
         for item, place in (*base.items_with_places(), *over.items_with_places()):
@@ -106,9 +109,7 @@ def _merged_maps(base: Map, over: Map, path: Path) -> Map:
     found = base.copied()
     for key, value in over.items():
         place = over.places.get(key)
-        if value is RESET:
-            found.pop(key, None)
-        elif key not in found or key.startswith("x-"):
+        if key not in found or key.startswith("x-"):
             found.put(key, value, place)
         else:
             found.put(key, merged(found[key], value, (*path, _step(path, key))), place)

@@ -19,10 +19,10 @@ if TYPE_CHECKING:
 class Model:
     """What the files of one application say.
 
-    ``name``: the project's. ``working_dir``: what relative paths were resolved against. ``files``: those given or found,
-    in their order. ``fig``: it is a file of 2013, without ``services:``. ``document``: the canonical form, active
-    services only. ``disabled``: services that no active profile asks for, canonical too. ``warnings``: what a user
-    should hear, without line breaks.
+    ``name``: the project's. ``working_dir``: what relative paths were resolved against. ``files``: those given or
+    found, in their order. ``fig``: it is a file of 2013, without ``services:``. ``document``: the canonical form,
+    active services only. ``disabled``: services that no active profile asks for, canonical too. ``warnings``: what a
+    user should hear, a line each.
     """
 
     name: str

@@ -82,17 +82,28 @@ def with_env_files(
         env_files = [usual] if usual.is_file() and "COMPOSE_DISABLE_ENV_FILE" not in environment else []
     found: dict[str, str] = {}
     for file in env_files:
-        found.update(read_variables(str(Path.cwd() / file), {**found, **environment}.get, warn))
+        found.update(read_variables(str(Path.cwd() / file), environment.get, warn, earlier=found))
     return {**found, **environment}
 
 
 def read_variables(  # noqa: PLR0913  where it was named, for errors
-    path: str, lookup: Lookup, warn: Warn, *, kind: str = "", shown: str = "", key: str = "env_file", line: int = 0
+    path: str,
+    lookup: Lookup,
+    warn: Warn,
+    *,
+    earlier: Mapping[str, str] | None = None,
+    kind: str = "",
+    shown: str = "",
+    key: str = "env_file",
+    line: int = 0,
 ) -> dict[str, str]:
-    """Return the variables in a file. ``kind``: its format. ``shown``, ``key``, ``line``: who named it. Raises ComposeError."""
+    """Return the variables in a file. Raises ComposeError.
+
+    ``earlier``: those of files before it. ``kind``: its format. ``shown``, ``key``, ``line``: where it was named.
+    """
     data = read_file(path, shown or path, key, line)
     try:
-        return dotenv.FORMATS[kind](data.decode(), lookup, warn)
+        return dotenv.FORMATS[kind](data.decode(), lookup, warn, earlier)
     except dotenv.DotenvError as error:
         raise ComposeError(error.reason, file=path, line=error.line, key=key) from None
     except UnicodeDecodeError:

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 LARGEST = 8 << 20  # bytes of a file; a thousand services take a tenth of it
 DEEPEST = 100
-MOST = 200_000  # values, aliases unfolded
+MOST = 100_000  # values, aliases unfolded
 
 
 def read_file(path: str | os.PathLike[str], shown: str, key: str = "(the whole file)", line: int = 0) -> bytes:
@@ -133,7 +133,6 @@ class _Reader:
     def _end(self) -> None:
         ended = self._open.pop()
         if ended.merged:
-            assert isinstance(ended.value, Map)
             for source, at in ended.merged:
                 _merge(ended.value, source, at)
         value = _marked(ended.value, ended.event.tag)
@@ -173,7 +172,6 @@ class _Reader:
         if name == "<<" and is_plain:
             owner.merged = owner.merged or []
         elif name in owner.value:
-            assert isinstance(owner.value, Map)
             raise self.at(line).error(
                 f"given twice, first in line {owner.value.place_of(name).line}: leave one of them out"
             )
@@ -203,12 +201,12 @@ class _Reader:
         if isinstance(owner.value, List):
             owner.value.add(value, Place(self._file, line))
             return
-        assert owner.key is not None
-        if owner.key == "<<" and owner.merged is not None:
-            owner.merged.append((value, self.at(line)))
+        at = self.at(line)
+        key, owner.key = owner.key or "", None
+        if key == "<<" and owner.merged is not None:
+            owner.merged.append((value, at))
         else:
-            owner.value.put(owner.key, value, owner.place)
-        owner.key = None
+            owner.value.put(key, value, owner.place)
 
 
 def _marked(value: Any, tag: str | None) -> Any:
@@ -217,11 +215,11 @@ def _marked(value: Any, tag: str | None) -> Any:
     return Override(value) if tag == "!override" else value
 
 
-def _merge(target: Map, source: Any, at: At) -> None:
+def _merge(target: Map | List, source: Any, at: At) -> None:
     """Add what a mapping does not have from what ``<<`` names: of several, the first counts."""
     for one in source if isinstance(source, List) else [source]:
         if not isinstance(one, Map):
             raise at.error("<< takes a mapping, or a sequence of mappings")
         for key, value in one.items():
-            if key not in target:
+            if isinstance(target, Map) and key not in target:
                 target.put(key, value, one.places.get(key))

@@ -60,10 +60,8 @@ def _number(text: str) -> int | float | None:
         value = next(int(digits, base) for digits, base in bases if digits is not None)
         value = -value if sign == "-" else value
         return value if -(2**63) <= value < 2**64 else float(value)
-    if _FLOAT.fullmatch(text):
-        value = float(text)
-        return None if math.isinf(value) else value
-    return None
+    decimal = float(text) if _FLOAT.fullmatch(text) else math.inf
+    return None if math.isinf(decimal) else decimal
 
 
 def _time(text: str) -> str:
@@ -84,11 +82,11 @@ def _time(text: str) -> str:
 
 
 def _zone(text: str | None) -> timezone:
-    if text in (None, "Z"):
+    if text is None or text == "Z":
         return timezone.utc
-    hours, _, minutes = text[1:].partition(":")  # type: ignore[index]  # None is gone
+    hours, _, minutes = text[1:].partition(":")
     away = timedelta(hours=int(hours), minutes=int(minutes or 0))
-    return timezone(-away if text[0] == "-" else away)  # type: ignore[index]
+    return timezone(-away if text[0] == "-" else away)
 
 
 def tagged_value(tag: str, text: str, *, is_plain: bool) -> Any:
@@ -144,7 +142,7 @@ def as_text(value: Any) -> str:
 
 
 def _float_as_text(value: float) -> str:
-    """Return the shortest decimal that reads back as the same number; with an exponent only from 1e21 and below 1e-4."""
+    """Return the shortest decimal that reads back as the same number; an exponent begins at 1e21, and below 1e-4."""
     if value.is_integer() and abs(value) < 1e21:  # noqa: PLR2004  where the exponent begins
         return str(int(value))
     text = repr(value)

@@ -1,12 +1,13 @@
 """What may stand in a Compose file: each key, and what its value must be.
 
-A table, to be read beside the Compose specification, whose order of words it keeps. Invariant: a key that is not in it is
-refused, with the nearest one that is; a value that is read has the one form that the model gives it.
+A table, to be read beside the Compose specification, whose order of words it keeps. Invariant: a key that is not in it
+is refused, with the nearest one that is; a value that is read has the one form that the model gives it.
 Source: Compose specification, 05-services.md to 09-secrets.md, build.md, deploy.md and develop.md.
 """
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING, Any
 
 from pylxc.compose import shorthand as short
@@ -29,6 +30,7 @@ from pylxc.compose.kinds import (
     strict_flag,
     text,
     text_or_none,
+    word,
 )
 from pylxc.compose.shorthand import either, made, named
 from pylxc.compose.tree import At, List, Map
@@ -42,14 +44,14 @@ LABELS = pairs(nothing="")
 VARIABLES = pairs(nothing=None)
 TEXTS = list_of(text)
 DISTINCT = list_of(text, unique=True)
-SOME_TEXTS = one_or_list_of(text)
+SOME_TEXTS = one_or_list_of(text, unique=False)
 OPTIONS = map_of(scalar_text)
 PERCENT = integer_within(0, 100)
 COUNT = integer_within(0, _BIG)
 
 
-def _option(value: Any, at: At) -> str:
-    return "" if value is None else scalar_text(value, at)
+def _option(value: Any, at: At) -> str | None:
+    return None if value is None else scalar_text(value, at)
 
 
 def _developed(reader: Reader) -> Reader:
@@ -170,7 +172,7 @@ DEPLOY = record(
                 "preferences": list_of(record({"spread": text})),
             }
         ),
-        "replicas": integer,
+        "replicas": COUNT,
         "resources": record(
             {
                 "limits": record({"cpus": number, "memory": size, "pids": integer}),
@@ -257,13 +259,13 @@ ATTACHMENT = record(
     {
         "aliases": DISTINCT,
         "driver_opts": OPTIONS,
-        "gw_priority": integer,
+        "gw_priority": short.priority,
         "interface_name": text,
         "ipv4_address": text,
         "ipv6_address": text,
         "link_local_ips": DISTINCT,
         "mac_address": text,
-        "priority": integer,
+        "priority": short.priority,
     }
 )
 
@@ -284,6 +286,12 @@ def _policy(value: Any, at: At) -> str:
     if words.startswith("every_"):
         duration(words.removeprefix("every_"), at)
     return "missing" if words == "if_not_present" else words
+
+
+def _container_name(value: Any, at: At) -> str:
+    if not re.fullmatch(r"[a-zA-Z0-9][a-zA-Z0-9_.-]+", text(value, at)):
+        raise at.error(f"{value!r} is no name of a container: letters, digits, '_', '.' and '-', at least two of them")
+    return str(value)
 
 
 def _env_files(value: Any, at: At) -> List:
@@ -311,13 +319,13 @@ SERVICE_KEYS: dict[str, Reader] = {
     "attach": flag,
     "blkio_config": BLKIO,
     "build": BUILD,
-    "cap_add": SOME_TEXTS,
-    "cap_drop": SOME_TEXTS,
+    "cap_add": TEXTS,
+    "cap_drop": TEXTS,
     "cgroup": one_of("host", "private"),
     "cgroup_parent": text,
     "command": short.command,
     "configs": list_of(FILE_MOUNT),
-    "container_name": text,
+    "container_name": _container_name,
     "cpu_count": COUNT,
     "cpu_percent": PERCENT,
     "cpu_period": integer,
@@ -335,14 +343,14 @@ SERVICE_KEYS: dict[str, Reader] = {
     "devices": list_of(
         either(short.short_device, record({"permissions": text, "source": text, "target": text})),
     ),
-    "dns": SOME_TEXTS,
+    "dns": short.filled,
     "dns_opt": TEXTS,
     "dns_search": SOME_TEXTS,
     "domainname": text,
     "entrypoint": short.command,
     "env_file": _env_files,
     "environment": VARIABLES,
-    "expose": list_of(scalar_text),
+    "expose": list_of(word),
     "extends": either(
         lambda value, at: made(at, service=text(value, at)),
         record({"file": text, "service": text}, extensible=False),
@@ -350,7 +358,7 @@ SERVICE_KEYS: dict[str, Reader] = {
     "external_links": DISTINCT,
     "extra_hosts": short.extra_hosts,
     "gpus": _gpus,
-    "group_add": list_of(scalar_text, unique=True),
+    "group_add": list_of(word, unique=True),
     "healthcheck": HEALTHCHECK,
     "hostname": text,
     "image": text,
@@ -359,7 +367,7 @@ SERVICE_KEYS: dict[str, Reader] = {
     "isolation": text,
     "label_file": SOME_TEXTS,
     "labels": LABELS,
-    "links": TEXTS,
+    "links": list_of(short.link),
     "logging": record({"driver": text, "options": map_of(_option)}),
     "mac_address": text,
     "mem_limit": size,
@@ -385,7 +393,7 @@ SERVICE_KEYS: dict[str, Reader] = {
     "read_only": flag,
     "restart": text,
     "runtime": text,
-    "scale": integer,
+    "scale": COUNT,
     "secrets": list_of(FILE_MOUNT),
     "security_opt": DISTINCT,
     "shm_size": size,

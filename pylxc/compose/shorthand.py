@@ -13,7 +13,7 @@ import re
 from typing import TYPE_CHECKING, Any
 
 from pylxc.compose import kinds
-from pylxc.compose.kinds import expected, list_of, read, record, text
+from pylxc.compose.kinds import expected, list_of, record, text
 from pylxc.compose.tree import RESET, At, List, Map
 from pylxc.compose.words import SplitError, split
 
@@ -160,6 +160,12 @@ def _short_ports(value: Any, at: At) -> Iterator[Map]:
         )
 
 
+def port_count(value: Any) -> int:
+    """Return how many ports an item comes to, at the most; malformed ones are told of when they are read."""
+    match = _RANGE.fullmatch(value.partition("/")[0].rpartition(":")[2]) if isinstance(value, str) else None
+    return int(match[2] or match[1]) - int(match[1]) + 1 if match else 1
+
+
 def _address(words: str, at: At) -> str:
     bare = words[1:-1] if words.startswith("[") and words.endswith("]") else words
     try:
@@ -236,7 +242,7 @@ def short_device(value: Any, at: At) -> Map:
 
 
 def extra_hosts(value: Any, at: At) -> List:
-    """Read names with addresses; a name may have several. They become "NAME=ADDRESS", in the order of names."""
+    """Read names with addresses; a name may have several. They become "NAME=ADDRESS", sorted."""
     entries: list[tuple[str, str]] = []
     if isinstance(value, Map):
         for name, addresses in value.items():
@@ -250,8 +256,8 @@ def extra_hosts(value: Any, at: At) -> List:
                 raise At((*at.path, index), value.place_of(index)).error(f"{item!r}: write NAME=ADDRESS")
             entries.append((name, _bare(address)))
     found = List(at.place)
-    for name, address in dict.fromkeys(sorted(entries, key=lambda entry: entry[0])):
-        found.add(f"{name}={address}")
+    for entry in sorted({f"{name}={address}" for name, address in entries}):
+        found.add(entry)
     return found
 
 
@@ -261,6 +267,31 @@ def _host(item: str) -> tuple[str, str, str]:
 
 def _bare(address: str) -> str:
     return address[1:-1] if address.startswith("[") and address.endswith("]") else address
+
+
+def link(value: Any, at: At) -> str:
+    """Read ``SERVICE[:ALIAS]``."""
+    parts = text(value, at).split(":")
+    if len(parts) > len(("service", "alias")) or not all(parts):
+        raise at.error(f"{value!r}: write SERVICE, or SERVICE:ALIAS")
+    return str(value)
+
+
+def filled(value: Any, at: At) -> List:
+    """Read one text or several, and leave out those that are empty: a variable that is not set."""
+    found = List(at.place)
+    several = kinds.one_or_list_of(text, unique=False)(value, at)
+    for item, place in several.items_with_places():
+        if item:
+            found.add(item, place)
+    return found
+
+
+def priority(value: Any, at: At) -> int:
+    """Read a priority: a number, and no text."""
+    if isinstance(value, str):
+        raise expected("a number", value, at)
+    return kinds.integer(value, at)
 
 
 def limit(value: Any, at: At) -> int | Map:
@@ -276,7 +307,7 @@ _LIMIT = record({"soft": kinds.integer, "hard": kinds.integer})
 def ssh(value: Any, at: At) -> List:
     """Read agents and keys for a build: names, each with a path or none. They become "NAME" or "NAME=PATH"."""
     found = List(at.place)
-    pairs = kinds.pairs(nothing=None)(one_to_list(value, at), at)
+    pairs = kinds.pairs(nothing=None)(value, at)
     for name, path in pairs.items():
         found.add(name if not path else f"{name}={path}")
     return found

@@ -1,8 +1,8 @@
 """What a YAML file says, with the line that says it.
 
 Hides where places are kept: beside each value of a mapping and of a sequence. Invariant: a tree is made of ``Map``,
-``List``, text, numbers, booleans, None and the two marks ``RESET`` and ``Override``; nothing changes a tree that another
-one may share.
+``List``, text, numbers, booleans, None and the two marks ``RESET`` and ``Override``; nothing changes a tree that
+another one may share.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ class Place(NamedTuple):
 
 
 class Map(dict[str, Any]):
-    """A mapping. ``place`` is its own, ``places`` those of its keys; ``is_record``: its keys are the specification's."""
+    """A mapping. ``place`` is its own, ``places`` those of its keys. ``is_record``: they are the specification's."""
 
     __slots__ = ("is_record", "place", "places")
 
@@ -130,7 +130,7 @@ def locate(tree: Any, path: tuple[str | int, ...]) -> At:
             break
         place = tree.place_of(key)
         try:
-            tree = tree[key]  # type: ignore[call-overload, index]  # the kind of key goes with the kind of container
+            tree = tree[key]  # type: ignore[index]  # the kind of key goes with that of the container
         except (KeyError, IndexError, TypeError):
             break
     return At(path, place)

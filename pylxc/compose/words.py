@@ -42,32 +42,34 @@ def split(text: str) -> tuple[list[str], str]:
 def _piece(text: str, at: int) -> tuple[str, int]:
     """Return the next piece of a word, without its quotes, and the position behind it."""
     char = text[at]
-    if char == "\\":
-        return text[at + 1 : at + 2], at + 2
+    if char == '"':
+        return _double_quoted(text, at + 1)
     if char == "'":
         end = text.find("'", at + 1)
         if end < 0:
             raise SplitError("a single quote is not closed")
         return text[at + 1 : end], end + 1
-    if char == '"':
-        return _double_quoted(text, at + 1)
-    if char == "`":
-        end = text.find("`", at + 1)
-        if end < 0:
-            raise SplitError("a backquote is not closed")
-        return text[at : end + 1], end + 1
-    if text.startswith("$(", at):
-        end = text.find(")", at)
-        if end < 0:
-            raise SplitError("'$(' is not closed: a ')' is missing")
-        return text[at : end + 1], end + 1
+    if char == "\\":
+        return _escaped(text, at)
+    for opening, closing in (("`", "`"), ("$(", ")")):
+        if text.startswith(opening, at):
+            end = text.find(closing, at + len(opening))
+            if end < 0:
+                raise SplitError(f"{opening!r} is not closed: a {closing!r} is missing")
+            return text[at : end + 1], end + 1
     if char in "()":
         raise SplitError(f"{char!r} means something to a shell, and none is asked for: quote it")
     return char, at + 1
 
 
+def _escaped(text: str, at: int) -> tuple[str, int]:
+    if at + 1 == len(text):
+        raise SplitError("it ends in a backslash, which takes away the meaning of nothing")
+    return text[at + 1], at + 2
+
+
 def _double_quoted(text: str, at: int) -> tuple[str, int]:
-    found = []
+    found: list[str] = []
     while at < len(text):
         if text[at] == '"':
             return "".join(found), at + 1

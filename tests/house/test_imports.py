@@ -70,6 +70,7 @@ RESERVED = {
     "sqlite3": ("store",),
     "asyncio": ("aio",),
     "click": ("cli",),
+    "graphviz": ("compose",),
     "isal": ("build", "exchange"),
     "zstandard": ("build",),
     "rich": ("cli",),
