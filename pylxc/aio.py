@@ -649,6 +649,8 @@ class Environment(_View):
         return self.environment.services
 
     config = _method(pylxc.environment.Environment.config)
+    to_kubernetes = _method(pylxc.environment.Environment.to_kubernetes)
+    graph = _method(pylxc.environment.Environment.graph)
     up = _method(pylxc.environment.Environment.up)
     create = _method(pylxc.environment.Environment.create)
     down = _method(pylxc.environment.Environment.down)

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from pylxc.compose.converge import Wishes
     from pylxc.compose.following import ServiceLine
     from pylxc.compose.found import Found
+    from pylxc.compose.graph import Form
     from pylxc.compose.model import Model
     from pylxc.compose.syncing import Synced
     from pylxc.container import Container
@@ -180,6 +181,39 @@ class Environment:
 
         """
         return copy.deepcopy(self._known().document)
+
+    def to_kubernetes(self) -> Sequence[dict[str, Any]]:
+        """Return the application as Kubernetes manifests (a list of dicts), in the order in which they are applied.
+
+        Deployments, Services, ConfigMaps, Secrets and PersistentVolumeClaims. Volumes ask for 1 GiB, or for what their
+        ``x-kubernetes-size`` says. Raises UnsupportedError for what no manifest can say.
+
+        Example:
+            >>> [manifest["kind"] for manifest in environment.to_kubernetes()]      # doctest: +SKIP
+            ['Service', 'Deployment']
+
+        """
+        from pylxc.compose.kubernetes import manifests  # noqa: PLC0415  only here
+
+        return manifests(self._known())
+
+    def graph(self, form: Form = "auto") -> str:
+        """Return a picture of the services, networks and volumes, as text.
+
+        ``form``: "svg", "dot", "text" (a tree), or "auto": the first of these that can be made here. Raises
+        UnsupportedError where what makes it (the graphviz package) is not installed.
+
+        Example:
+            >>> print(environment.graph("text"))                                    # doctest: +SKIP
+            shop
+            ├── db (postgres:16)
+            └── web (built) :8080 -> 80/tcp
+                └── needs db (healthy)
+
+        """
+        from pylxc.compose.graph import graph  # noqa: PLC0415  only here
+
+        return graph(self._known(), form)
 
     # -- up and down -------------------------------------------------------------------------------------------------
 

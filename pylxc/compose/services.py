@@ -7,6 +7,7 @@ shared namespaces, ``volumes_from``) is put to it in ``wiring.py``.
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from pylxc.compose.refusals import unsupported
@@ -79,9 +80,18 @@ def replicas_of(service: Mapping[str, Any]) -> int:
 
 def explained(model: Model, name: str, error: SpecError) -> ComposeError:
     """Return the error of an option as one of the service that it came from."""
-    file = str(model.files[0]) if model.files else model.name
-    line = getattr(model, "line_of", lambda *_: (file, 1))("services", name)
-    return ComposeError(str(error), file=str(line[0]), line=line[1], key=f"services.{name}")
+    file, line = _place_of(model, name)
+    return ComposeError(str(error), file=file, line=line, key=f"services.{name}")
+
+
+def _place_of(model: Model, name: str) -> tuple[str, int]:
+    """Return the file and the line at which a service begins: the first line of the first file if it is not found."""
+    for file in model.files:
+        with suppress(OSError, UnicodeDecodeError):
+            for number, line in enumerate(file.read_text("utf-8").splitlines(), 1):
+                if line.partition(":")[0].strip().strip("\"'") == name and ":" in line:
+                    return str(file), number
+    return (str(model.files[0]) if model.files else model.name), 1
 
 
 def _size(value: Any) -> int | str:

@@ -171,3 +171,4 @@ def test_an_option_that_cannot_be_is_told_with_its_service(tmp_path: Path) -> No
     error = services.explained(model, "web", caught.value)
     assert (error.key, os.path.basename(error.file)) == ("services.web", "compose.yaml")
     assert "kernel.panic" in str(error)
+    assert error.line == 2
