@@ -50,7 +50,7 @@ def _await(
     while not holds(container):
         if deadline is not None and time.monotonic() + pause > deadline:
             what = f"the wait for {container.name} ({condition})"
-            raise TimeoutExpired(what, deadline - begin, *output_of(container))
+            raise TimeoutExpired(what, round(deadline - begin, 1), *output_of(container))
         if stop.wait(pause):
             raise StoppedError
         pause = min(pause * 2, _LONGEST_PAUSE)

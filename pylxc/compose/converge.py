@@ -143,12 +143,12 @@ class Up:
                 self._wishes.on_event(kind, name, what)
 
     def _check_scale(self) -> None:
-        for name, number in (self._wishes.scale or {}).items():
+        for name in self._wishes.scale or {}:
             find_service(self._model, name)
-            if not 0 <= number <= _MOST_REPLICAS:
-                raise SpecError("scale", {name: number}, f"give a number from 0 to {_MOST_REPLICAS}")
         for name, service in self._services.items():
             number = self._replicas(name)
+            if not 0 <= number <= _MOST_REPLICAS:
+                raise SpecError("scale", {name: number}, f"give a number from 0 to {_MOST_REPLICAS}")
             if number > 1 and service.get("container_name"):
                 remedy = f"of {number} containers only one can have it; leave it out, or give scale: 1"
                 raise unsupported(self._model, f"services.{name}.container_name", remedy)
