@@ -360,7 +360,7 @@ def _mount_text(text: str) -> Mount:
     for part in text.split(","):
         key, equals, value = part.partition("=")
         key = _SYNONYMS.get(key, key)
-        if key in ("type", "source", "target", "propagation"):
+        if key in ("type", "source", "target", "propagation", "subpath"):
             fields[key] = value
         elif key in _FLAGS:
             fields[key] = _flag(key, value, text) if equals else True

@@ -295,6 +295,10 @@ def test_two_mounts_on_one_target_are_refused():
         ),
         (["source=data,target=/data,volume-driver=local"], {"source": "data"}),
         ([{"source": "data", "target": "/data", "no_copy": True}], {"source": "data", "nocopy": True}),
+        (
+            ["type=volume,src=data,dst=/data,volume-subpath=a//b/"],
+            {"source": "data", "subpath": "a/b", "nocopy": True},
+        ),
     ],
 )
 def test_volumes_by_name_and_without(given, mount):
@@ -381,6 +385,11 @@ def test_keys_of_a_bind(words, fields):
         {"type": "tmpfs", "recursive": False},
         {"type": "tmpfs", "idmap": True},
         {"type": "tmpfs", "nocopy": True},
+        {"type": "bind", "source": "/h", "subpath": "a"},
+        {"type": "volume", "subpath": "a"},
+        {"type": "volume", "source": "data", "subpath": "a/../../b"},
+        {"type": "volume", "source": "data", "subpath": "/a"},
+        {"type": "volume", "source": "data", "subpath": 3},
     ],
 )
 def test_fields_that_another_type_has(mount):
