@@ -63,6 +63,14 @@ def test_the_environment_is_that_of_the_process(tmp_path: Path, monkeypatch: pyt
     assert model.services["a"]["image"] == "debian:12"
 
 
+def test_the_usual_variables_can_be_switched_off(tmp_path: Path) -> None:
+    (tmp_path / ".env").write_text("TAG=file\n")
+    text = "services: {a: {image: 'debian:${TAG:-none}'}}\n"
+    for value, tag in (("1", "none"), ("true", "none"), ("false", "file")):
+        model = read(tmp_path, text, environment={"COMPOSE_DISABLE_ENV_FILE": value})
+        assert model.services["a"]["image"] == f"debian:{tag}"
+
+
 @pytest.mark.parametrize(
     ("directory", "name"), [("My App.2", "myapp2"), ("_-x_y-", "x_y-"), ("ÜÄ", "default"), ("UPPER", "upper")]
 )
