@@ -42,7 +42,7 @@ static int contained(void *operand)
     char *argv[] = {"/bin/true", NULL}, *envp[] = {NULL};
     CHECK(mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL));
     CHECK(chdir(scratch));
-    snprintf(options, sizeof options, "lowerdir=%s,upperdir=%s/upper,workdir=%s/work", rootfs, scratch, scratch);
+    snprintf(options, sizeof options, "lowerdir=%s,upperdir=%s/start/upper,workdir=%s/start/work", rootfs, scratch, scratch);
     CHECK(mount("overlay", "merged", "overlay", 0, options));
     CHECK(chdir("merged"));
     CHECK(mount("proc", "proc", "proc", MS_NOSUID | MS_NODEV | MS_NOEXEC, NULL));
@@ -74,12 +74,13 @@ static int plain(void *operand)
     _exit(98);
 }
 
+/* The directories of one start: its own, and the two of the overlay, in which the kernel makes one more. */
 static void overlay_directories(int make)
 {
-    static const char *const names[] = {"upper", "work", "work/work"};
+    static const char *const names[] = {"", "/upper", "/work", "/work/work"};
     char path[4096];
-    for (int i = 0; i < (make ? 2 : 3); i++) {
-        snprintf(path, sizeof path, "%s/%s", scratch, names[make ? i : 2 - i]);
+    for (int i = 0; i < (make ? 3 : 4); i++) {
+        snprintf(path, sizeof path, "%s/start%s", scratch, names[make ? i : 3 - i]);
         if (make)
             CHECK(mkdir(path, 0755));
         else

@@ -163,6 +163,7 @@ enum pylxc_flags {
     PYLXC_PLAN_LOG = 2,          /* standard output and error go to the log, not to descriptors 1 and 2 */
     PYLXC_PLAN_KILL_WITH_OWNER = 4, /* and empty the record directory then: nobody is left who would */
     PYLXC_PLAN_EPHEMERAL = 8,       /* empty the record directory at the end, in place of an exit record */
+    PYLXC_PLAN_KEEP_WORK = 16384,   /* but leave its directory "work", empty: the caller will use both again */
     PYLXC_PLAN_SYSTEM = 1024,       /* the payload is a full init: a halt from inside ends it with status 0 */
     PYLXC_PLAN_INIT = 32,           /* the payload is the child of a PID 1 that reaps and passes signals on */
     PYLXC_PLAN_RECORD_LATE = 16,    /* tell the caller first: it will not look at the record itself */
@@ -344,6 +345,8 @@ int pylxc_legacy_forward_drops(int family, int *ret_drops);
 
 /* Removes name below dirfd with all it holds, without following links or crossing mounts. */
 int pylxc_remove_tree(int dirfd, const char *name);
+/* Removes everything in a directory; its directory `kept` (NULL = none) is emptied. */
+int pylxc_empty_tree(int dirfd, const char *kept);
 /* Removes a cgroup (an absolute path) with all below it; one that is not there is no error. */
 int pylxc_remove_cgroup(const char *directory);
 /* Appends a line (without its newline) to the event log in a directory (helper/event_log.c). */

@@ -828,7 +828,7 @@ class Container(Launching):
                 yield from steps_of(runtime.finish, child)
             finally:
                 self._child = None
-                self._engine.remove_container(self.id, forgotten=self._forgotten)
+                self._engine.remove_container(self.id, forgotten=self._forgotten, spare=self._is_spared)
         else:
             yield from steps_of(self.remove, force=True)
 

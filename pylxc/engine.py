@@ -457,15 +457,18 @@ class Engine:
         """Take a container that has ended out of the index; :meth:`remove_container` is still to be called."""
         _forget(self.store, id)
 
-    def remove_container(self, id: str, *, forgotten: bool = False) -> None:  # noqa: A002
-        """Remove a container that does not run from the store; ``forgotten``: it is out of the index already."""
+    def remove_container(self, id: str, *, forgotten: bool = False, spare: bool = False) -> None:  # noqa: A002
+        """Remove a container that does not run from the store; ``forgotten``: it is out of the index already.
+
+        ``spare``: its directory may be of use to the next one.
+        """
         from pylxc.runtime import cgroup  # noqa: PLC0415  only here
 
         cgroup.remove(id)  # its monitor has; unless it was killed
         if not forgotten:
             _await_monitor(self.container_directory(id))
             _forget(self.store, id)
-        self.store.containers.remove_directory(id)
+        self.store.containers.remove_directory(id, spare=spare and forgotten)
 
 
 def _await_monitor(directory: str) -> None:

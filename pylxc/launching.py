@@ -16,7 +16,7 @@ from attrs import evolve
 
 from pylxc.errors import Conflict, ContainerNotFound, SpawnError, SpecError, StoreError, UnsupportedError
 from pylxc.execution import await_start, begin, environment, launch
-from pylxc.runtime import cgroup, isolation, joining, life, native, record
+from pylxc.runtime import cgroup, isolation, joining, life, native, record, rootless
 from pylxc.runtime import plan as p
 from pylxc.runtime import process as runtime
 from pylxc.runtime.isolation import Payload, Tree
@@ -66,6 +66,7 @@ class Launching:
         self._child: Child | None = None
         self._listed = listed
         self._forgotten = False
+        self._is_spared = False
         self._is_disowned = False
         self.id = id
         self.name = name
@@ -99,7 +100,7 @@ class Launching:
         """Remove the container from the store while its monitor takes its mounts apart: each has 0.4 ms to do."""
         self._engine.forget_container(self.id)
         self._forgotten = True
-        self._engine.store.containers.help_to_remove(self.id)
+        self._engine.store.containers.help_to_remove(self.id, spare=self._is_spared)
 
     def _directory(self) -> str:
         return self._engine.container_directory(self.id)
@@ -254,6 +255,9 @@ class Launching:
                 plan.flags |= p.PLAN_AWAIT_CALLER
                 plan.flags |= p.PLAN_EPHEMERAL if ephemeral else 0
                 plan.flags |= p.PLAN_RECORD_LATE if late else 0
+                # Without privilege what is in it belongs to ids that only a user namespace can remove.
+                self._is_spared = ephemeral and late and rootless.is_privileged()
+                plan.flags |= p.PLAN_KEEP_WORK if self._is_spared else 0
                 if log:
                     self._keep_streams(plan)
                 self._child = yield from self._start_on(plan, streams, tree)

@@ -7,6 +7,7 @@ that mean the same are equal. Source: the grammar of https://pkg.go.dev/github.c
 from __future__ import annotations
 
 import re
+from functools import lru_cache
 
 from attrs import frozen
 
@@ -50,19 +51,7 @@ class Reference:
         """Return the reference that a text means. Raises SpecError saying which part is wrong."""
         if not isinstance(text, str):
             raise SpecError("image", text, 'give a reference as a string, such as "debian:bookworm"')
-        rest, before = text, 0
-        match = re.fullmatch(_BEFORE, rest)
-        if match:
-            rest, before = match[1], int(match[2])
-        rest, at, digest = rest.partition("@")
-        if at and not re.fullmatch(_DIGEST, digest):
-            raise SpecError("image", text, 'a digest is "sha256:" and 64 hexadecimal digits')
-        name, tag = _split_tag(rest)
-        if tag is not None and not _TAG.fullmatch(tag):
-            raise SpecError("image", text, "a tag is 1 to 128 of [A-Za-z0-9_.-], and does not start with '.' or '-'")
-        host, path = _split_host(name)
-        _check_name(text, name, host, path)
-        return cls(host, path, tag if tag is not None else ("" if digest else DEFAULT_TAG), digest, before)
+        return _parse(text)
 
     @property
     def familiar(self) -> str:
@@ -87,6 +76,23 @@ class Reference:
 def is_full_id(text: str) -> bool:
     """Say whether a text is an image's whole id, with or without ``sha256:``: never a name then."""
     return _ID.fullmatch(text) is not None
+
+
+@lru_cache(maxsize=256)  # each start asks for the same few, several times
+def _parse(text: str) -> Reference:
+    rest, before = text, 0
+    match = re.fullmatch(_BEFORE, rest)
+    if match:
+        rest, before = match[1], int(match[2])
+    rest, at, digest = rest.partition("@")
+    if at and not re.fullmatch(_DIGEST, digest):
+        raise SpecError("image", text, 'a digest is "sha256:" and 64 hexadecimal digits')
+    name, tag = _split_tag(rest)
+    if tag is not None and not _TAG.fullmatch(tag):
+        raise SpecError("image", text, "a tag is 1 to 128 of [A-Za-z0-9_.-], and does not start with '.' or '-'")
+    host, path = _split_host(name)
+    _check_name(text, name, host, path)
+    return Reference(host, path, tag if tag is not None else ("" if digest else DEFAULT_TAG), digest, before)
 
 
 def _split_tag(text: str) -> tuple[str, str | None]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import gc
 import os
 import shutil
@@ -101,9 +102,20 @@ def shared_engine(tmp_path_factory: pytest.TempPathFactory) -> pylxc.Engine:
 
 
 @pytest.fixture(scope="session")
-def debian(shared_engine: pylxc.Engine) -> pylxc.Image:
-    """Debian bookworm from its own mirror, tagged ``debian:bookworm``."""
-    return pylxc.Image.bootstrap("debian", "bookworm", engine=shared_engine)
+def debian(shared_engine: pylxc.Engine, tmp_path_factory: pytest.TempPathFactory) -> pylxc.Image:
+    """Debian bookworm from its own mirror, tagged ``debian:bookworm``: the worker that wants it first makes it."""
+    name = "debian:bookworm"
+    place = tmp_path_factory.getbasetemp()
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        place = place.parent
+    with (place / "debian.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if (place / "debian.tar").exists():
+            pylxc.Image.load(place / "debian.tar", engine=shared_engine)
+            return pylxc.Image.get(name, engine=shared_engine)
+        image = pylxc.Image.bootstrap("debian", "bookworm", engine=shared_engine)
+        image.save(place / "debian.tar")
+    return image
 
 
 @pytest.fixture(scope="session")

@@ -1,21 +1,6 @@
 /* Messages between processes: a few bytes and perhaps a descriptor, on a SOCK_SEQPACKET socket. */
 #include "message.h"
 
-struct part {
-    void *base;
-    uint64_t length;
-};
-
-struct header {
-    void *name;
-    uint32_t name_length;
-    struct part *parts;
-    uint64_t part_count;
-    void *control;
-    uint64_t control_length;
-    int32_t flags;
-};
-
 struct ancillary {
     uint64_t length;
     int32_t level, type, fd, padding;
@@ -26,7 +11,7 @@ long send_message(int socket, const void *data, size_t size, int fd)
 {
     struct ancillary ancillary = {ANCILLARY_LENGTH, SOL_SOCKET_, SCM_RIGHTS_, fd, 0};
     struct part part = {(void *)(uintptr_t)data, size};
-    struct header message = {.parts = &part, .part_count = 1};
+    struct message message = {.parts = &part, .part_count = 1};
     if (fd >= 0) {
         message.control = &ancillary;
         message.control_length = sizeof ancillary;
@@ -38,7 +23,7 @@ long receive_message(int socket, void *data, size_t size, int *ret_fd)
 {
     struct ancillary ancillary = {0};
     struct part part = {data, size};
-    struct header message = {
+    struct message message = {
         .parts = &part, .part_count = 1, .control = &ancillary, .control_length = sizeof ancillary};
     long n;
     do

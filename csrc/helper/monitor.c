@@ -274,7 +274,7 @@ _Noreturn static void give_up(struct monitor *m)
     begin_undo(m);
     cgroups_finish(&m->plan);
     if (m->orphaned && m->directory_fd >= 0)
-        empty_tree(m->directory_fd);
+        empty_tree(m->directory_fd, NULL);
     struct pylxc_report failed = {.kind = PYLXC_REPORT_FAILED, .error = m->error};
     if (m->error.stage != PYLXC_STAGE_NONE)
         monitor_report(&failed, -1);
@@ -306,7 +306,7 @@ _Noreturn static void finish(struct monitor *m, struct pylxc_report *ended)
     if (m->mounts_fd >= 0)
         sys(close, m->mounts_fd);
     if (forsaken && m->directory_fd >= 0)
-        empty_tree(m->directory_fd);
+        empty_tree(m->directory_fd, !m->orphaned && monitor_has(m, PYLXC_PLAN_KEEP_WORK) ? "work" : NULL);
     sys_exit(0);
 }
 

@@ -2,6 +2,7 @@
  * finds its way back. It is forgotten when nothing has come or gone for a while; when there are too many, the one that
  * was quiet for longest goes first. What a side does not take at once is lost, as on any network.
  */
+#include "message.h"
 #include "ports.h"
 #include "proxy.h"
 #include "record.h"
@@ -39,21 +40,6 @@ struct flow {
     int64_t used; /* CLOCK_MONOTONIC, ns */
     int next;     /* in its bucket, or of those free */
     int newer, older;
-};
-
-struct part {
-    void *base;
-    uint64_t length;
-};
-
-struct message {
-    void *name;
-    uint32_t name_length;
-    struct part *parts;
-    uint64_t part_count;
-    void *control;
-    uint64_t control_length;
-    int32_t flags;
 };
 
 struct udp {

@@ -130,7 +130,13 @@ int remove_tree(int parent, const char *name)
     return fd;
 }
 
-int empty_tree(int directory)
+static int empty_below(int parent, const char *name)
+{
+    fd_close int fd = open_directory(parent, name);
+    return fd < 0 ? fd : empty_tree(fd, NULL);
+}
+
+int empty_tree(int directory, const char *kept)
 {
     char buffer[4096] __attribute__((aligned(8)));
     int r = (int)sys(lseek, directory, 0, 0 /* SEEK_SET */);
@@ -141,9 +147,13 @@ int empty_tree(int directory)
         for (long at = 0; at < n && r >= 0;) {
             const struct directory_record *d = (const struct directory_record *)(buffer + at);
             at += d->size;
-            if (strcmp(d->name, ".") != 0 && strcmp(d->name, "..") != 0)
-                r = d->type == DIRECTORY_TYPE ? remove_tree(directory, d->name)
-                                              : (int)sys(unlinkat, directory, d->name, 0);
+            if (strcmp(d->name, ".") == 0 || strcmp(d->name, "..") == 0)
+                continue;
+            if (d->type != DIRECTORY_TYPE)
+                r = (int)sys(unlinkat, directory, d->name, 0);
+            else
+                r = kept && strcmp(d->name, kept) == 0 ? empty_below(directory, d->name)
+                                                       : remove_tree(directory, d->name);
             r = r == -ENOENT ? 0 : r; /* somebody else removes the same tree */
         }
     }

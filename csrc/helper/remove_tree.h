@@ -3,6 +3,6 @@
 /* Removes `name` below the directory `parent` with all it holds: 0 or a negative errno; -EBUSY when a mount lies in it
  * or somebody moves directories about meanwhile. */
 int remove_tree(int parent, const char *name);
-/* Removes everything in a directory, which must be open for reading. */
-int empty_tree(int directory);
+/* Removes everything in a directory, which must be open for reading; its directory `kept` (NULL = none) is emptied. */
+int empty_tree(int directory, const char *kept);
 #endif

@@ -1,13 +1,22 @@
-/* The helper's remove_tree for Python: errors as libc has them. */
+/* The helper's removal of trees for Python: errors as libc has them. */
 #include "../helper/remove_tree.h"
 #include "lib.h"
 #include <errno.h>
 
-int pylxc_remove_tree(int dirfd, const char *name)
+static int told(int r)
 {
-    int r = remove_tree(dirfd, name);
     if (r == 0)
         return 0;
     errno = -r;
     return -1;
+}
+
+int pylxc_remove_tree(int dirfd, const char *name)
+{
+    return told(remove_tree(dirfd, name));
+}
+
+int pylxc_empty_tree(int dirfd, const char *kept)
+{
+    return told(empty_tree(dirfd, kept));
 }

@@ -9,7 +9,7 @@ from __future__ import annotations
 import errno
 import os
 import stat
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import lru_cache
 from types import MappingProxyType
 from typing import TYPE_CHECKING
@@ -183,7 +183,8 @@ def _writable_places(tree: Tree) -> tuple[str, ...]:
 
 
 def _make_work(tree: Tree, path: str) -> None:
-    os.mkdir(f"{tree.work}{path.replace('/', '.')}", 0o700)  # noqa: PTH102
+    with suppress(FileExistsError):  # that of a spare directory (store/spares.py)
+        os.mkdir(f"{tree.work}{path.replace('/', '.')}", 0o700)  # noqa: PTH102
 
 
 def _own(upper: str, below: os.stat_result, lower: str) -> None:

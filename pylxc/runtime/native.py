@@ -243,6 +243,12 @@ def remove_tree(parent_fd: int, name: str) -> None:
         raise _os_error(f"remove {name}")
 
 
+def empty_tree(directory: int, kept: str) -> None:
+    """Remove all that is in a directory, as :func:`remove_tree`; its directory ``kept`` is emptied. Raises OSError."""
+    if lib.pylxc_empty_tree(directory, os.fsencode(kept)) < 0:
+        raise _os_error(f"empty all but {kept}")
+
+
 def remove_cgroup(directory: str) -> None:
     """Remove a cgroup with all below it; one that is not there is no error. Raises OSError (EBUSY: it is in use)."""
     if lib.pylxc_remove_cgroup(os.fsencode(directory)) < 0:

@@ -3,8 +3,9 @@
 SQLite for the index, directories for content. ``database`` hides SQLite, ``layout`` the directories; ``leases``,
 ``layers``, ``blobs``, ``images``, ``containers``, ``volumes``, ``networks`` and ``cache`` are the tables with what
 belongs to them on disk, ``hostsfiles`` is what containers know each other by, ``cachemounts`` are directories that
-builds keep, ``claims`` says who makes what several want, ``arrivals`` lets layers come in together, ``eventlog`` is
-what is told of containers; ``upkeep`` is what a check asks, ``salvage`` makes the index anew.
+builds keep, ``claims`` says who makes what several want, ``settling`` puts layers on disk beside the work, ``spares``
+are directories for the next containers, ``eventlog`` is what is told of containers; ``upkeep`` is what a check asks,
+``salvage`` makes the index anew.
 Invariant: what the index names is there, whole and on disk; what it does not name is rubbish that the next process
 removes.
 """
@@ -101,6 +102,7 @@ class Store:
 
     def close(self) -> None:
         """Close this process's connection to the index; the next use makes another one."""
+        self.containers.spares.drop()
         self._database.close()
 
     def _tidy(self) -> None:
@@ -118,7 +120,12 @@ class Store:
         self.layout.sweep_files()
         # What cannot be removed now, a file system still mounted there for instance, keeps nobody from working: it
         # stays in the trash, or without a row, and the next process tries again.
-        for remove_rubbish in (self.containers.sweep, self.volumes.sweep, self.layout.empty_trash):
+        for remove_rubbish in (
+            self.containers.sweep,
+            self.containers.spares.sweep,
+            self.volumes.sweep,
+            self.layout.empty_trash,
+        ):
             with suppress(StoreError):
                 remove_rubbish()
         self.layout.keep_reserve()

@@ -17,6 +17,7 @@ from pylxc.errors import Conflict, ContainerNotFound, StoreError
 from pylxc.identity import ProcessIdentity
 from pylxc.runtime import native
 from pylxc.store.layout import explain, explained
+from pylxc.store.spares import WORK, Spares
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -50,6 +51,7 @@ class Containers:
         self._layout = layout
         self._volumes = volumes
         self._networks = networks
+        self.spares = Spares(layout)
 
     def add(self, row: ContainerRow, uses: Sequence[VolumeUse] = (), wishes: Sequence[Wish] = ()) -> None:
         """Add a container and its directory; its anonymous volumes are made, its others and its networks are there.
@@ -124,22 +126,34 @@ class Containers:
             self.forget(id)
         self.remove_directory(id)
 
-    def remove_directory(self, id: str) -> None:  # noqa: A002
-        """Remove the directory of a container that was forgotten: the second half of :meth:`remove`."""
+    def remove_directory(self, id: str, *, spare: bool = False) -> None:  # noqa: A002
+        """Remove the directory of a container that was forgotten: the second half of :meth:`remove`.
+
+        ``spare``: it may be kept for the next one.
+        """
+        if spare and self.spares.keep(id):
+            return
         with suppress(OSError):
             with suppress(FileNotFoundError):
                 os.rmdir(self._layout.container(id))  # noqa: PTH106  an ephemeral one's is empty: its monitor saw to that
             return
         self._layout.remove_below(f"{self._layout.root}/containers", [id])
 
-    def help_to_remove(self, id: str) -> None:  # noqa: A002
-        """Remove of a forgotten container's directory what can be had at once; :meth:`remove_directory` must follow."""
+    def help_to_remove(self, id: str, *, spare: bool = False) -> None:  # noqa: A002
+        """Remove of a forgotten container's directory what can be had at once; :meth:`remove_directory` must follow.
+
+        ``spare``: all but what makes it one.
+        """
         with suppress(OSError):
-            parent = os.open(f"{self._layout.root}/containers", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+            path = self._layout.container(id) if spare else f"{self._layout.root}/containers"
+            directory = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
             try:
-                native.remove_tree(parent, id)
+                if spare:
+                    native.empty_tree(directory, WORK)
+                else:
+                    native.remove_tree(directory, id)
             finally:
-                os.close(parent)
+                os.close(directory)
 
     def forget(self, id: str) -> ContainerRow | None:  # noqa: A002  docker's name
         """Remove a container's row, and its anonymous volumes: the first half of :meth:`remove`.
@@ -173,6 +187,8 @@ class Containers:
                 self._make_directory(id)
 
     def _make_directory(self, id: str) -> None:  # noqa: A002
+        if self.spares.take(id):
+            return
         with suppress(FileExistsError):
             os.mkdir(self._layout.container(id), 0o700)  # noqa: PTH102
 

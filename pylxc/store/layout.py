@@ -25,6 +25,7 @@ DIRECTORIES = (
     "staging",
     "trash",
     "containers",
+    "spares",
     "volumes",
     "caches",
     "run",

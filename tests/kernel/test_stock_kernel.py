@@ -13,11 +13,23 @@ import pytest
 pytestmark = [pytest.mark.kernel, pytest.mark.network, pytest.mark.root]
 
 GENERAL = ("tests/runtime/test_run.py", "tests/runtime/test_container_options.py")  # the same on every kernel
+# Long ones there that no kernel makes another: what many processes do at once, and the second of two like cases.
+LONG = (
+    "tests/runtime/test_overlay.py::test_an_image_of_two_hundred_layers",
+    "tests/runtime/test_overlay.py::test_a_store_that_lies_deep",
+    "tests/runtime/test_limits.py::test_a_killed_owner_leaves_no_cgroup[owner]",
+    "tests/runtime/test_user_namespace.py::test_ranges_do_not_collide_across_processes_and_stores",
+    "tests/runtime/test_user_namespace.py::test_many_binds",
+    "tests/runtime/test_user_namespace.py::test_every_container_has_ids_of_its_own",
+    *(
+        f"tests/security/test_shared_mounts.py::test_what_is_mounted_inside_is_not_mounted_outside[options{case}]"
+        for case in ("0-host", "1-busybox", "2-busybox", "2-host")
+    ),
+)
 TESTS = {
     "root": (
         "tests/runtime/test_limits.py",
         "tests/runtime/test_overlay.py",
-        "--deselect=tests/runtime/test_overlay.py::test_an_image_of_two_hundred_layers",
         "tests/runtime/test_user_namespace.py",
         "tests/runtime/test_cgroups.py",
         "tests/runtime/test_ports.py::test_bytes_are_the_same_both_ways_at_once",
@@ -32,7 +44,6 @@ TESTS = {
         "tests/rootless/test_cgroups_of_users.py",
         "tests/runtime/test_limits.py",
         "tests/runtime/test_overlay.py",
-        "--deselect=tests/runtime/test_overlay.py::test_an_image_of_two_hundred_layers",
     ),
 }
 FEWEST = {"root": 100, "tester": 40}  # tests that passed: a selection that went empty is no success
@@ -70,12 +81,12 @@ def assert_passing(user, selection, fewest):
 
 @pytest.mark.parametrize("user", TESTS)
 def test_the_suites_own_tests_pass_there(user):
-    assert_passing(user, TESTS[user], FEWEST[user])
+    assert_passing(user, (*TESTS[user], *(f"--deselect={test}" for test in LONG)), FEWEST[user])
 
 
 @pytest.mark.slow
 def test_containers_of_all_kinds_there():
-    assert_passing("root", GENERAL, 100)
+    assert_passing("root", (*GENERAL, *LONG), 100)
 
 
 def test_a_user_has_what_rootless_containers_need():
