@@ -114,6 +114,25 @@ def test_services_that_no_profile_asks_for_are_kept_apart(tmp_path: Path) -> Non
     assert read(tmp_path, text.replace(", env_file: absent.env", ""), profiles=["p"]).disabled == {}
 
 
+@pytest.mark.parametrize(
+    ("text", "key"),
+    [
+        ("volumes: [data:/x:ro:rw]", "volumes.0"),
+        ("links: ['b:']", "links.0"),
+        ("labels: {a: !!binary /w==}", "labels.a"),
+        ("post_start: [{command: }]", "post_start.0"),
+        ("environment: {A: !!int x}", "environment.A"),
+        ("env_file: [quoted.env]", "env_file"),
+    ],
+)
+def test_what_docker_compose_guesses_at_is_refused(text: str, key: str, tmp_path: Path) -> None:
+    """It drops the fourth part of a mount, takes what follows a quote for a variable without a name, and so on."""
+    (tmp_path / "quoted.env").write_text("A='x' y\n")
+    with pytest.raises(ComposeError) as caught:
+        read(tmp_path, f"services:\n  b: {{image: x}}\n  a:\n    image: x\n    {text}\n")
+    assert caught.value.key == f"services.a.{key}"
+
+
 def test_x_keys_are_kept_wherever_they_stand(tmp_path: Path) -> None:
     model = read(tmp_path, "x-top: [1]\nservices: {a: {image: x, x-own: {y: no}}}\nnetworks: {default: {x-n: 1}}\n")
     assert model.document["x-top"] == [1]
