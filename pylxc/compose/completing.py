@@ -158,6 +158,8 @@ def _complete_service(service: Map) -> None:
     if isinstance(service.get("deploy"), Map):
         service["deploy"].setdefault("resources", Map(service.place))
         service["deploy"].setdefault("placement", Map(service.place))
+        if service.get("scale") is not None:
+            service["deploy"].setdefault("replicas", service["scale"])
     _complete_dependencies(service)
 
 

@@ -155,8 +155,8 @@ def parse_raw(
     {'A': "'1' # $B"}
     """
     found = {}
-    for number, line in enumerate(text.removeprefix("\ufeff").splitlines(), 1):
-        statement = line.lstrip()
+    for number, line in enumerate(text.removeprefix("\ufeff").split("\n"), 1):
+        statement = line.lstrip().removesuffix("\r")
         if not statement or statement.startswith("#"):
             continue
         name, equals, value = statement.partition("=")

@@ -157,7 +157,7 @@ def size(value: Any, at: At) -> str:
     """Read a size: bytes, or a number with a unit. It becomes bytes in decimals, as text; -1 is "no limit"."""
     if isinstance(value, float) and value.is_integer():
         value = int(value)
-    if str(value) == "-1" and not isinstance(value, bool):
+    if value == -1 and isinstance(value, int):
         return "-1"
     try:
         return str(parse_size(value, at.key))

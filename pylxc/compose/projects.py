@@ -78,8 +78,8 @@ def with_env_files(
     if env_files is None and environment.get("COMPOSE_ENV_FILES"):
         env_files = [Path(name) for name in environment["COMPOSE_ENV_FILES"].split(",")]
     if env_files is None:
-        usual = directory / ".env"
-        env_files = [usual] if usual.is_file() and "COMPOSE_DISABLE_ENV_FILE" not in environment else []
+        usual, is_off = directory / ".env", environment.get("COMPOSE_DISABLE_ENV_FILE", "").lower() in ("1", "true")
+        env_files = [usual] if usual.is_file() and not is_off else []
     found: dict[str, str] = {}
     for file in env_files:
         found.update(read_variables(str(Path.cwd() / file), environment.get, warn, earlier=found))

@@ -163,15 +163,18 @@ class _Reader:
 
     def _name(self, owner: _Open, event: Any, line: int, *, is_plain: bool) -> None:
         name = self._value(event, line, is_plain=is_plain)
-        place = Place(self._file, line)
         if not isinstance(name, str):
             raise self.at(line).error(f"the key {event.value[:60]!r} must be text: put it in quotes")
         if event.anchor:
             self._anchors[event.anchor] = (name, 1)
-        owner.key, owner.place = name, place
         if name == "<<" and is_plain:
-            owner.merged = owner.merged or []
-        elif name in owner.value:
+            owner.key, owner.merged = name, owner.merged or []
+        else:
+            self._begin_value(owner, name, line)
+
+    def _begin_value(self, owner: _Open, name: str, line: int) -> None:
+        owner.key, owner.place = name, Place(self._file, line)
+        if name in owner.value:
             raise self.at(line).error(
                 f"given twice, first in line {owner.value.place_of(name).line}: leave one of them out"
             )
@@ -189,9 +192,9 @@ class _Reader:
         if owner is not None and isinstance(owner.value, Map) and owner.key is None:
             if not isinstance(value, str):
                 raise self.at(line).error("a key must be text")
-            owner.key, owner.place = value, Place(self._file, line)
-            return
-        self._put(value, line)
+            self._begin_value(owner, value, line)
+        else:
+            self._put(value, line)
 
     def _put(self, value: Any, line: int) -> None:
         if not self._open:

@@ -27,6 +27,8 @@ def split(text: str) -> tuple[list[str], str]:
     at = 0
     while at < len(text):
         char = text[at]
+        if char == ">" and word is not None and word[:1].isdigit():
+            word = None  # the number of what a shell would redirect
         if char in _STOPS:
             return words + ([word] if word is not None else []), text[at:]
         if char in _BLANKS:

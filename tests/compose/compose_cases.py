@@ -102,6 +102,18 @@ SCALARS = [
     _case("merge-key-of-text", "services: {a: {<<: debian}}\n", wrong=(1, "services.a.<<")),
     _case("unknown-anchor", "services: {a: *b}\n", wrong=(1, "services.a")),
     _case("anchor-in-itself", "services: &s {a: {image: debian, x-a: *s}}\n", wrong=(1, "services.a.x-a")),
+    _case(
+        "anchors-anywhere",
+        """\
+        x-key: &key A
+        x-name: {&other B: 1}
+        services:
+          a: {image: &image debian, environment: {*key : 1, *other : *image}}
+        """,
+    ),
+    _case("alias-key-twice", "x-k: &k A\nx-a: {*k : 1, *k : 2}\nservices: {a: {image: x}}\n", wrong=(2, "x-a.A")),
+    _case("alias-key-number", "x-k: &k 5\nx-a:\n  *k : 1\nservices: {a: {image: x}}\n", wrong=(3, "x-a")),
+    _case("key-of-sequence", "x-a:\n  [a]: 2\nservices: {a: {image: x}}\n", wrong=(2, "x-a")),
     _case("version", 'version: "3.8"\nservices: {a: {image: debian}}\n'),
     _case("version-number", "version: 3\nservices: {a: {image: debian}}\n", wrong=(1, "version")),
     _case("unknown-top", "services: {a: {image: debian}}\nfoo: 1\n", wrong=(2, "foo")),
@@ -206,6 +218,8 @@ DOTENV_TEXTS = {
     "byte-order-mark": "\ufeffA=1\n",
 }
 DOTENV_WRONG = {
+    "quote": ("\nA='a\nb\n", 2),
+    "equals": ("A=1\nB;=2\n", 2),
     "unterminated": ('A=1\nB="x\n', 2),
     "blank-in-name": ("A=1\n\nB C=1\n", 3),
     "required": ("A=${NO?err}\n", 1),
@@ -237,6 +251,12 @@ ENV_FILES = [
         environment: {B: 2, N: , H: $HOME}
         """,
         files={"e.env": "A=1\nB=1\nN=7\n", "raw.env": "R='q' $HOME # c\nA=3\nHOME\n", "sub/f.env": "S=$A\n"},
+    ),
+    _service(
+        "env-file-raw-wrong",
+        "env_file: [{path: raw.env, format: raw}]",
+        files={"raw.env": "A=1\n\nB C=1\n"},
+        place=("raw.env", 3, "services.a.env_file"),
     ),
     _service("env-file-absent", "env_file: [absent.env]", wrong=(5, "services.a.env_file")),
     _service(
@@ -278,6 +298,9 @@ SERVICES = [
         "volumes: {data: }\n",
     ),
     _service("mounts-one-target", "volumes: [./a:/dup/, ./b:/dup, ./c:/other]"),
+    _service("mount-type", "volumes: [{type: foo, target: /x}]", wrong=(5, "services.a.volumes.0.type")),
+    _service("mount-number", "volumes: [5]", wrong=(5, "services.a.volumes.0")),
+    _service("mount-selinux", "volumes: ['./a:/a:Z,rslave', './b:/b:rw']"),
     _service("mount-empty", 'volumes: [""]', wrong=(5, "services.a.volumes.0")),
     _service("mount-no-source", 'volumes: [":/x"]', wrong=(5, "services.a.volumes.0")),
     _service("mount-bind-no-source", "volumes: [{type: bind, target: /x}]", wrong=(5, "services.a.volumes.0")),
@@ -351,6 +374,8 @@ SERVICES = [
     _service("commands-empty", "command: ''\nentrypoint: []"),
     _service("command-quotes", r"""command: a\ b 'c\'d "e\"f\g" #h $$x * x=y"z"'w'"""),
     _service("command-operators", "command: a | b && c\nentrypoint: x > y"),
+    _service("command-redirection", "command: a b2>x\nentrypoint: a 2>x 3"),
+    _service("size-minus", "shm_size: '-1'", wrong=(5, "services.a.shm_size")),
     _service("command-not-closed", "command: echo 'a", wrong=(5, "services.a.command")),
     _service("command-numbers", "command: [1, 2]", wrong=(5, "services.a.command.0")),
     _service("lists-of-names", "cap_add: [A, A]\ncap_drop: [B]\ndns: [1.1.1.1, 1.1.1.1]\ndns_opt: [a, b, a]"),
@@ -545,6 +570,7 @@ SERVICES = [
     ),
     _service("scale", "scale: 3"),
     _service("scale-none", "scale: 0"),
+    _service("scale-and-deploy", "scale: 2\ndeploy: {mode: replicated}"),
     _service("scale-and-replicas", "scale: 3\ndeploy: {replicas: 2}", wrong=(5, "services.a.scale")),
     _service("scale-and-equal-replicas", "scale: 2\ndeploy: {replicas: 2}"),
     _service("cpus-twice", "cpus: 1\ndeploy: {resources: {limits: {cpus: '0.5'}}}", wrong=(5, "services.a.cpus")),
@@ -627,6 +653,13 @@ SERVICES = [
         cpu_rt_period: 5
         cpu_rt_runtime: "7"
         """,
+    ),
+    _service("cpu-percent", "cpu_percent: 200", wrong=(5, "services.a.cpu_percent")),
+    _service("oom-score", "oom_score_adj: 2000", wrong=(5, "services.a.oom_score_adj")),
+    _service(
+        "depends-required-word",
+        "depends_on: {b: {condition: service_started, required: 'no'}}",
+        wrong=(5, "services.a.depends_on.b.required"),
     ),
     _service("cpus-word", "cpus: foo", wrong=(5, "services.a.cpus")),
     _service(

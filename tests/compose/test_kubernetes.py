@@ -158,6 +158,75 @@ def test_what_is_made_elsewhere_is_only_named(tmp_path: Path) -> None:
     assert volumes[1]["secret"]["secretName"] == "key"
 
 
+HOST = """\
+    services:
+      agent:
+        build: .
+        network_mode: host
+        pid: host
+        ipc: shareable
+        user: somebody
+        group_add: [audio, "5"]
+        privileged: true
+        security_opt: [label=disable]
+        sysctls: {net.core.somaxconn: 1024}
+        extra_hosts: [h:host-gateway, i:1.1.1.1]
+        dns_search: example.com
+        pull_policy: daily
+        post_start: [{command: [a, b]}]
+        pre_stop: [{command: [c], user: root}]
+        volumes:
+          - {type: tmpfs, target: /t, tmpfs: {size: 1m}}
+          - {type: image, source: x, target: /i}
+          - {type: bind, source: ./compose.yaml, target: /c}
+        secrets: [{source: s, uid: "5"}]
+        healthcheck: {disable: true}
+        deploy: {resources: {limits: {pids: 5}, reservations: {devices: [{capabilities: [gpu]}]}}}
+        entrypoint: [/agent]
+        tty: true
+    secrets: {s: {environment: TOKEN}}
+    """
+
+
+def test_a_pod_that_shares_with_its_host(tmp_path: Path) -> None:
+    deployment = manifests(loaded(tmp_path, HOST), TOLD)[1]
+    template = deployment["spec"]["template"]
+    assert set(template["metadata"]["annotations"]["compose.pylxc/left-out"].split(", ")) == {
+        "volumes./i",
+        "secrets.s.uid",
+        "ipc",
+        "extra_hosts.h",
+        "group_add",
+        "pull_policy",
+        "deploy.resources.reservations.devices",
+        "deploy.resources.limits.pids",
+        "user",
+        "security_opt.label",
+        "pre_stop",
+    }
+    pod = template["spec"]
+    (container,) = pod["containers"]
+    assert (pod["hostNetwork"], pod["hostPID"]) == (True, True)
+    assert pod["securityContext"] == {
+        "supplementalGroups": [5],
+        "sysctls": [{"name": "net.core.somaxconn", "value": "1024"}],
+    }
+    assert pod["dnsConfig"] == {"searches": ["example.com"]}
+    assert pod["hostAliases"] == [{"ip": "1.1.1.1", "hostnames": ["i"]}]
+    assert container["image"] == "t-agent"
+    assert (container["command"], container["tty"]) == (["/agent"], True)
+    assert container["securityContext"] == {"privileged": True}
+    assert container["lifecycle"] == {
+        "postStart": {"exec": {"command": ["a", "b"]}},
+        "preStop": {"exec": {"command": ["c"]}},
+    }
+    assert {"livenessProbe", "imagePullPolicy", "resources"} & set(container) == set()
+    assert {one["name"]: one for one in pod["volumes"]}["agent-1"] == {
+        "name": "agent-1",
+        "hostPath": {"path": f"{tmp_path}/compose.yaml"},
+    }
+
+
 @pytest.mark.slow
 def test_the_models_of_the_official_client_take_them(tmp_path: Path) -> None:
     """They read each manifest without losing a field. Needs the package kubernetes of PyPI."""

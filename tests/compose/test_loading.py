@@ -63,6 +63,14 @@ def test_the_environment_is_that_of_the_process(tmp_path: Path, monkeypatch: pyt
     assert model.services["a"]["image"] == "debian:12"
 
 
+def test_the_usual_variables_can_be_switched_off(tmp_path: Path) -> None:
+    (tmp_path / ".env").write_text("TAG=file\n")
+    text = "services: {a: {image: 'debian:${TAG:-none}'}}\n"
+    for value, tag in (("1", "none"), ("true", "none"), ("false", "file")):
+        model = read(tmp_path, text, environment={"COMPOSE_DISABLE_ENV_FILE": value})
+        assert model.services["a"]["image"] == f"debian:{tag}"
+
+
 @pytest.mark.parametrize(
     ("directory", "name"), [("My App.2", "myapp2"), ("_-x_y-", "x_y-"), ("ÜÄ", "default"), ("UPPER", "upper")]
 )
@@ -104,6 +112,25 @@ def test_services_that_no_profile_asks_for_are_kept_apart(tmp_path: Path) -> Non
     assert model.disabled["b"]["ports"] == [{"mode": "ingress", "target": 80, "protocol": "tcp"}]
     assert model.disabled["b"]["networks"] == {"default": None}
     assert read(tmp_path, text.replace(", env_file: absent.env", ""), profiles=["p"]).disabled == {}
+
+
+@pytest.mark.parametrize(
+    ("text", "key"),
+    [
+        ("volumes: [data:/x:ro:rw]", "volumes.0"),
+        ("links: ['b:']", "links.0"),
+        ("labels: {a: !!binary /w==}", "labels.a"),
+        ("post_start: [{command: }]", "post_start.0"),
+        ("environment: {A: !!int x}", "environment.A"),
+        ("env_file: [quoted.env]", "env_file"),
+    ],
+)
+def test_what_docker_compose_guesses_at_is_refused(text: str, key: str, tmp_path: Path) -> None:
+    """It drops the fourth part of a mount, takes what follows a quote for a variable without a name, and so on."""
+    (tmp_path / "quoted.env").write_text("A='x' y\n")
+    with pytest.raises(ComposeError) as caught:
+        read(tmp_path, f"services:\n  b: {{image: x}}\n  a:\n    image: x\n    {text}\n")
+    assert caught.value.key == f"services.a.{key}"
 
 
 def test_x_keys_are_kept_wherever_they_stand(tmp_path: Path) -> None:

@@ -376,6 +376,7 @@ def private_memory(pid):
 def test_a_server_that_does_not_read_keeps_nobody_waiting(box):
     with box.start("sh", "-c", "nc -l -p 80 -e sleep 100 & nc -ll -p 81 -e cat", ports={80: 0, 81: 0}) as container:
         await_true(lambda: has_echo(container, 81), "the echo")
+        await_true(lambda: b":80 " in container.exec(["netstat", "-ltn"]).stdout, "the server that does not read")
         with dial(container, 80) as stuck:
             stuck.settimeout(0.5)
             with pytest.raises(TimeoutError):
