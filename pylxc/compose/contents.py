@@ -17,7 +17,7 @@ from attrs import field, frozen
 
 from pylxc.compose import labels
 from pylxc.compose.refusals import unsupported
-from pylxc.errors import Conflict, SpecError
+from pylxc.errors import Conflict, SpecError, StoreError
 from pylxc.mounts import Mount
 from pylxc.runtime import rootless
 from pylxc.volume import Volume
@@ -131,16 +131,18 @@ def _read_file(path: str, name: str) -> bytes:
 
 
 def keep(engine: Engine, project: str, contents: Iterable[Content]) -> None:
-    """Put contents into the project's volume. Raises Conflict where a volume of that name is somebody else's."""
+    """Put contents into the project's volume. Raises Conflict where a volume of that name is not ours; StoreError."""
     wanted = {content.name: content for content in contents}
     if not wanted:
         return
     name = labels.contents_name(project)
     marks = {labels.PROJECT: project, labels.CONTENTS: "true"}
     volume = Volume.create(name, labels=marks, engine=engine)
-    rootless.as_owner(
-        _put, str(volume.path), [(one.name, one.data, one.uid, one.gid, one.mode) for one in wanted.values()]
-    )
+    files = [(one.name, one.data, one.uid, one.gid, one.mode) for one in wanted.values()]
+    try:
+        rootless.as_owner(_put, str(volume.path), files)
+    except OSError as error:  # a full disk; an owner that an ordinary user has not among its ids
+        raise StoreError(volume.path, f"secrets and configs cannot be written: {error.strerror}") from error
 
 
 def _put(directory: str, contents: list[tuple[str, bytes, int, int, int]]) -> None:
