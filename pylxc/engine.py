@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from pylxc import names, sourcedate
-from pylxc.errors import Conflict, ImageNotFound, SpecError, StoreError
+from pylxc.errors import Conflict, ImageNotFound, SpawnError, SpecError, StoreError
 from pylxc.identity import is_locked, own_identity
 from pylxc.runtime import native, record, transfer
 from pylxc.runtime.process import wait_readable
@@ -239,6 +239,18 @@ class Engine:
             from pylxc import networking  # noqa: PLC0415  after a kill only
 
             networking.sweep(store)
+        self._look_after_default_network(store)
+
+    def _look_after_default_network(self, store: Store) -> None:
+        """See to it that the default network goes when nobody uses it: who waits for that may have been killed."""
+        row = store.networks.default()
+        if row is None:
+            return
+        from pylxc.runtime import keeping, network  # noqa: PLC0415  not needed by those who have no default network
+
+        if network.is_there(row.bridge):
+            with suppress(OSError, SpawnError):  # then the next one that opens the store does
+                keeping.look_after(keeping.place_of(self.scaffold), row.bridge)
 
     @staticmethod
     def _end_orphan(directory: str) -> None:
@@ -367,6 +379,10 @@ class Engine:
         from pylxc.spec import ContainerSpec  # noqa: PLC0415
 
         reference = image if isinstance(image, str) else (*image.refs, image.id)[0]
+        if options.get("network") in (None, "default"):
+            from pylxc.networking import default_network  # noqa: PLC0415  not needed by those who say which one
+
+            options = {**options, "network": default_network(self)}
         spec = ContainerSpec.from_options(reference, command, options)
         found = yield from steps_of(obtain, self, image, spec.pull, spec.platform)
         if not spec.argv(found.config.entrypoint, found.config.cmd):

@@ -100,6 +100,8 @@ static void answer_request(struct monitor *m)
     case PYLXC_REQUEST_DISOWN:
         m->owner_fd = -1;
         break;
+    case PYLXC_REQUEST_HOLD:
+        return;
     case PYLXC_REQUEST_STDIN:
         answer_input(m, answer);
         return;

@@ -597,6 +597,8 @@ def container_plan(  # noqa: PLR0913  what a container is made of
 
 
 def _add_endpoints(plan: Plan, spec: ContainerSpec, links: Links | None) -> None:
+    if links is not None and links.held >= 0:
+        plan.descriptor(links.held)
     for number, endpoint in enumerate(links.endpoints if links is not None else ()):
         plan.add_endpoint(endpoint, f"eth{number}, the link to one of the networks {', '.join(spec.networks())}")
 

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from pylxc.store.database import Database
     from pylxc.subnets import Address, Interface, Subnet
 
+DEFAULT = "bridge"  # the name of the network of containers that ask for none
 _SELECT = (
     "SELECT id, name, bridge, subnets, internal, labels, created, owner_pid, owner_start, boot_id, going FROM networks"
 )
@@ -47,6 +48,11 @@ class NetworkRow:
     created: float = 0.0
     owner: ProcessIdentity | None = None
     going: bool = False
+
+    @property
+    def is_shared(self) -> bool:
+        """Whether it is the default one, which belongs to nobody: what it has in the kernel comes and goes with its use."""
+        return self.name == DEFAULT and self.owner is None
 
     @property
     def parsed(self) -> tuple[Subnet, ...]:
@@ -147,6 +153,11 @@ class Networks:
         found = self._database.row(f"{_SELECT} WHERE name = ?", (name,))
         return None if found is None else _to_row(found)
 
+    def default(self) -> NetworkRow | None:
+        """Return the default network, which belongs to nobody; None: it was not needed yet."""
+        found = self.find(DEFAULT)
+        return found if found is not None and found.is_shared else None
+
     def list(self) -> list[NetworkRow]:
         """Return all networks, by name."""
         return [_to_row(row) for row in self._database.rows(f"{_SELECT} ORDER BY name")]
@@ -155,6 +166,10 @@ class Networks:
         """Return the networks whose owner is gone, and those whose removal was begun."""
         rows = map(_to_row, self._database.rows(f"{_SELECT} WHERE owner_pid != 0 OR going"))
         return [row for row in rows if row.going or (row.owner is not None and not row.owner.is_alive())]
+
+    def move(self, id: str, subnets: Sequence[str]) -> None:  # noqa: A002  docker's name
+        """Give a network that nobody is on now, though containers may have places there, other subnets."""
+        self._database.write("UPDATE networks SET subnets = ? WHERE id = ?", (" ".join(subnets), id))
 
     def disown(self, id: str) -> None:  # noqa: A002  docker's name
         """Let a network outlive the process that it belongs to."""
