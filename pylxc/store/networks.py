@@ -51,7 +51,7 @@ class NetworkRow:
 
     @property
     def is_shared(self) -> bool:
-        """Whether it is the default one, which belongs to nobody: what it has in the kernel comes and goes with its use."""
+        """Whether it is the default one, which is nobody's own: what it has in the kernel comes and goes with its use."""
         return self.name == DEFAULT and self.owner is None
 
     @property
