@@ -179,9 +179,14 @@ def default_network(engine: Engine, otherwise: str = "none") -> str:
 
     ``otherwise``: what they have where it cannot: nobody asked for it, so that is no error (``doctor`` says why).
     """
-    if not rootless.is_privileged():
+    if not has_default():
         return otherwise
     return DEFAULT if _can_have_default(engine) else otherwise
+
+
+def has_default() -> bool:
+    """Say whether there is a default network for who this process is, where the machine can make one."""
+    return rootless.is_privileged()
 
 
 _found_possible: dict[str, bool] = {}  # by the place of its locks
@@ -370,6 +375,32 @@ def join(engine: Engine, container: Launching) -> None:
     """
     ends = engine.store.networks.ends(container.id)
     engine.store.hostsfiles.join(container.id, header_of(container.spec, ends))
+
+
+@contextmanager
+def lent_links(engine: Engine, spec: ContainerSpec, lease: str) -> Iterator[Links | None]:
+    """Give a RUN step its place on the network that its spec names; None: it is on none.
+
+    Nobody else can ask for it by a name. Raises NetworkNotFound, Conflict, UnsupportedError, StoreError.
+    """
+    if not spec.networks():
+        yield None
+        return
+    require_privilege()
+    (name,) = spec.networks()
+    if name == DEFAULT:
+        _default_row(engine.store)
+    end, held = engine.store.networks.lend(name, lease), -1
+    try:
+        held = bring_up(engine, end.network)
+        end = evolve(end, network=engine.store.networks.get(end.network.id))
+        has_v6 = any(subnet.version == _V6 for subnet in end.network.parsed)
+        gateways = tuple(map(str, end.gateways))
+        yield Links(tuple(_encoded([end])), resolver.content(spec.dns, ipv6=has_v6), "", held, gateways)
+    finally:
+        if held >= 0:
+            os.close(held)
+        engine.store.networks.give_back(end)
 
 
 def _links_of_other(engine: Engine, name: str) -> Links | None:

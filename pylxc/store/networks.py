@@ -30,6 +30,10 @@ _END = _SELECT.replace("SELECT id,", "SELECT container, position, number, names,
     "FROM networks", "FROM endpoints JOIN networks ON id = network"
 )
 _MINE = "(SELECT network FROM endpoints WHERE container = ?)"
+_TAKEN = (
+    "SELECT 1 FROM endpoints WHERE network = :network AND number = :number "
+    "UNION ALL SELECT 1 FROM lent WHERE network = :network AND number = :number"
+)
 _USERS = "SELECT name FROM endpoints JOIN containers ON id = container WHERE network = ? ORDER BY name"
 _REMEDY = "`pylxc network ls` lists those that there are"
 _GOING = "it is being removed"
@@ -51,7 +55,7 @@ class NetworkRow:
 
     @property
     def is_shared(self) -> bool:
-        """Whether it is the default one, which is nobody's own: what it has in the kernel comes and goes with its use."""
+        """Whether it is the default one, nobody's own: what it has in the kernel comes and goes with its use."""
         return self.name == DEFAULT and self.owner is None
 
     @property
@@ -185,6 +189,8 @@ class Networks:
             if row is None:
                 return False
             users = [name for (name,) in connection.execute(_USERS, (id,))]
+            if connection.execute("SELECT 1 FROM lent WHERE network = ?", (id,)).fetchone() is not None:
+                users.append("a build")
             if users:
                 reason = f"containers are on it ({', '.join(users[:4])}{', …' if len(users) > 4 else ''})"  # noqa: PLR2004
                 raise Conflict(row[0], f"{reason}; disconnect or remove them first")
@@ -195,17 +201,40 @@ class Networks:
         """Remove the row of a network of which nothing is left."""
         self._database.write("DELETE FROM networks WHERE id = ? AND going", (id,))
 
+    # -- builds on them ----------------------------------------------------------------------------------------------
+
+    def lend(self, name: str, lease: str) -> End:
+        """Give a step of a build a place on a network until :meth:`give_back`, or the end of its lease.
+
+        Raises NetworkNotFound, Conflict.
+        """
+        with self._database.writing(durable=False) as connection:
+            row = self._wanted(connection, name)
+            number = _take_number(connection, row)
+            connection.execute("INSERT INTO lent VALUES (?, ?, ?)", (row.id, number, lease))
+        return End("", row, 0, number, (), up=False)
+
+    def give_back(self, end: End) -> None:
+        """Take the place of a step of a build away."""
+        values = (end.network.id, end.number)
+        self._database.write("DELETE FROM lent WHERE network = ? AND number = ?", values)
+
     # -- containers on them -------------------------------------------------------------------------------------------
 
     def attach(self, connection: sqlite3.Connection, container: str, wishes: Iterable[Wish], first: int = 0) -> None:
         """Give a container its places, inside a transaction. Raises NetworkNotFound, Conflict."""
         for position, wish in enumerate(wishes, first):
-            found = connection.execute(f"{_SELECT} WHERE name = ? AND NOT going", (wish.network,)).fetchone()
-            if found is None:
-                raise NetworkNotFound(wish.network, f"{_REMEDY}, `pylxc network create` makes one")
-            number = _take_number(connection, _to_row(found))
-            values = (container, found[0], position, number, " ".join(wish.names))
+            row = self._wanted(connection, wish.network)
+            number = _take_number(connection, row)
+            values = (container, row.id, position, number, " ".join(wish.names))
             connection.execute("INSERT INTO endpoints VALUES (?, ?, ?, ?, ?, 0)", values)
+
+    @staticmethod
+    def _wanted(connection: sqlite3.Connection, name: str) -> NetworkRow:
+        found = connection.execute(f"{_SELECT} WHERE name = ? AND NOT going", (name,)).fetchone()
+        if found is None:
+            raise NetworkNotFound(name, f"{_REMEDY}, `pylxc network create` makes one")
+        return _to_row(found)
 
     def connect(self, container: str, wish: Wish) -> End:
         """Give a container one more place. Raises NetworkNotFound; Conflict when it has one on that network."""
@@ -272,8 +301,7 @@ def _take_number(connection: sqlite3.Connection, row: NetworkRow) -> int:
     count = subnets.last_number(row.parsed) - subnets.FIRST + 1
     for step in range(count):
         number: int = subnets.FIRST + (last + 1 - subnets.FIRST + step) % count
-        query = "SELECT 1 FROM endpoints WHERE network = ? AND number = ?"
-        if connection.execute(query, (row.id, number)).fetchone() is None:
+        if connection.execute(_TAKEN, {"network": row.id, "number": number}).fetchone() is None:
             connection.execute("UPDATE networks SET last = ? WHERE id = ?", (number, row.id))
             return number
     raise Conflict(row.name, f"all {count} addresses of the network are taken; remove containers, or make another one")
