@@ -25,6 +25,7 @@ from pylxc.store.layout import explain
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
+    from typing import Literal
 
     from pylxc.care.reports import CheckReport, DiskUsage, Pruned, RepairReport
     from pylxc.container import Container
@@ -170,7 +171,8 @@ class Engine:
         containers: bool = True,
         images: bool = True,
         all: bool = False,  # noqa: A002  docker's name
-        volumes: bool = False,
+        volumes: bool | Literal["all"] = False,
+        networks: bool = True,
         cache: bool = True,
         until: float | str | None = None,
         labels: Sequence[str] = (),
@@ -182,7 +184,8 @@ class Engine:
             containers: those that do not run, unless they belong to another process that lives.
             images: those without a name; with ``all`` every one that no container was made from.
             all: see images; and of the build cache also what images have.
-            volumes: the anonymous ones that no container has.
+            volumes: the anonymous ones that no container has; ``"all"``: the others, too.
+            networks: those that no container is on, unless they belong to another process that lives.
             cache: what only the build cache wants, and the caches that RUN steps mount, unless one has it now; with
                 ``labels`` or ``without_labels`` it is left alone.
             until: only what was made longer ago than this (s, or "24h").
@@ -199,7 +202,16 @@ class Engine:
         from pylxc.care.prune import Wanted, prune  # noqa: PLC0415  only here
 
         wanted = Wanted.of(until, labels, without_labels)
-        return prune(self, wanted, containers=containers, images=images, every=all, volumes=volumes, cache=cache)
+        return prune(
+            self,
+            wanted,
+            containers=containers,
+            networks=networks,
+            images=images,
+            every=all,
+            volumes=volumes,
+            cache=cache,
+        )
 
     def reopen(self) -> None:
         """Open the store anew with the next use: its index is another one now."""

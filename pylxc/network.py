@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
     from types import TracebackType
 
+    from pylxc.care.reports import Pruned
     from pylxc.container import Container
     from pylxc.engine import Engine
     from pylxc.store import NetworkRow
@@ -135,6 +136,34 @@ class Network:
         networking.sweep(chosen.store)
         found = (cls(chosen, row) for row in chosen.store.networks.list())
         return [one for one in found if all(FILTERS[key](one, value) for key, value in wanted.items())]
+
+    @classmethod
+    def prune(
+        cls,
+        *,
+        until: float | str | None = None,
+        labels: Sequence[str] = (),
+        without_labels: Sequence[str] = (),
+        engine: Engine | None = None,
+    ) -> Pruned:
+        """Remove the networks that no container is on, running or not; the default one is left.
+
+        ``until``: only those that were made longer ago (s, or "24h"); ``labels``: only those that have each of these
+        ("key" or "key=value"); ``without_labels``: only those that have none of these. Raises SpecError, StoreError.
+
+        Example:
+            >>> pylxc.Network.prune(until="24h").networks                           # doctest: +SKIP
+            ('lab',)
+
+        """
+        return _engine(engine).prune(
+            containers=False,
+            images=False,
+            cache=False,
+            until=until,
+            labels=labels,
+            without_labels=without_labels,
+        )
 
     def members(self) -> Sequence[Member]:
         """Return the containers on it, whether they run or not, by address."""
