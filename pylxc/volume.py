@@ -124,7 +124,7 @@ class Volume:
             without_labels=without_labels,
         )
 
-    def snapshot(self, name: str, *, labels: Mapping[str, str] | None = None) -> Volume:
+    def snapshot(self, name: str, *, labels: Mapping[str, str] | Sequence[str] | None = None) -> Volume:
         """Make a volume with what this one has now, with owners, modes, attributes, times, hard links and holes.
 
         Where the file system can (btrfs, xfs) the two share their blocks until one is written to; else it is a copy.

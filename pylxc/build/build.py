@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections import Counter
 from typing import TYPE_CHECKING, Any
 
-from pylxc import networking, sourcedate
+from pylxc import sourcedate
 from pylxc.build import lint, outputs
 from pylxc.build.agents import Agents
 from pylxc.build.cachetransfer import Caches
@@ -175,6 +175,8 @@ def _checked_network(engine: Engine, network: str | None) -> str | None:
     if network in (None, "default"):
         return None
     if network not in ("none", "host"):
+        from pylxc import networking  # noqa: PLC0415  most builds name none
+
         networking.require_privilege()
         networking.find(engine, network_name(network, "network"))
     return network
@@ -182,12 +184,14 @@ def _checked_network(engine: Engine, network: str | None) -> str | None:
 
 def _check_networks(works: Sequence[StageWork], network: str | None, allow: Sequence[str]) -> None:
     """Raise SpecError for a RUN that takes more of the network than the caller gives to the build."""
-    if network == "host" or OF_THE_HOST in allow or (network is None and not networking.has_default()):
+    line = next((instruction.line for instruction in _runs(works) if instruction.network == "host"), 0)
+    if not line or network == "host" or OF_THE_HOST in allow:
         return
-    for instruction in _runs(works):
-        if instruction.network == "host":
-            remedy = f'give network="host", or allow "{OF_THE_HOST}"'
-            raise SpecError("network", network, f"line {instruction.line} asks for RUN --network=host; {remedy}")
+    from pylxc import networking  # noqa: PLC0415  few Dockerfiles ask for it
+
+    if network is not None or networking.has_default():  # else it is what steps have anyhow
+        remedy = f'give network="host", or allow "{OF_THE_HOST}"'
+        raise SpecError("network", network, f"line {line} asks for RUN --network=host; {remedy}")
 
 
 def _check_rights(works: Sequence[StageWork], allow: Sequence[str]) -> None:

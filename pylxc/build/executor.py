@@ -28,7 +28,6 @@ from pylxc.build.secrets import Secrets
 from pylxc.build.steps import CopyStep, MetadataStep, RunStep, Step, WorkdirStep
 from pylxc.errors import BuildError, SpawnError, SpecError, StoreError
 from pylxc.layerview import LayerView
-from pylxc.networking import default_network, lent_links
 from pylxc.normalise import HOST_GATEWAY
 from pylxc.runtime import transfer
 from pylxc.store.layout import explain
@@ -339,7 +338,8 @@ class Executor:
     def _network(self, step: RunStep) -> str:
         if step.network != "default":
             return step.network
-        # Not before a step is carried out: what is cached needs no network.
+        from pylxc.networking import default_network  # noqa: PLC0415  what is cached needs no network
+
         return self._options.network or default_network(self._engine, otherwise="host")
 
     def _extra_hosts(self, network: str) -> dict[str, str]:
@@ -358,6 +358,7 @@ class Executor:
 
     def _execute(self, step: RunStep, tree: Tree, made: Made) -> None:
         from pylxc.execution import complete, environment, launch  # noqa: PLC0415  what is cached does not run
+        from pylxc.networking import lent_links  # noqa: PLC0415
         from pylxc.runtime import isolation  # noqa: PLC0415
         from pylxc.spec import ContainerSpec  # noqa: PLC0415
         from pylxc.streams import DEVNULL, PIPE, StreamSet  # noqa: PLC0415

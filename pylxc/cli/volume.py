@@ -137,9 +137,7 @@ def snapshot(settings: Settings, /, *, labels: tuple[str, ...], name: str, new: 
     click.echo(pylxc.Volume.get(name, engine=settings.engine()).snapshot(new, labels=labels or None).name)
 
 
-_WARNING = (
-    "WARNING! This will remove {} volumes not used by at least one container.\nAre you sure you want to continue?"
-)
+_QUESTION = "This removes {} volumes that no container has. Are you sure you want to continue?"
 
 
 @volume.command()
@@ -153,7 +151,7 @@ def prune(settings: Settings, /, *, everything: bool, force: bool, filters: tupl
     from pylxc.cli.pruning import parse_prune_filters  # noqa: PLC0415
 
     options = parse_prune_filters(filters, until=False)
-    ask(_WARNING.format("all" if everything else "anonymous local"), force=force)
+    ask(_QUESTION.format("all" if everything else "the anonymous"), force=force)
     gone = pylxc.Volume.prune(all=everything, engine=settings.engine(), **options)
     if gone.volumes:
         click.echo("\n".join(["Deleted Volumes:", *gone.volumes, ""]))

@@ -122,7 +122,7 @@ class _Copier:
             self._copy_file(here, there, name)
             return
         if stat.S_ISLNK(found.st_mode):
-            os.symlink(os.readlink(name, dir_fd=here), name, dir_fd=there)
+            os.symlink(_target(here, name), name, dir_fd=there)
         else:
             os.mknod(name, stat.S_IFMT(found.st_mode) | 0o600, found.st_rdev, dir_fd=there)
         _settle_named(here, there, name, found)
@@ -157,6 +157,15 @@ class _Copier:
 
 class _GoneError(Exception):
     """A directory that was to be copied is not there any more."""
+
+
+def _target(here: int, name: str) -> str:
+    try:
+        return os.readlink(name, dir_fd=here)
+    except OSError as error:
+        if error.errno == errno.EINVAL:
+            raise FileNotFoundError(errno.ENOENT, "it is another kind of file by now") from error
+        raise
 
 
 def _discard(there: int, name: str) -> None:
