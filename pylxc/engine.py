@@ -388,10 +388,10 @@ class Engine:
         """Make a container; see :func:`pylxc.create`. Unless ``listed``, its start adds it to the store."""
         from pylxc.container import Container  # noqa: PLC0415  builds and lists of images need no container
         from pylxc.obtaining import obtain  # noqa: PLC0415  it imports this module
-        from pylxc.spec import ContainerSpec  # noqa: PLC0415
+        from pylxc.spec import DEFAULT_NETWORK, ContainerSpec  # noqa: PLC0415
 
         reference = image if isinstance(image, str) else (*image.refs, image.id)[0]
-        if options.get("network") in (None, "default"):
+        if options.get("network") in (None, DEFAULT_NETWORK):
             from pylxc.networking import default_network  # noqa: PLC0415  not needed by those who say which one
 
             options = {**options, "network": default_network(self)}

@@ -174,10 +174,17 @@ class Network:
             found.append(Member(end.container, name, addresses, tuple(aliases)))
         return found
 
-    def connect(self, container: Container | str, *, aliases: Sequence[str] = ()) -> None:
+    def connect(
+        self,
+        container: Container | str,
+        *,
+        aliases: Sequence[str] = (),
+        address: str | Sequence[str] | None = None,
+    ) -> None:
         """Let a container be on this network, too, at once when it runs, and from now on.
 
-        ``aliases``: further names for it here. Raises ContainerNotFound, NetworkNotFound; Conflict when it is on it
+        ``aliases``: further names for it here. ``address``: the one that it is to have (``"10.5.0.9"``), or one of each
+        subnet; not on the default network. Raises ContainerNotFound, NetworkNotFound; Conflict when it is on it
         already, or has no network of its own (``network="none"``, ``"host"`` or another container's); SpecError.
 
         Example:
@@ -185,7 +192,8 @@ class Network:
 
         """
         names = NORMAL["aliases"]("aliases", list(aliases)) if aliases else ()
-        networking.connect(self._engine, self._container(container), self.name, names)
+        given = () if address is None else NORMAL["dns"]("address", address)
+        networking.connect(self._engine, self._container(container), self.name, names, given)
 
     def disconnect(self, container: Container | str) -> None:
         """Take a container off this network, at once when it runs, and from now on.

@@ -332,7 +332,8 @@ def wishes_of(engine: Engine, container: Launching, name: str) -> Sequence[Wish]
     if DEFAULT in wanted:
         _default_row(engine.store)
     names = (name, *spec.aliases, *((spec.hostname,) if spec.hostname else ()), container.id[:12])
-    return [Wish(each, tuple(dict.fromkeys(names))) for each in wanted]
+    addresses = tuple(filter(None, (spec.ip, spec.ip6)))
+    return [Wish(each, tuple(dict.fromkeys(names)), addresses) for each in wanted]
 
 
 def prepare(engine: Engine, container: Launching) -> Links | None:
@@ -460,14 +461,20 @@ def _note_change(engine: Engine, container: str) -> None:
     os.rename(f"{path}.new", path)  # noqa: PTH104
 
 
-def connect(engine: Engine, container: Launching, name: str, aliases: Sequence[str]) -> None:
-    """Let a container, running or not, be on one more network. Raises Conflict, NetworkNotFound."""
+def connect(
+    engine: Engine, container: Launching, name: str, aliases: Sequence[str], addresses: Sequence[str] = ()
+) -> None:
+    """Let a container, running or not, be on one more network. Raises Conflict, NetworkNotFound, SpecError."""
     require_privilege()
+    if addresses and name == DEFAULT:
+        raise SpecError(
+            "address", tuple(addresses), "addresses can be had on a network of your own, not on the default"
+        )
     if not container.spec.networks():
         remedy = "has a network of another kind; start it on a network to connect it to others"
         raise Conflict(container.name, f"{remedy} (network={container.spec.network!r})")
     names = (container.name, *aliases, container.id[:12])
-    end = engine.store.networks.connect(container.id, Wish(name, tuple(dict.fromkeys(names))))
+    end = engine.store.networks.connect(container.id, Wish(name, tuple(dict.fromkeys(names)), tuple(addresses)))
     try:
         held = bring_up(engine, end.network)
         if held >= 0:

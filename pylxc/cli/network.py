@@ -172,14 +172,27 @@ def rm(settings: Settings, /, *, names: tuple[str, ...], force: bool) -> int:
 
 @network.command()
 @click.option("--alias", "aliases", multiple=True, help="A further name for it there.")
+@click.option("--ip", help="Its IPv4 address there.")
+@click.option("--ip6", help="Its IPv6 address there.")
 @click.argument("name", metavar="NETWORK")
 @click.argument("container")
 @click.pass_obj
-def connect(settings: Settings, /, *, aliases: tuple[str, ...], name: str, container: str) -> None:
+def connect(  # noqa: PLR0913  one for each flag
+    settings: Settings,
+    /,
+    *,
+    aliases: tuple[str, ...],
+    ip: str | None,
+    ip6: str | None,
+    name: str,
+    container: str,
+) -> None:
     """Let a container be on a network, at once when it runs."""
     import pylxc  # noqa: PLC0415  heavy modules are imported where they are used
 
-    pylxc.Network.get(name, engine=settings.engine()).connect(container, aliases=aliases)
+    pylxc.Network.get(name, engine=settings.engine()).connect(
+        container, aliases=aliases, address=[one for one in (ip, ip6) if one] or None
+    )
 
 
 @network.command()

@@ -68,10 +68,14 @@ class NetworkRow:
 
 @frozen
 class Wish:
-    """That a container is to be on a network, by the network's name, and how it is to be known there."""
+    """That a container is to be on a network, by the network's name, how it is to be known there, and its addresses.
+
+    Without ``addresses`` it gets free ones.
+    """
 
     network: str
     names: tuple[str, ...]
+    addresses: tuple[str, ...] = ()
 
 
 @frozen
@@ -225,7 +229,7 @@ class Networks:
         """Give a container its places, inside a transaction. Raises NetworkNotFound, Conflict."""
         for position, wish in enumerate(wishes, first):
             row = self._wanted(connection, wish.network)
-            number = _take_number(connection, row)
+            number = _wanted_number(connection, row, wish) if wish.addresses else _take_number(connection, row)
             values = (container, row.id, position, number, " ".join(wish.names))
             connection.execute("INSERT INTO endpoints VALUES (?, ?, ?, ?, ?, 0)", values)
 
@@ -291,6 +295,19 @@ class Networks:
         """Note that all members of these networks have heard of all names."""
         for network in networks:
             self._database.write("UPDATE networks SET untold = 0 WHERE id = ?", (network,))
+
+
+def _wanted_number(connection: sqlite3.Connection, row: NetworkRow, wish: Wish) -> int:
+    """Return the number of the addresses that a container is to have. Raises SpecError; Conflict: they are taken."""
+    from pylxc import subnets  # noqa: PLC0415
+
+    number = subnets.number_of(row.parsed, wish.addresses)
+    if connection.execute(_TAKEN, {"network": row.id, "number": number}).fetchone() is None:
+        return number
+    query = "SELECT name FROM endpoints JOIN containers ON id = container WHERE network = ? AND number = ?"
+    holder = connection.execute(query, (row.id, number)).fetchone()
+    who = f"container {holder[0]}" if holder is not None else "a build"
+    raise Conflict(", ".join(wish.addresses), f"the address is taken by {who} on network {row.name}; give another one")
 
 
 def _take_number(connection: sqlite3.Connection, row: NetworkRow) -> int:
