@@ -293,8 +293,8 @@ class Networks:
 
     def names_are_told(self, networks: Iterable[str]) -> None:
         """Note that all members of these networks have heard of all names."""
-        for network in networks:
-            self._database.write("UPDATE networks SET untold = 0 WHERE id = ?", (network,))
+        with self._database.writing(durable=False, freeing=True) as connection:
+            connection.executemany("UPDATE networks SET untold = 0 WHERE id = ?", [(network,) for network in networks])
 
 
 def _wanted_number(connection: sqlite3.Connection, row: NetworkRow, wish: Wish) -> int:
