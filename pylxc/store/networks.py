@@ -276,7 +276,7 @@ class Networks:
         Returns the places of those that are known there, and whether an earlier change was cut short before all of
         them had heard of it. Until :meth:`names_are_told` this one counts as such, too.
         """
-        with self._database.writing(durable=False) as connection:
+        with self._database.writing(durable=False, freeing=not up) as connection:  # an end is told on a full disk, too
             connection.execute("UPDATE endpoints SET up = ? WHERE container = ?", (up, container))
             query = f"SELECT COALESCE(MAX(untold), 0) FROM networks WHERE id IN {_MINE}"  # noqa: S608  ours
             (untold,) = connection.execute(query, (container,)).fetchone()
