@@ -78,11 +78,11 @@ class ContainerSpec:
     ``network``: ``"none"`` (a loopback of its own, which ``connect`` reaches), ``"host"``, ``"container:NAME"``, or the
     name of a :class:`~pylxc.Network`, or several. ``"bridge"`` comes with its first container and goes with its last;
     it is the default as root, where this machine can make it, else ``"none"`` is. ``ip`` and ``ip6``: the addresses
-    that it is to have on the one network of your own that it is on. On networks containers know each other by
-    ``name``, ``hostname``, the beginning of their id and ``aliases``, and the host as ``host.pylxc.internal``, by their
-    /etc/hosts. The way out is by the first network that is not internal. ``dns``: name servers in place of the host's;
-    those that only the host's loopback reaches are left out. ``extra_hosts``: name -> address, or ``"host-gateway"``
-    for this host.
+    that it is to have on the one network of your own that it is on. On networks of your own (as in docker not on
+    ``"bridge"``) containers know each other by ``name``, ``hostname``, the beginning of their id and ``aliases``, and
+    on all of them the host as ``host.pylxc.internal``, by their /etc/hosts. The way out is by the first network that is
+    not internal. ``dns``: name servers in place of the host's; those that only the host's loopback reaches are left
+    out. ``extra_hosts``: name -> address, or ``"host-gateway"`` for this host.
 
     ``ports``: what is reached from the host: ``{6379: 0}`` (0: any free port, which :meth:`Container.address` tells),
     ``{"53/udp": ("127.0.0.1", 5353)}``, ``{80: [8080, "[::1]:8081"]}``, ranges (``{"8000-8010": "9000-9010"}``), or
@@ -252,7 +252,7 @@ class ContainerSpec:
         if (self.ip or self.ip6) and (self.network in (BRIDGE, DEFAULT_NETWORK) or len(self.networks()) != 1):
             remedy = "an address is had on one network of your own: give its name as network (several: Network.connect)"
             raise SpecError("ip" if self.ip else "ip6", self.ip or self.ip6, remedy)
-        if self.aliases and not self.networks():
+        if self.aliases and self.networks() in ((), (BRIDGE,)):
             raise SpecError("aliases", self.aliases, f"with network={self.network!r} nobody can ask for it by name")
         if HOST_GATEWAY in self.extra_hosts.values() and self.network == "none":
             raise SpecError("extra_hosts", HOST_GATEWAY, 'with network="none" the host cannot be reached')

@@ -29,6 +29,9 @@ _SELECT = (
 _END = _SELECT.replace("SELECT id,", "SELECT container, position, number, names, up, id,").replace(
     "FROM networks", "FROM endpoints JOIN networks ON id = network"
 )
+# On the default network, as in docker, containers do not know each other by name: whatever ends or begins there, nobody
+# else need be told, however many there are.
+_KNOWN = "(container = ? OR network NOT IN (SELECT id FROM networks WHERE name = 'bridge' AND owner_pid = 0))"
 _MINE = "(SELECT network FROM endpoints WHERE container = ?)"
 _TAKEN = (
     "SELECT 1 FROM endpoints WHERE network = :network AND number = :number "
@@ -280,7 +283,8 @@ class Networks:
             connection.execute("UPDATE endpoints SET up = ? WHERE container = ?", (up, container))
             query = f"SELECT COALESCE(MAX(untold), 0) FROM networks WHERE id IN {_MINE}"  # noqa: S608  ours
             (untold,) = connection.execute(query, (container,)).fetchone()
-            found = connection.execute(f"{_END} WHERE up AND network IN {_MINE}", (container,)).fetchall()
+            query = f"{_END} WHERE up AND network IN {_MINE} AND {_KNOWN}"
+            found = connection.execute(query, (container, container)).fetchall()
             if any(row[0] != container for row in found):
                 connection.execute(f"UPDATE networks SET untold = 1 WHERE id IN {_MINE}", (container,))  # noqa: S608
         known: dict[str, NetworkRow] = {}
@@ -288,8 +292,12 @@ class Networks:
 
     def has_others(self, container: str) -> bool:
         """Say whether others are known on the networks of a container."""
-        query = f"SELECT 1 FROM endpoints WHERE up AND container != ? AND network IN {_MINE} LIMIT 1"  # noqa: S608  ours
-        return self._database.row(query, (container, container)) is not None
+        query = f"SELECT 1 FROM endpoints WHERE up AND container != ? AND network IN {_MINE} AND {_KNOWN} LIMIT 1"  # noqa: S608  ours
+        return self._database.row(query, (container, container, container)) is not None
+
+    def known_to(self, end: End) -> Sequence[End]:
+        """Return the places of those whom a container knows by name on a network, itself among them."""
+        return [end] if end.network.is_shared else [member for member in self.members(end.network.id) if member.up]
 
     def names_are_told(self, networks: Iterable[str]) -> None:
         """Note that all members of these networks have heard of all names."""

@@ -74,7 +74,10 @@ def test_every_verb_is_on_it(box: Box) -> None:
     assert (created.spec.network, created.status()) == ("bridge", "created")
     with box.start("sleep", "100", network="default", name="other") as started, created:
         created.start()
-        assert started.exec(["ping", "-c", "1", "-W", "5", "made"]).ok
+        address = eth0(created)
+        assert started.exec(["ping", "-c", "1", "-W", "5", address]).ok
+        assert created.exec(["grep", address, "/etc/hosts"]).text.split()[1:] == ["made", created.id[:12]]
+        assert not started.exec(["grep", "made", "/etc/hosts"], check=False).ok  # as in docker, and with any number
         assert created.inspect()["NetworkSettings"]["Networks"]["bridge"]["IPAddress"] == eth0(created)
         assert len(bridges()) == len(keepers(box.engine)) == 1
     assert box.run(*look, network="none").text.split() == ["lo"]
@@ -250,8 +253,6 @@ def test_where_it_cannot_be_made_containers_have_none(
     assert pylxc.create(busybox, ["true"], name="made", engine=engine).spec.network == "none"
     with pytest.raises(pylxc.UnsupportedError, match="the kernel lacks nftables"):
         pylxc.run(busybox, ["true"], network="bridge", engine=engine)
-    with pytest.raises(pylxc.SpecError, match="nobody can ask for it by name"):
-        pylxc.run(busybox, ["true"], aliases=["web"], engine=engine)
     (finding,) = [one for one in pylxc.doctor(engine=engine).findings if one.name == "networks"]
     assert finding.level == "warning"
     assert "containers have no network unless they ask for one" in finding.found
@@ -278,6 +279,13 @@ def test_without_the_right_to_make_networks(engine: pylxc.Engine, busybox: pylxc
     done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=60)
     assert "lo:" in done.stdout
     assert "eth0" not in done.stdout
+
+
+@pytest.mark.parametrize("network", [None, "default", "bridge"])
+def test_there_are_no_names_on_it(box: Box, network: str | None) -> None:
+    with pytest.raises(pylxc.SpecError, match="nobody can ask for it by name") as caught:
+        box.run("true", aliases=["web"], network=network)
+    assert caught.value.option == "aliases"
 
 
 def test_the_spec_that_is_kept_says_which_network(box: Box) -> None:
