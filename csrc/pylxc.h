@@ -241,7 +241,7 @@ enum pylxc_request_kind {
                                     `repeat` (0 = never), and SIGKILL after `patience` (-1 = never) */
     PYLXC_REQUEST_DISOWN,        /* let it outlive its owner */
     PYLXC_REQUEST_STDIN,         /* answered with the other end of the process's standard input, or of its terminal */
-    PYLXC_REQUEST_HOLD,          /* keep what came to answer on open for as long as the monitor lives; no answer */
+    PYLXC_REQUEST_HOLD,          /* keep what came to answer on open for as long as the monitor lives, in place of the one before; no answer */
     PYLXC_REQUEST_END_STDIN      /* nothing more comes on its standard input: the monitor closes its own end */
 };
 

@@ -18,6 +18,7 @@ from ownnet import addresses, ip, links, reap_orphans, run, tables
 import pylxc
 from pylxc import networking
 from pylxc.runtime import network as kernel
+from pylxc.runtime import record
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -136,6 +137,11 @@ def test_a_container_that_was_connected_keeps_it(box: Box) -> None:
         assert not ends_within(keeper, 1.2)
         assert bridge in bridges()
         assert {"eth0", "eth1"} < links(inside=container.status().pid)
+        for _ in range(3):
+            pylxc.Network.get("bridge", engine=box.engine).disconnect(container)
+            pylxc.Network.get("bridge", engine=box.engine).connect(container)
+        opened = f"/proc/{record.monitor_pid(box.engine.container_directory(container.id))}/fd"
+        assert sum("/run/bridge-" in os.readlink(f"{opened}/{name}") for name in os.listdir(opened)) == 1
         container.remove(force=True)
 
 
