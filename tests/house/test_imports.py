@@ -38,6 +38,7 @@ LAYERS = (
     "build",
     "exchange",
     "care",
+    "compose",
     # the public face, and the command line on top of it
     "pylxc",
     "cli __main__",
@@ -68,10 +69,12 @@ RESERVED = {
     "sqlite3": ("store",),
     "asyncio": ("aio",),
     "click": ("cli",),
+    "graphviz": ("compose",),
     "isal": ("build", "exchange"),
     "zstandard": ("build",),
     "rich": ("cli",),
     "urllib3": ("registry",),
+    "yaml": ("compose",),
 }
 
 
