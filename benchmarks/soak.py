@@ -93,7 +93,7 @@ def start_all(engine: pylxc.Engine, floor: Floor, count: int) -> list[pylxc.Cont
     ours, floors = [], []
 
     def start() -> None:
-        containers.append(pylxc.start("host", ["sleep", "infinity"], detach=True, engine=engine))
+        containers.append(pylxc.start("host", ["sleep", "infinity"], detach=True, network="none", engine=engine))
 
     for _ in range(count):
         floors.append(floor.start("n"))

@@ -61,18 +61,20 @@ def starts(floor: Floor, engine: pylxc.Engine, rounds: int, idle: float) -> None
     The image "same" is the floor's own root file system: one overlay, a static program. "host" is two overlays and a
     program that the dynamic linker has to load, which is 0.3 ms without any container.
     """
-    run = partial(pylxc.run, "host", ["true"], engine=engine)
-    same = partial(pylxc.run, "same", ["true"], engine=engine)
+    run = partial(pylxc.run, "host", ["true"], engine=engine, network="none")
+    same = partial(pylxc.run, "same", ["true"], engine=engine, network="none")
+    default = partial(pylxc.run, "same", ["true"], engine=engine)
     bridge = partial(pylxc.run, "same", ["true"], engine=engine, network="bench")
     with (
         pylxc.Network.create("bench", engine=engine),
-        pylxc.start("host", ["sleep", "infinity"], engine=engine) as container,
+        pylxc.start("host", ["sleep", "infinity"], engine=engine) as container,  # the default network stays
     ):
         jobs: dict[str, Callable[[], float]] = {
             "floor n": lambda: floor.start("n"),
             "run": lambda: timed(run),
             "limits": lambda: timed(partial(run, **LIMITS)),
             "same": lambda: timed(same),
+            "same default": lambda: timed(default),
             "same bridge": lambda: timed(bridge),
             "same limits": lambda: timed(partial(same, **LIMITS)),
             "floor v": lambda: floor.start("v"),
@@ -82,7 +84,8 @@ def starts(floor: Floor, engine: pylxc.Engine, rounds: int, idle: float) -> None
     row("floor: namespaces+net, overlay", times["floor n"])
     row("pylxc.run on the floor's own root", times["same"], times["floor n"])
     row("the same with memory, cpu, pids limits", times["same limits"], times["floor n"])
-    row("the same on a bridge network", times["same bridge"], times["floor n"])
+    row("the same on the default network", times["same default"], times["floor n"])
+    row("the same on a network of its own", times["same bridge"], times["floor n"])
     row("pylxc.run('host', ['true'])", times["run"], times["floor n"])
     row("the same with memory, cpu, pids limits", times["limits"], times["floor n"])
     row("floor: vfork, exec, wait", times["floor v"])
@@ -106,7 +109,7 @@ def together(engine: pylxc.Engine, count: int, seconds: float = SECONDS) -> None
 
     def work() -> None:
         while time.perf_counter() < end:
-            done.append(timed(lambda: pylxc.run("host", ["true"], engine=engine)))
+            done.append(timed(lambda: pylxc.run("host", ["true"], engine=engine, network="none")))
 
     before = _processor_time()
     begin = time.perf_counter()
@@ -132,7 +135,9 @@ def against_peers(directory: Path, floor: Floor, engine: pylxc.Engine, rounds: i
     workers, absent = all_peers(directory)
     jobs: dict[str, Callable[[], float]] = {
         "floor: namespaces+net, overlay": lambda: floor.start("n"),
-        "pylxc.run('host', ['true'])": lambda: timed(lambda: pylxc.run("host", ["true"], engine=engine)),
+        "pylxc.run('host', ['true'])": lambda: timed(
+            lambda: pylxc.run("host", ["true"], engine=engine, network="none")
+        ),
         **{name: partial(worker.start, "r") for name, worker in workers.items()},
     }
     times = in_turns(jobs, rounds)

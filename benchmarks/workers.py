@@ -111,8 +111,10 @@ def _serve_pylxc(store: str, ballast: str) -> None:
 
     def job(letter: str) -> Callable[[], object]:
         if letter == "l":
-            return lambda: pylxc.run("host", ["true"], engine=engine, memory="256m", cpus=1.0, pids_limit=100)
-        return lambda: pylxc.run("host", ["true"], engine=engine)
+            return lambda: pylxc.run(
+                "host", ["true"], engine=engine, network="none", memory="256m", cpus=1.0, pids_limit=100
+            )
+        return lambda: pylxc.run("host", ["true"], engine=engine, network="none")
 
     for letter in "rl":
         job(letter)()

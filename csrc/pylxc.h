@@ -102,7 +102,8 @@ enum pylxc_op_code {
                              COPY_FROM; b: as there. The copy lands where cp would put it */
     PYLXC_OP_PAUSE,       /* strings: a file of a cgroup's freezer, what is written to it at first and at the end. Only with
                              PYLXC_PLAN_PAUSE */
-    PYLXC_OP_NETWORK,     /* strings: the bridge of a network, whose packet filter has the same name. Only with PYLXC_PLAN_KEEP */
+    PYLXC_OP_NETWORK,     /* strings: the bridge of a network, whose packet filter has the same name; flags: PYLXC_NETWORK_SHARED,
+                             a, b: then the descriptors of the two locks (keep.c). Only with PYLXC_PLAN_KEEP */
     PYLXC_OP_OPEN,        /* strings: path of a regular file in the root; flags: O_*; a: fd of the socket that it is sent on */
     PYLXC_OP_ENV,         /* strings: NAME=value... */
     PYLXC_OP_EXEC         /* strings: argv... Last. Without it the process ends with status 0 after the last operation */
@@ -124,6 +125,8 @@ enum pylxc_flags {
     PYLXC_DEVICE_COPY = 1,       /* in a user namespace: a node with the same mode and owners as the container sees them */
 
     PYLXC_TERMINAL_CONSOLE = 1,  /* /dev/console is this terminal too */
+
+    PYLXC_NETWORK_SHARED = 1,    /* it is nobody's own: it goes when nobody has used it for a moment */
 
     PYLXC_RESTART_ON_FAILURE = 1,/* start the process again when it has ended with another status than 0 */
     PYLXC_RESTART_ALWAYS = 2,    /* and when it has ended with 0 */
@@ -172,7 +175,7 @@ enum pylxc_flags {
     PYLXC_PLAN_HOLD = 128,          /* no process: make a user namespace, and keep it until the control socket closes */
     PYLXC_PLAN_PAUSE = 2048,        /* no process: keep a cgroup frozen (OP_PAUSE) until the control socket is written to or
                                        closed, or the owner ends */
-    PYLXC_PLAN_KEEP = 4096,         /* no process: when the owner has ended, and nothing is on it any more, remove a network
+    PYLXC_PLAN_KEEP = 4096,         /* no process: when the owner has ended, or nobody uses it any more, remove a network
                                        (OP_NETWORK) */
     PYLXC_PLAN_STDIN = 512,         /* descriptor 0 is a pipe whose other end the monitor gives to who asks for it */
     PYLXC_PLAN_AWAIT_CALLER = 256   /* the record directory and the root's writable side are still being made: the first
@@ -238,6 +241,7 @@ enum pylxc_request_kind {
                                     `repeat` (0 = never), and SIGKILL after `patience` (-1 = never) */
     PYLXC_REQUEST_DISOWN,        /* let it outlive its owner */
     PYLXC_REQUEST_STDIN,         /* answered with the other end of the process's standard input, or of its terminal */
+    PYLXC_REQUEST_HOLD,          /* keep what came to answer on open for as long as the monitor lives, in place of the one before; no answer */
     PYLXC_REQUEST_END_STDIN      /* nothing more comes on its standard input: the monitor closes its own end */
 };
 

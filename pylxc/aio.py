@@ -587,6 +587,7 @@ class Container(_View):
     connect = _method(pylxc.container.Container.connect)
     ports = _method(pylxc.container.Container.ports)
     address = _method(pylxc.container.Container.address)
+    exposed_ports = _method(pylxc.container.Container.exposed_ports)
     call = _method(pylxc.container.Container.call)
     attach = _making(Attachment, pylxc.container.Container.attach)
     popen = _making(Process, pylxc.container.Container.popen)

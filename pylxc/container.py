@@ -150,10 +150,14 @@ class Container(Launching):
             "Mounts": described_mounts(self._engine, self.id, self.spec),
             "NetworkSettings": {
                 "Networks": described_ends(self._engine.store.networks.ends(self.id)),
-                "Ports": described(self.image.config.exposed_ports, self.ports()),
+                "Ports": described(self.exposed_ports(), self.ports()),
             },
             "Spec": json.loads(self.spec.to_json()),
         }
+
+    def exposed_ports(self) -> Sequence[str]:
+        """Return the ports that the image, or ``expose``, says the container serves, such as "80/tcp"."""
+        return tuple(dict.fromkeys((*self.image.config.exposed_ports, *self.spec.expose)))
 
     def _health(self) -> tuple[dict[str, Any], dict[str, Any]]:
         """Return docker's Config.Healthcheck and State.Health; {} where there is none."""

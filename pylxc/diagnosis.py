@@ -207,7 +207,8 @@ def _networks(_: Engine) -> Iterator[Finding]:
     try:
         networking.try_firewall()
     except PylxcError as error:
-        yield Finding("networks", "warning", str(error), getattr(error, "remedy", ""))
+        remedy = getattr(error, "remedy", 'root needs CAP_NET_ADMIN for them; "none" and "host" work without')
+        yield Finding("networks", "warning", f"containers have no network unless they ask for one: {error}", remedy)
         return
     drops, remedy = networking.forwarding_finding()
     if drops:

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from pylxc import names, sourcedate
-from pylxc.errors import Conflict, ImageNotFound, SpecError, StoreError
+from pylxc.errors import Conflict, ImageNotFound, SpawnError, SpecError, StoreError
 from pylxc.identity import is_locked, own_identity
 from pylxc.runtime import native, record, transfer
 from pylxc.runtime.process import wait_readable
@@ -25,6 +25,7 @@ from pylxc.store.layout import explain
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
+    from typing import Literal
 
     from pylxc.care.reports import CheckReport, DiskUsage, Pruned, RepairReport
     from pylxc.container import Container
@@ -170,7 +171,8 @@ class Engine:
         containers: bool = True,
         images: bool = True,
         all: bool = False,  # noqa: A002  docker's name
-        volumes: bool = False,
+        volumes: bool | Literal["all"] = False,
+        networks: bool = True,
         cache: bool = True,
         until: float | str | None = None,
         labels: Sequence[str] = (),
@@ -182,7 +184,8 @@ class Engine:
             containers: those that do not run, unless they belong to another process that lives.
             images: those without a name; with ``all`` every one that no container was made from.
             all: see images; and of the build cache also what images have.
-            volumes: the anonymous ones that no container has.
+            volumes: the anonymous ones that no container has; ``"all"``: the others, too.
+            networks: those that no container is on, unless they belong to another process that lives.
             cache: what only the build cache wants, and the caches that RUN steps mount, unless one has it now; with
                 ``labels`` or ``without_labels`` it is left alone.
             until: only what was made longer ago than this (s, or "24h").
@@ -199,7 +202,16 @@ class Engine:
         from pylxc.care.prune import Wanted, prune  # noqa: PLC0415  only here
 
         wanted = Wanted.of(until, labels, without_labels)
-        return prune(self, wanted, containers=containers, images=images, every=all, volumes=volumes, cache=cache)
+        return prune(
+            self,
+            wanted,
+            containers=containers,
+            networks=networks,
+            images=images,
+            every=all,
+            volumes=volumes,
+            cache=cache,
+        )
 
     def reopen(self) -> None:
         """Open the store anew with the next use: its index is another one now."""
@@ -239,6 +251,18 @@ class Engine:
             from pylxc import networking  # noqa: PLC0415  after a kill only
 
             networking.sweep(store)
+        self._look_after_default_network(store)
+
+    def _look_after_default_network(self, store: Store) -> None:
+        """See to it that the default network goes when nobody uses it: who waits for that may have been killed."""
+        row = store.networks.default()
+        if row is None:
+            return
+        from pylxc.runtime import keeping, network  # noqa: PLC0415  not needed by those who have no default network
+
+        if network.is_there(row.bridge):
+            with suppress(OSError, SpawnError):  # then the next one that opens the store does
+                keeping.look_after(keeping.place_of(self.scaffold), row.bridge)
 
     @staticmethod
     def _end_orphan(directory: str) -> None:
@@ -364,9 +388,13 @@ class Engine:
         """Make a container; see :func:`pylxc.create`. Unless ``listed``, its start adds it to the store."""
         from pylxc.container import Container  # noqa: PLC0415  builds and lists of images need no container
         from pylxc.obtaining import obtain  # noqa: PLC0415  it imports this module
-        from pylxc.spec import ContainerSpec  # noqa: PLC0415
+        from pylxc.spec import DEFAULT_NETWORK, ContainerSpec  # noqa: PLC0415
 
         reference = image if isinstance(image, str) else (*image.refs, image.id)[0]
+        if options.get("network") in (None, DEFAULT_NETWORK):
+            from pylxc.networking import default_network  # noqa: PLC0415  not needed by those who say which one
+
+            options = {**options, "network": default_network(self)}
         spec = ContainerSpec.from_options(reference, command, options)
         found = yield from steps_of(obtain, self, image, spec.pull, spec.platform)
         if not spec.argv(found.config.entrypoint, found.config.cmd):

@@ -161,7 +161,8 @@ class Image:
         ssh: AgentSource | None = None,
         allow: Sequence[str] = (),
         no_cache: bool = False,
-        network: str = "host",
+        network: str | None = None,
+        extra_hosts: Mapping[str, str] | Sequence[str] = (),
         contexts: Mapping[str, str | os.PathLike[str]] | None = None,
         pull: bool = False,
         output: Output | Sequence[Output] | None = None,
@@ -186,9 +187,13 @@ class Image:
                 ``"env:NAME"``. It is never in the image, its history, the cache or an error.
             ssh: agents for ``RUN --mount=type=ssh``: True or "default" for that of SSH_AUTH_SOCK, "id=/socket", a list
                 of these, or a mapping.
-            allow: "security.insecure" lets ``RUN --security=insecure`` do all that the caller can.
+            allow: "security.insecure" lets ``RUN --security=insecure`` do all that the caller can, "network.host" lets
+                ``RUN --network=host`` have the host's network.
             no_cache: carry out every step anew.
-            network: of RUN steps, "host" or "none".
+            network: of RUN steps: "none", "host" or a network's name; by default that of containers, "bridge", and the
+                host's where there is none. ``RUN --network=host`` needs "host" here, or "network.host" allowed.
+            extra_hosts: name -> address, or "host-gateway", for /etc/hosts of RUN steps; in docker's words, too
+                ("name:address").
             contexts: further contexts by name, for ``FROM name``, ``COPY --from=name`` and ``RUN --mount=from=name``:
                 a directory, or ``"docker-image://debian:bookworm"``. They win over stages and images of that name.
             output: where the result is wanted beside the store, or several such places: a directory, which gets the
@@ -212,7 +217,7 @@ class Image:
                 is tagged or added then; layers of the steps before it stay as cache.
             DockerfileError: the Dockerfile is missing or malformed; line and column.
             ImageNotFound: an image after FROM or ``--from`` is not there, and cannot be pulled.
-            SpecError: there is no such stage, context directory or network.
+            SpecError: there is no such stage or context directory. NetworkNotFound.
             AuthError, RegistryError: its registry wants another login, or, with ``pull``, cannot be asked.
 
         Example:
@@ -230,6 +235,7 @@ class Image:
             target=target,
             no_cache=no_cache,
             network=network,
+            extra_hosts=extra_hosts,
             contexts=contexts,
             secrets=secrets,
             ssh=ssh,

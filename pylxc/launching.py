@@ -237,6 +237,7 @@ class Launching:
             if not self._listed and cgroup.is_wanted(self.spec, accounted=accounted, delegate=delegate):
                 self._list()  # first: by its row the cgroups of a caller that was killed are found
             cgroups = cgroup.create(self.spec, self.id, accounted=accounted, delegate=delegate)
+            links = None
             try:
                 links = self._prepare_networks()
                 plan = isolation.container_plan(
@@ -267,6 +268,9 @@ class Launching:
                 if self.spec.ports and isinstance(error, SpawnError):
                     self._explain(error)
                 raise
+            finally:
+                if links is not None:
+                    links.let_go()
         return self._child
 
     def _prepare_networks(self) -> Links | None:

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
     from types import TracebackType
 
+    from pylxc.care.reports import Pruned
     from pylxc.container import Container
     from pylxc.engine import Engine
     from pylxc.store import NetworkRow
@@ -136,6 +137,34 @@ class Network:
         found = (cls(chosen, row) for row in chosen.store.networks.list())
         return [one for one in found if all(FILTERS[key](one, value) for key, value in wanted.items())]
 
+    @classmethod
+    def prune(
+        cls,
+        *,
+        until: float | str | None = None,
+        labels: Sequence[str] = (),
+        without_labels: Sequence[str] = (),
+        engine: Engine | None = None,
+    ) -> Pruned:
+        """Remove the networks that no container is on, running or not; the default one is left.
+
+        ``until``: only those that were made longer ago (s, or "24h"); ``labels``: only those that have each of these
+        ("key" or "key=value"); ``without_labels``: only those that have none of these. Raises SpecError, StoreError.
+
+        Example:
+            >>> pylxc.Network.prune(until="24h").networks                           # doctest: +SKIP
+            ('lab',)
+
+        """
+        return _engine(engine).prune(
+            containers=False,
+            images=False,
+            cache=False,
+            until=until,
+            labels=labels,
+            without_labels=without_labels,
+        )
+
     def members(self) -> Sequence[Member]:
         """Return the containers on it, whether they run or not, by address."""
         found = []
@@ -145,10 +174,17 @@ class Network:
             found.append(Member(end.container, name, addresses, tuple(aliases)))
         return found
 
-    def connect(self, container: Container | str, *, aliases: Sequence[str] = ()) -> None:
+    def connect(
+        self,
+        container: Container | str,
+        *,
+        aliases: Sequence[str] = (),
+        address: str | Sequence[str] | None = None,
+    ) -> None:
         """Let a container be on this network, too, at once when it runs, and from now on.
 
-        ``aliases``: further names for it here. Raises ContainerNotFound, NetworkNotFound; Conflict when it is on it
+        ``aliases``: further names for it here. ``address``: the one that it is to have (``"10.5.0.9"``), or one of each
+        subnet; not on the default network. Raises ContainerNotFound, NetworkNotFound; Conflict when it is on it
         already, or has no network of its own (``network="none"``, ``"host"`` or another container's); SpecError.
 
         Example:
@@ -156,7 +192,8 @@ class Network:
 
         """
         names = NORMAL["aliases"]("aliases", list(aliases)) if aliases else ()
-        networking.connect(self._engine, self._container(container), self.name, names)
+        given = () if address is None else NORMAL["dns"]("address", address)
+        networking.connect(self._engine, self._container(container), self.name, names, given)
 
     def disconnect(self, container: Container | str) -> None:
         """Take a container off this network, at once when it runs, and from now on.

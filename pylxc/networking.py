@@ -22,12 +22,13 @@ from typing import TYPE_CHECKING, Any
 from attrs import evolve
 
 from pylxc import subnets
-from pylxc.errors import Conflict, NetworkNotFound, StoreError, UnsupportedError
+from pylxc.errors import Conflict, NetworkNotFound, SpawnError, SpecError, StoreError, UnsupportedError
 from pylxc.identity import own_identity
 from pylxc.normalise import HOST_GATEWAY, HOST_NAME
-from pylxc.runtime import idrange, joining, keeping, network, resolver, rootless
+from pylxc.runtime import control, idrange, joining, keeping, network, resolver, rootless
 from pylxc.runtime.network import Links
 from pylxc.store import NetworkRow, Wish
+from pylxc.store.networks import DEFAULT
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -38,7 +39,6 @@ if TYPE_CHECKING:
     from pylxc.store import End, Store
     from pylxc.subnets import Subnet
 
-DEFAULT = "bridge"  # the network that is made when it is first asked for
 _V6 = 6
 _SOMEWHERE = ("2000::1", 9)  # any global address: nothing is sent
 
@@ -141,12 +141,96 @@ def _unmake(row: NetworkRow) -> None:
         raise StoreError(f"network {row.name}", f"cannot be removed: {error.strerror}") from error
 
 
-def bring_up(row: NetworkRow) -> None:
-    """Make sure that a network has its bridge: after a boot it has not."""
-    if not network.is_there(row.bridge):
-        with _machine_lock():
-            if not network.is_there(row.bridge):
-                _make(row)
+def bring_up(engine: Engine, row: NetworkRow) -> int:
+    """Make sure that a network has its bridge: after a boot it has not.
+
+    Returns a descriptor that keeps the default network as long as it is open, -1 for others. Raises OSError,
+    UnsupportedError, StoreError.
+    """
+    held = keeping.hold(keeping.place_of(engine.scaffold), row.bridge) if row.is_shared else -1
+    try:
+        if not network.is_there(row.bridge):
+            with _machine_lock():
+                if not network.is_there(row.bridge):
+                    _make(_moved(engine.store, row) if row.is_shared else row)
+    except BaseException:
+        if held >= 0:
+            os.close(held)
+        raise
+    return held
+
+
+def _moved(store: Store, row: NetworkRow) -> NetworkRow:
+    """Return the default network with other subnets, where its own lead somewhere else by now: it was not in use."""
+    routes = [route.to for route in network.routes() if route.to.prefixlen]
+    if not any(subnets.overlapping(subnet, routes) for subnet in row.parsed):
+        return row
+    others = [subnet for other in store.networks.list() if other.id != row.id for subnet in other.parsed]
+    moved = evolve(row, subnets=tuple(map(str, _free(row.name, (), others))))
+    store.networks.move(row.id, moved.subnets)
+    return moved
+
+
+# -- the default one ---------------------------------------------------------------------------------------------------
+
+
+def default_network(engine: Engine, otherwise: str = "none") -> str:
+    """Return the network of containers that ask for none, and of RUN steps: ``"bridge"`` where it can be had.
+
+    ``otherwise``: what they have where it cannot: nobody asked for it, so that is no error (``doctor`` says why).
+    """
+    if not has_default():
+        return otherwise
+    return DEFAULT if _can_have_default(engine) else otherwise
+
+
+def has_default() -> bool:
+    """Say whether there is a default network for who this process is, where the machine can make one."""
+    return rootless.is_privileged()
+
+
+_found_possible: dict[str, bool] = {}  # by the place of its locks
+
+
+def _can_have_default(engine: Engine) -> bool:
+    """Say whether the default network can be made here: that is known when it was made once."""
+    store = engine.store
+    place = keeping.place_of(engine.scaffold)
+    if place not in _found_possible:
+        try:
+            os.close(bring_up(engine, _default_row(store)))
+            _found_possible[place] = True
+        except (UnsupportedError, StoreError, SpecError, SpawnError, OSError) as error:
+            logging.getLogger("pylxc").info("containers have no network by default: %s", error)
+            _found_possible[place] = False
+            _forget_default(store)
+    return _found_possible[place]
+
+
+def _default_row(store: Store) -> NetworkRow:
+    """Return the default network; it is added to the store where it is missing, and made when it is used."""
+    found = store.networks.find(DEFAULT)
+    if found is not None and not found.going:
+        return found
+    require_privilege()
+    sweep(store)
+    with _machine_lock():
+        found = store.networks.find(DEFAULT)
+        if found is None:
+            taken = [subnet for row in store.networks.list() for subnet in row.parsed]
+            chosen = tuple(map(str, _free(DEFAULT, (), taken)))
+            id = os.urandom(32).hex()  # noqa: A001  docker's name
+            row = NetworkRow(id, DEFAULT, f"{network.BRIDGE_PREFIX}{id[:9]}", chosen, created=time.time())
+            found = store.networks.add(row)
+    return found
+
+
+def _forget_default(store: Store) -> None:
+    """Remove a default network that cannot be made, unless something is on it."""
+    row = store.networks.default()
+    if row is not None:
+        with suppress(Conflict, UnsupportedError, StoreError):
+            remove(store, row)
 
 
 def remove(store: Store, row: NetworkRow) -> None:
@@ -245,11 +329,11 @@ def wishes_of(engine: Engine, container: Launching, name: str) -> Sequence[Wish]
     if not wanted:
         return ()
     require_privilege()
-    if DEFAULT in wanted and engine.store.networks.find(DEFAULT) is None:
-        with suppress(Conflict):  # somebody else was faster
-            create(engine, DEFAULT, ())
+    if DEFAULT in wanted:
+        _default_row(engine.store)
     names = (name, *spec.aliases, *((spec.hostname,) if spec.hostname else ()), container.id[:12])
-    return [Wish(each, tuple(dict.fromkeys(names))) for each in wanted]
+    addresses = tuple(filter(None, (spec.ip, spec.ip6)))
+    return [Wish(each, tuple(dict.fromkeys(names)), addresses) for each in wanted]
 
 
 def prepare(engine: Engine, container: Launching) -> Links | None:
@@ -263,18 +347,26 @@ def prepare(engine: Engine, container: Launching) -> Links | None:
     if not container.spec.networks():
         return None
     ends = engine.store.networks.ends(container.id)
-    for end in ends:
-        bring_up(end.network)
-    with suppress(FileNotFoundError):
-        os.unlink(_changed(engine, container.id))  # noqa: PTH108  the plan has them all
-    return links_of(engine, container.id, container.spec, ends)
+    held = -1
+    try:
+        for end in ends:
+            held = max(held, bring_up(engine, end.network))
+        if held >= 0:
+            ends = engine.store.networks.ends(container.id)  # it may have got other addresses
+        with suppress(FileNotFoundError):
+            os.unlink(_changed(engine, container.id))  # noqa: PTH108  the plan has them all
+        return links_of(engine, container.id, container.spec, ends, held)
+    except BaseException:
+        if held >= 0:
+            os.close(held)
+        raise
 
 
-def links_of(engine: Engine, container: str, spec: ContainerSpec, ends: Sequence[End]) -> Links:
+def links_of(engine: Engine, container: str, spec: ContainerSpec, ends: Sequence[End], held: int = -1) -> Links:
     """Return what a container with these ends gets."""
     has_v6 = any(subnet.version == _V6 for end in ends for subnet in end.network.parsed)
     path = engine.store.hostsfiles.path(container)
-    return Links(tuple(_encoded(ends)), resolver.content(spec.dns, ipv6=has_v6), path)
+    return Links(tuple(_encoded(ends)), resolver.content(spec.dns, ipv6=has_v6), path, held)
 
 
 def join(engine: Engine, container: Launching) -> None:
@@ -284,6 +376,32 @@ def join(engine: Engine, container: Launching) -> None:
     """
     ends = engine.store.networks.ends(container.id)
     engine.store.hostsfiles.join(container.id, header_of(container.spec, ends))
+
+
+@contextmanager
+def lent_links(engine: Engine, spec: ContainerSpec, lease: str) -> Iterator[Links | None]:
+    """Give a RUN step its place on the network that its spec names; None: it is on none.
+
+    Nobody else can ask for it by a name. Raises NetworkNotFound, Conflict, UnsupportedError, StoreError.
+    """
+    if not spec.networks():
+        yield None
+        return
+    require_privilege()
+    (name,) = spec.networks()
+    if name == DEFAULT:
+        _default_row(engine.store)
+    end, held = engine.store.networks.lend(name, lease), -1
+    try:
+        held = bring_up(engine, end.network)
+        end = evolve(end, network=engine.store.networks.get(end.network.id))
+        has_v6 = any(subnet.version == _V6 for subnet in end.network.parsed)
+        gateways = tuple(map(str, end.gateways))
+        yield Links(tuple(_encoded([end])), resolver.content(spec.dns, ipv6=has_v6), "", held, gateways)
+    finally:
+        if held >= 0:
+            os.close(held)
+        engine.store.networks.give_back(end)
 
 
 def _links_of_other(engine: Engine, name: str) -> Links | None:
@@ -343,16 +461,26 @@ def _note_change(engine: Engine, container: str) -> None:
     os.rename(f"{path}.new", path)  # noqa: PTH104
 
 
-def connect(engine: Engine, container: Launching, name: str, aliases: Sequence[str]) -> None:
-    """Let a container, running or not, be on one more network. Raises Conflict, NetworkNotFound."""
+def connect(
+    engine: Engine, container: Launching, name: str, aliases: Sequence[str], addresses: Sequence[str] = ()
+) -> None:
+    """Let a container, running or not, be on one more network. Raises Conflict, NetworkNotFound, SpecError."""
     require_privilege()
+    if addresses and name == DEFAULT:
+        raise SpecError(
+            "address", tuple(addresses), "addresses can be had on a network of your own, not on the default"
+        )
     if not container.spec.networks():
         remedy = "has a network of another kind; start it on a network to connect it to others"
         raise Conflict(container.name, f"{remedy} (network={container.spec.network!r})")
     names = (container.name, *aliases, container.id[:12])
-    end = engine.store.networks.connect(container.id, Wish(name, tuple(dict.fromkeys(names))))
+    end = engine.store.networks.connect(container.id, Wish(name, tuple(dict.fromkeys(names)), tuple(addresses)))
     try:
-        bring_up(end.network)
+        held = bring_up(engine, end.network)
+        if held >= 0:
+            control.hold(engine.container_directory(container.id), held)
+            os.close(held)
+            end = next(each for each in engine.store.networks.ends(container.id) if each.network.id == end.network.id)
         with _inside(container) as place:
             if place is not None:
                 network.attach(*place, _endpoint(end, is_way_out=_is_way_out(engine, end)))
@@ -437,6 +565,4 @@ def find(engine: Engine, name_or_id: str) -> NetworkRow:
     except NetworkNotFound:
         if name_or_id != DEFAULT or not rootless.is_privileged():
             raise
-        with suppress(Conflict):
-            return create(engine, DEFAULT, ())
-        return engine.store.networks.get(DEFAULT)
+        return _default_row(engine.store)

@@ -60,6 +60,7 @@ _LOG_FILES_MAX = 1_000_000
 _HOST_NAME_MAX = 64  # sethostname(2)
 _NETWORK_NAME = r"[a-zA-Z0-9][a-zA-Z0-9_.-]*"
 HOST_NAME = "host.pylxc.internal"  # of this host, in containers that can reach it
+_NOT_NAMES = ("none", "host", "default")  # of networks
 HOST_GATEWAY = "host-gateway"  # in extra_hosts: this host, as it is reached from the container's network
 _CONTAINER = r"[a-zA-Z0-9][a-zA-Z0-9_.-]*"
 _KNOWN_AS = r"[a-zA-Z0-9_](?:[a-zA-Z0-9_.-]{0,252}[a-zA-Z0-9_])?"
@@ -420,7 +421,7 @@ def _address(option: str, value: Any) -> str:
     import ipaddress  # noqa: PLC0415  costs milliseconds, seldom needed
 
     try:
-        return str(ipaddress.ip_address(value))
+        return str(ipaddress.ip_address(str(value)))  # a number is none, though ipaddress takes it for one
     except ValueError as error:
         raise SpecError(option, value, 'give an IP address, such as "192.0.2.1" or "2001:db8::1"') from error
 
@@ -429,10 +430,30 @@ def _addresses(option: str, value: Any) -> tuple[str, ...]:
     return tuple(_address(option, item) for item in _items(option, value))
 
 
+def _one_address(version: int) -> Normalise:
+    example = "10.5.0.9" if version == 4 else "fd00:5::9"  # noqa: PLR2004  IP versions
+
+    def normalise(option: str, value: Any) -> str:
+        text = _address(option, value)
+        if (":" in text) != (version != 4) or "%" in text:  # noqa: PLR2004
+            raise SpecError(option, value, f'give an address of IPv{version}, such as "{example}"')
+        return text
+
+    return normalise
+
+
+def _expose(option: str, value: Any) -> tuple[str, ...]:
+    found: dict[str, None] = {}
+    for item in [value] if isinstance(value, int) else _items(option, value):
+        first, last, protocol = _container_ports(option, item)
+        found.update({f"{port}/{protocol}": None for port in range(first, last + 1)})
+    return tuple(found)
+
+
 def network_name(value: Any, option: str = "name") -> str:
     """Return the name of a network. Raises SpecError for what cannot be one."""
-    if not isinstance(value, str) or not re.fullmatch(_NETWORK_NAME, value) or value in ("none", "host"):
-        remedy = 'a name has [a-zA-Z0-9_.-], and starts with a letter or a digit; "none" and "host" mean something else'
+    if not isinstance(value, str) or not re.fullmatch(_NETWORK_NAME, value) or value in _NOT_NAMES:
+        remedy = f"a name has [a-zA-Z0-9_.-], and starts with a letter or a digit; {_NOT_NAMES} mean something else"
         raise SpecError(option, value, remedy)
     return value
 
@@ -442,7 +463,7 @@ def _network(option: str, value: Any) -> str | tuple[str, ...]:
         prefix, colon, name = value.partition(":")
         if colon and (prefix != "container" or not re.fullmatch(_CONTAINER, name)):
             raise SpecError(option, value, 'give "none", "host", "container:NAME" or the name of a network')
-        return value if colon or value in ("none", "host") else network_name(value, option)
+        return value if colon or value in _NOT_NAMES else network_name(value, option)
     if not isinstance(value, Sequence) or not value:
         raise SpecError(option, value, 'give "none", "host", the name of a network, or a list of names')
     names = tuple(network_name(item, option) for item in value)
@@ -516,9 +537,9 @@ def _host_ports(option: str, value: Any) -> tuple[str, int, int]:
     if isinstance(value, str) and ":" in value:
         value = value.rpartition(":")[::2]
     if isinstance(value, (tuple, list)):
-        if len(value) != 2:  # noqa: PLR2004  address and port
-            raise SpecError(option, value, 'give (address, port), such as ("127.0.0.1", 8080)')
-        address, port = value
+        if len(value) not in (1, 2):
+            raise SpecError(option, value, 'give (address, port), such as ("127.0.0.1", 8080), or (address,)')
+        address, port = (*value, 0)[:2]
         text = address.strip("[]") if isinstance(address, str) else address
         host = _address(option, text) if text else ""
         if "%" in host:
@@ -629,7 +650,10 @@ NORMAL: dict[str, Normalise] = {
     "tmpfs": lambda _, value: to_tmpfs(value),
     "read_only": _flag,
     "ports": _ports,
+    "expose": _expose,
     "network": _network,
+    "ip": _one_address(4),
+    "ip6": _one_address(6),
     "aliases": _hostnames,
     "dns": _addresses,
     "extra_hosts": _extra_hosts,

@@ -41,7 +41,10 @@ class Options(TypedDict, total=False):
     read_only: bool
 
     ports: Mapping[int, Address] | Mapping[str, Address] | Mapping[int | str, Address] | Sequence[Port | str] | None
+    expose: Sequence[int | str] | int | str | None
     network: str | Sequence[str] | None
+    ip: str | None
+    ip6: str | None
     aliases: Sequence[str] | None
     dns: Sequence[str] | None
     extra_hosts: Mapping[str, str] | Sequence[str] | None

@@ -27,6 +27,8 @@ __all__ = ["RLIMITS", "ContainerSpec", "Device", "Mount", "Port", "sysctl_path"]
 
 DEFAULT_SHM_SIZE = 64 << 20
 DEFAULT_STOP_TIMEOUT = 10.0
+DEFAULT_NETWORK = "default"  # which one that is, is settled when the container is made
+BRIDGE = "bridge"
 SYSTEM = "system"  # the value of init for containers that boot an operating system's own
 SYSTEM_INIT = "/sbin/init"
 SHELLS = frozenset(("sh", "bash", "dash", "ash", "zsh"))
@@ -73,18 +75,20 @@ class ContainerSpec:
     (30 s, 30 s, 0, 5 s, 3); without ``test`` only the times of the image's own check change; ``"none"`` switches that
     off.
 
-    ``network``: ``"none"`` (the default: a loopback of its own, which ``connect`` reaches), ``"host"``,
-    ``"container:NAME"``, or the name of a :class:`~pylxc.Network`, or several; ``"bridge"`` is made when it is first
-    asked for. On networks containers know each other by ``name``, ``hostname``, the beginning of their id and
-    ``aliases``, and the host as ``host.pylxc.internal``, by their /etc/hosts. The way out is by the first network that
-    is not internal. ``dns``: name servers in place of the host's; those that only the host's loopback reaches are left
+    ``network``: ``"none"`` (a loopback of its own, which ``connect`` reaches), ``"host"``, ``"container:NAME"``, or the
+    name of a :class:`~pylxc.Network`, or several. ``"bridge"`` comes with its first container and goes with its last;
+    it is the default as root, where this machine can make it, else ``"none"`` is. ``ip`` and ``ip6``: the addresses
+    that it is to have on the one network of your own that it is on. On networks of your own (as in docker not on
+    ``"bridge"``) containers know each other by ``name``, ``hostname``, the beginning of their id and ``aliases``, and
+    on all of them the host as ``host.pylxc.internal``, by their /etc/hosts. The way out is by the first network that is
+    not internal. ``dns``: name servers in place of the host's; those that only the host's loopback reaches are left
     out. ``extra_hosts``: name -> address, or ``"host-gateway"`` for this host.
 
     ``ports``: what is reached from the host: ``{6379: 0}`` (0: any free port, which :meth:`Container.address` tells),
     ``{"53/udp": ("127.0.0.1", 5353)}``, ``{80: [8080, "[::1]:8081"]}``, ranges (``{"8000-8010": "9000-9010"}``), or
     docker's words (``["127.0.0.1:8080:80"]``). Without an address the port is open on all addresses of the host. In the
     container the client is somebody on its own loopback. Not with ``network="host"``, where all of its ports are the
-    host's.
+    host's. ``expose``: further ports that are listed as those of the container, and published by ``run -P``.
 
     ``log``: with ``{"max_size": "10m", "max_files": 3}`` a new file of the log begins where one would grow beyond
     max_size, and the last max_files of them (1 by default) are kept. Without it the log grows as long as the container
@@ -115,7 +119,10 @@ class ContainerSpec:
     read_only: bool = False
 
     ports: tuple[Port, ...] = ()
-    network: str | tuple[str, ...] = "none"
+    expose: tuple[str, ...] = ()
+    network: str | tuple[str, ...] = DEFAULT_NETWORK
+    ip: str | None = None
+    ip6: str | None = None
     aliases: tuple[str, ...] = ()
     dns: tuple[str, ...] = ()
     extra_hosts: dict[str, str] = field(factory=dict, hash=False)
@@ -242,7 +249,10 @@ class ContainerSpec:
 
     def _check_network(self) -> None:
         """Refuse what only a container on networks can have, or one that does not have another one's."""
-        if self.aliases and not self.networks():
+        if (self.ip or self.ip6) and (self.network in (BRIDGE, DEFAULT_NETWORK) or len(self.networks()) != 1):
+            remedy = "an address is had on one network of your own: give its name as network (several: Network.connect)"
+            raise SpecError("ip" if self.ip else "ip6", self.ip or self.ip6, remedy)
+        if self.aliases and self.networks() in ((), (BRIDGE,)):
             raise SpecError("aliases", self.aliases, f"with network={self.network!r} nobody can ask for it by name")
         if HOST_GATEWAY in self.extra_hosts.values() and self.network == "none":
             raise SpecError("extra_hosts", HOST_GATEWAY, 'with network="none" the host cannot be reached')
@@ -250,7 +260,10 @@ class ContainerSpec:
             raise SpecError("dns", self.dns, "it has those of the container whose network it shares; set them there")
 
     def networks(self) -> tuple[str, ...]:
-        """Return the names of the networks that it is on; () with the host's, another container's or none."""
+        """Return the names of the networks that it is on; () with the host's, another container's or none.
+
+        A default that is not settled yet counts as one.
+        """
         if not isinstance(self.network, str):
             return self.network
         return () if self.network == "none" or _is_shared(self.network) else (self.network,)
@@ -303,13 +316,13 @@ class ContainerSpec:
         return (*(entrypoint or ()), *(self.command if self.command is not None else cmd or ()))
 
     def to_json(self) -> str:
-        """Return the spec as JSON (ASCII, one line). Options at their default are left out."""
+        """Return the spec as JSON (ASCII, one line). Options at their default are left out, but for the network."""
         import json  # noqa: PLC0415  not needed by callers that store nothing
 
         changed = {
             option: getattr(self, option)
             for option in _DEFAULTS
-            if getattr(self, option) not in (_DEFAULTS[option], {})
+            if getattr(self, option) not in (_DEFAULTS[option], {}) or option == "network"
         }
         return json.dumps(changed, default=lambda value: asdict(value, recurse=False), separators=(",", ":"))
 
@@ -324,7 +337,7 @@ class ContainerSpec:
             raise SpecError("spec", text, f"is not JSON: {error}") from error
         if not isinstance(given, dict) or "image" not in given or set(given) - set(_DEFAULTS):
             raise SpecError("spec", text, "is not a container's spec; another version of pylxc may have written it")
-        return cls(**given)
+        return cls(**{"network": "none", **given})  # as in stores of before there was another default
 
 
 _DEFAULTS: dict[str, Any] = {
@@ -345,6 +358,9 @@ _OTHER_NAMES = {
     "mem_limit": "memory",
     "memswap_limit": "memory_swap",
     "network_mode": "network",
+    "ipv4_address": "ip",
+    "ipv6_address": "ip6",
+    "exposed_ports": "expose",
     "cpuset_cpus": "cpuset",
     "publish": "ports",
     "volume": "volumes",

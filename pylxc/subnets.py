@@ -108,6 +108,27 @@ def address(subnet: Subnet, number: int) -> Interface:
     return ipaddress.ip_interface((int(subnet.network_address) + number, subnet.prefixlen))
 
 
+def number_of(subnets: Sequence[Subnet], given: Sequence[str], option: str = "address") -> int:
+    """Return the number of addresses that a user names, of one subnet or of each. Raises SpecError."""
+    found: set[int] = set()
+    for text in given:
+        named = ipaddress.ip_address(text)
+        subnet = next((one for one in subnets if one.version == named.version and named in one), None)
+        if subnet is None:
+            words = " or ".join(map(str, subnets))
+            raise SpecError(option, text, f"it is not the network's; give one of {words}")
+        number = int(named) - int(subnet.network_address)
+        last = last_number(subnets)
+        if not FIRST <= number <= last:
+            first, end = (address(subnet, which).ip for which in (FIRST, last))
+            raise SpecError(option, text, f"give one from {first} to {end}")
+        found.add(number)
+    if len(found) != 1:
+        words = ", ".join(str(address(subnet, min(found)).ip) for subnet in subnets)
+        raise SpecError(option, tuple(given), f"addresses of one container have one number in all subnets: {words}")
+    return found.pop()
+
+
 def mac(subnets: Sequence[Subnet], number: int) -> bytes:
     """Return a hardware address made of an address: whoever remembers one under the other is not misled."""
     return _LOCAL_MAC + address(subnets[0], number).ip.packed[-4:]

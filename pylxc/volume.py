@@ -19,6 +19,7 @@ from pylxc.normalise import NORMAL
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
+    from pylxc.care.reports import Pruned
     from pylxc.engine import Engine
     from pylxc.store import VolumeRow
 
@@ -93,6 +94,58 @@ class Volume:
                 raise SpecError("filters", key, f"there are {', '.join(sorted(FILTERS))}")
         found = (_of(chosen, row) for row in chosen.store.volumes.list())
         return [volume for volume in found if all(FILTERS[key](volume, value) for key, value in wanted.items())]
+
+    @classmethod
+    def prune(
+        cls,
+        *,
+        all: bool = False,  # noqa: A002  docker's name
+        labels: Sequence[str] = (),
+        without_labels: Sequence[str] = (),
+        engine: Engine | None = None,
+    ) -> Pruned:
+        """Remove the anonymous volumes that no container has, with ``all`` the others, too, as docker does.
+
+        ``labels``: only those that have each of these ("key" or "key=value"); ``without_labels``: only those that have
+        none of these. Raises SpecError, StoreError.
+
+        Example:
+            >>> pylxc.Volume.prune(all=True, without_labels=["keep"]).volumes       # doctest: +SKIP
+            ('data',)
+
+        """
+        return _engine(engine).prune(
+            containers=False,
+            images=False,
+            cache=False,
+            networks=False,
+            volumes="all" if all else True,
+            labels=labels,
+            without_labels=without_labels,
+        )
+
+    def snapshot(self, name: str, *, labels: Mapping[str, str] | Sequence[str] | None = None) -> Volume:
+        """Make a volume with what this one has now, with owners, modes, attributes, times, hard links and holes.
+
+        Where the file system can (btrfs, xfs) the two share their blocks until one is written to; else it is a copy.
+        ``labels``: by default this one's.
+
+        Containers may write to it meanwhile: each file is then what it was at some moment, though not all at the same
+        one. For a state of one moment pause them (:meth:`Container.pause`), or let them write what they hold first, as
+        a database does for a backup.
+
+        Raises SpecError for what cannot be a name; Conflict when it is taken; VolumeNotFound when this one is gone;
+        StoreError.
+
+        Example:
+            >>> pylxc.Volume.get("data").snapshot("data-before").path               # doctest: +SKIP
+            PosixPath('/var/lib/pylxc/volumes/data-before/data')
+
+        """
+        given = None if labels is None else NORMAL["labels"]("labels", labels)
+        store = self._engine.store
+        with store.leases.take() as lease:
+            return _of(self._engine, store.volumes.snapshot(lease, self.name, volume_name(name, "name"), given))
 
     def containers(self) -> Sequence[str]:
         """Return the ids of the containers that have it, whether they run or not."""

@@ -143,7 +143,8 @@ _Noreturn static void become_child(const struct monitor *m, struct cgroups *cgro
 {
     /* A process of the container that may trace could take these from here. Those of a first start come later, or are
      * the plan's, and launch_run's to close. */
-    const int monitors[] = {PYLXC_FD_CONTROL, m->netns.ours, m->directory_fd, m->control_fd, m->input[1], m->log.fd};
+    const int monitors[] = {PYLXC_FD_CONTROL, m->netns.ours, m->directory_fd, m->control_fd,
+                            m->held_fd,       m->input[1],   m->log.fd};
     for (size_t i = 0; i < LENGTH(monitors); i++)
         if (monitors[i] >= 0)
             sys(close, monitors[i]);

@@ -1,15 +1,25 @@
-/* Keeps a network for a process that may be killed: when that has ended, what the network has in the kernel goes.
+/* Keeps a network until it is to go: when that is so, what the network has in the kernel goes.
  *
  * Links of containers go by themselves, with the namespaces that they lead into; a bridge and a packet filter are
- * nobody's. Whoever removes the network itself, or lets it outlive its owner, kills this process. A bridge that still
- * has links on it after a while is another process's to look after: containers of somebody else are on it.
+ * nobody's. One that belongs to a process goes when that has ended. Whoever removes the network itself, or lets it
+ * outlive its owner, kills this process. A bridge that still has links on it after a while is another process's to look
+ * after: containers of somebody else are on it.
+ *
+ * The default network belongs to nobody: it goes when nobody has used it for a moment. Who uses it, a container's
+ * monitor or whoever starts one, holds a shared lock on a file; as long as this process holds the exclusive one they
+ * wait. The second lock says that this process is there.
  */
 #include "keep.h"
 #include "endpoint.h"
 #include "message.h"
 #include "netfilter.h"
 #include <asm/poll.h>
+#include <asm/stat.h>
+#include <linux/prctl.h>
+#include <linux/sched.h>
 #include <linux/time_types.h>
+
+enum { EXCLUSIVE = 2, AT_ONCE = 4, NO_MORE = 8 };
 
 static void report_start(void)
 {
@@ -21,6 +31,13 @@ static void report_start(void)
             .error = {.stage = PYLXC_STAGE_HELPER, .errnum = -self, .index = 0},
         };
     send_message(PYLXC_FD_CONTROL, &report, sizeof report, self);
+}
+
+static int remove_network(const char *bridge)
+{
+    fd_close int outer = netlink_open(NETLINK_ROUTE_);
+    int r = outer < 0 ? outer : endpoint_detach(outer, bridge);
+    return r < 0 ? r : netfilter_remove(bridge);
 }
 
 /* Waits until nothing is on the bridge; says whether it came to that. */
@@ -36,19 +53,60 @@ static int is_left(const char *bridge)
     return 0;
 }
 
-_Noreturn void network_keep(const struct plan *plan)
+_Noreturn static void keep_for_owner(int owner_fd, const char *bridge)
 {
-    const struct pylxc_op *op = plan_find(plan, PYLXC_OP_NETWORK);
-    struct pollfd owner = {plan->head->owner_fd, POLLIN, 0};
-    if (!op || op->strings != 1)
-        sys_exit(1);
+    struct pollfd owner = {owner_fd, POLLIN, 0};
     report_start();
     while (sys(ppoll, &owner, 1, 0, 0, 0) < 0)
         ;
-    const char *bridge = op_string(op, 0);
-    if (!is_left(bridge))
+    sys_exit(!is_left(bridge) || remove_network(bridge) < 0);
+}
+
+/* Waits until nobody uses it, and then for a moment, for making it anew takes far longer than a container's start; with
+ * the exclusive lock, or 0 when it was used again: who uses it touches the file. */
+static int is_unused(int users)
+{
+    struct stat before = {0}, after = {0};
+    struct __kernel_timespec moment = {0, 500000000};
+    long r = sys(flock, users, EXCLUSIVE);
+    if (r >= 0)
+        r = sys(fstat, users, &before);
+    sys(flock, users, NO_MORE);
+    sys(ppoll, 0, 0, &moment, 0, 0);
+    if (r < 0 || sys(flock, users, EXCLUSIVE | AT_ONCE) < 0)
+        return 0;
+    if (sys(fstat, users, &after) >= 0 && before.st_mtime == after.st_mtime &&
+        before.st_mtime_nsec == after.st_mtime_nsec)
+        return 1;
+    sys(flock, users, NO_MORE);
+    return 0;
+}
+
+_Noreturn static void keep_for_all(int users, int keeper, const char *bridge)
+{
+    sys(close, PYLXC_FD_CONTROL);
+    sys(setsid); /* an interrupt from the caller's terminal is not meant for it */
+    sys(prctl, PR_SET_NAME, "pylxc-keeper", 0, 0, 0);
+    while (!is_unused(users))
+        ;
+    int r = remove_network(bridge);
+    sys(close, keeper); /* who waits for the other lock looks at this one next */
+    sys_exit(r < 0);
+}
+
+_Noreturn void network_keep(const struct plan *plan)
+{
+    const struct pylxc_op *op = plan_find(plan, PYLXC_OP_NETWORK);
+    if (!op || op->strings != 1)
         sys_exit(1);
-    fd_close int outer = netlink_open(NETLINK_ROUTE_);
-    int r = outer < 0 ? outer : endpoint_detach(outer, bridge);
-    sys_exit(r < 0 || netfilter_remove(bridge) < 0);
+    if (!(op->flags & PYLXC_NETWORK_SHARED))
+        keep_for_owner(plan->head->owner_fd, op_string(op, 0));
+    /* A child of nobody's: no program finds one among its children that it does not know. */
+    struct clone_args args = {.exit_signal = 17 /* SIGCHLD */};
+    long r = sys(clone3, &args, sizeof args);
+    if (r == 0)
+        keep_for_all((int)op->a, (int)op->b, op_string(op, 0));
+    if (r > 0)
+        report_start();
+    sys_exit(r < 0);
 }

@@ -87,6 +87,14 @@ static void answer_input(const struct monitor *m, int answer)
     control_answer(answer, fd < 0 ? EBADF : 0, fd);
 }
 
+/* One is enough: whoever asks again means the same lock. */
+static void hold(struct monitor *m, int fd)
+{
+    if (m->held_fd >= 0)
+        sys(close, m->held_fd);
+    m->held_fd = fd;
+}
+
 static void answer_request(struct monitor *m)
 {
     struct pylxc_request request;
@@ -100,6 +108,9 @@ static void answer_request(struct monitor *m)
     case PYLXC_REQUEST_DISOWN:
         m->owner_fd = -1;
         break;
+    case PYLXC_REQUEST_HOLD:
+        hold(m, answer);
+        return;
     case PYLXC_REQUEST_STDIN:
         answer_input(m, answer);
         return;
@@ -365,6 +376,7 @@ _Noreturn void monitor_run(const struct plan *plan)
 {
     struct monitor m = {.plan = *plan,
                         .control_fd = -1,
+                        .held_fd = -1,
                         .input = {-1, -1},
                         .log = {.fd = -1},
                         .stopping = {.next = INT64_MAX, .kill = INT64_MAX}};

@@ -28,6 +28,7 @@ from pylxc.build.stages import SCRATCH
 from pylxc.errors import ImageNotFound, SpecError
 from pylxc.image import Image, check_tag
 from pylxc.imageconfig import ImageConfig, ImageDocument
+from pylxc.normalise import NORMAL, network_name
 from pylxc.obtaining import obtain
 from pylxc.platforms import this_platform
 
@@ -45,10 +46,10 @@ if TYPE_CHECKING:
     from pylxc.registry.progress import Progress
     from pylxc.store import Lease
 
-NETWORKS = ("host", "none")
 _KEPT = ("author", "os.version", "os.features")
 INSECURE = "security.insecure"
-RIGHTS = ("network.host", INSECURE)  # docker's entitlements; the first is given by the option `network` here
+OF_THE_HOST = "network.host"
+RIGHTS = (OF_THE_HOST, INSECURE)  # docker's entitlements; the option `network` gives the first, too
 
 
 def build(  # noqa: PLR0913  the operands of one operation
@@ -60,7 +61,8 @@ def build(  # noqa: PLR0913  the operands of one operation
     args: Mapping[str, str],
     target: str | None,
     no_cache: bool,
-    network: str,
+    network: str | None,
+    extra_hosts: Mapping[str, str] | Sequence[str],
     on_event: Callable[[BuildEvent], object] | None,
     secrets: Mapping[str, SecretSource] | None = None,
     ssh: AgentSource | None = None,
@@ -77,11 +79,11 @@ def build(  # noqa: PLR0913  the operands of one operation
     args = sourcedate.arguments(args)
     for tag in tags:
         check_tag(tag)
-    if network not in NETWORKS:
-        raise SpecError("network", network, f"give one of {', '.join(map(repr, NETWORKS))}")
+    network = _checked_network(engine, network)
     options = Options(
         no_cache=no_cache,
         network=network,
+        extra_hosts=NORMAL["extra_hosts"]("extra_hosts", extra_hosts),
         on_event=on_event,
         secrets=Secrets(secrets),
         agents=Agents(ssh),
@@ -94,7 +96,7 @@ def build(  # noqa: PLR0913  the operands of one operation
         planned = plan(parsed, args, target or None, named.names)
         bases = _Bases(engine, lease, named, pull=pull, on_progress=on_progress)
         works = planned.unfold(lambda stage: bases.config(stage.parent))
-        _check_networks(works, network)
+        _check_networks(works, network, allow)
         _check_rights(works, allow)
         bases.obtain_sources(works)
         root = bases.root(planned.origin)
@@ -168,12 +170,28 @@ def _runs(works: Sequence[StageWork]) -> Iterator[Run]:
     return (one for one in instructions if isinstance(one, Run))
 
 
-def _check_networks(works: Sequence[StageWork], network: str) -> None:
+def _checked_network(engine: Engine, network: str | None) -> str | None:
+    """Return the network of RUN steps, None for the default one. Raises SpecError, NetworkNotFound."""
+    if network in (None, "default"):
+        return None
+    if network not in ("none", "host"):
+        from pylxc import networking  # noqa: PLC0415  most builds name none
+
+        networking.require_privilege()
+        networking.find(engine, network_name(network, "network"))
+    return network
+
+
+def _check_networks(works: Sequence[StageWork], network: str | None, allow: Sequence[str]) -> None:
     """Raise SpecError for a RUN that takes more of the network than the caller gives to the build."""
-    for instruction in _runs(works):
-        if instruction.network == "host" and network != "host":
-            remedy = f"line {instruction.line} asks for RUN --network=host; give the build the host's network"
-            raise SpecError("network", network, remedy)
+    line = next((instruction.line for instruction in _runs(works) if instruction.network == "host"), 0)
+    if not line or network == "host" or OF_THE_HOST in allow:
+        return
+    from pylxc import networking  # noqa: PLC0415  few Dockerfiles ask for it
+
+    if network is not None or networking.has_default():  # else it is what steps have anyhow
+        remedy = f'give network="host", or allow "{OF_THE_HOST}"'
+        raise SpecError("network", network, f"line {line} asks for RUN --network=host; {remedy}")
 
 
 def _check_rights(works: Sequence[StageWork], allow: Sequence[str]) -> None:

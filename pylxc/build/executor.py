@@ -28,11 +28,12 @@ from pylxc.build.secrets import Secrets
 from pylxc.build.steps import CopyStep, MetadataStep, RunStep, Step, WorkdirStep
 from pylxc.errors import BuildError, SpawnError, SpecError, StoreError
 from pylxc.layerview import LayerView
+from pylxc.normalise import HOST_GATEWAY
 from pylxc.runtime import transfer
 from pylxc.store.layout import explain
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
     from pylxc.build.context import FileSource
     from pylxc.build.copying import Copying
@@ -54,7 +55,7 @@ OUTPUT_KEPT = 64 << 10  # bytes of a failed step's output that its error carries
 
 @frozen(kw_only=True)
 class Options:
-    """How to build: ``no_cache``, ``network`` of RUN ("host" or "none"), ``on_event`` for what happens meanwhile.
+    """How to build: ``no_cache``, ``network`` of RUN (None: the default one), ``on_event`` for what happens meanwhile.
 
     ``secrets`` and ``agents`` are what RUN steps may ask for; ``caches`` those elsewhere. ``latest``: what the steps
     make bears no later time (s since the epoch), and the image has it as its own; None is the time of the base image.
@@ -64,7 +65,8 @@ class Options:
     agents: Agents = field(factory=Agents)
     caches: Caches = field(factory=Caches)
     no_cache: bool = False
-    network: str = "host"
+    network: str | None = None
+    extra_hosts: Mapping[str, str] = field(factory=dict)
     on_event: Callable[[BuildEvent], object] | None = None
     latest: int | None = None
 
@@ -197,6 +199,9 @@ class Executor:
         copying = copying_of(self._around, self._work, step, self._view()) if isinstance(step, CopyStep) else None
         shown = self._around.mounts.shown(step, self._work.sources) if isinstance(step, RunStep) else ()
         content = content_of(shown) if copying is None else copying.identity()
+        if isinstance(step, RunStep) and self._options.extra_hosts:
+            # As in BuildKit a step depends on their names, not on where they lead.
+            content = f"{content} {' '.join(sorted(self._options.extra_hosts))}"
         making = functools.partial(self._make, step, copying, shown)
         if self._unnamed is not None and not self._goes_on(step, content):
             self._name()
@@ -331,7 +336,15 @@ class Executor:
             raise
 
     def _network(self, step: RunStep) -> str:
-        return self._options.network if step.network == "default" else step.network
+        if step.network != "default":
+            return step.network
+        from pylxc.networking import default_network  # noqa: PLC0415  what is cached needs no network
+
+        return self._options.network or default_network(self._engine, otherwise="host")
+
+    def _extra_hosts(self, network: str) -> dict[str, str]:
+        hosts = self._options.extra_hosts.items()
+        return {name: address for name, address in hosts if address != HOST_GATEWAY or network != "none"}
 
     def _run(self, step: RunStep, tree: Tree, shown: Sequence[Shown]) -> None:
         from pylxc.build.stubs import Stubs  # noqa: PLC0415  what is cached does not run
@@ -345,11 +358,18 @@ class Executor:
 
     def _execute(self, step: RunStep, tree: Tree, made: Made) -> None:
         from pylxc.execution import complete, environment, launch  # noqa: PLC0415  what is cached does not run
+        from pylxc.networking import lent_links  # noqa: PLC0415
         from pylxc.runtime import isolation  # noqa: PLC0415
         from pylxc.spec import ContainerSpec  # noqa: PLC0415
         from pylxc.streams import DEVNULL, PIPE, StreamSet  # noqa: PLC0415
 
-        spec = ContainerSpec(image=self._work.stage.base, network=self._network(step), privileged=step.insecure)
+        network = self._network(step)
+        spec = ContainerSpec(
+            image=self._work.stage.base,
+            network=network,
+            extra_hosts=self._extra_hosts(network),
+            privileged=step.insecure,
+        )
         payload = isolation.Payload(
             argv=step.argv,
             env=environment(BUILD_HOSTNAME, step.env, made.env),
@@ -363,13 +383,14 @@ class Executor:
             tail.add(data)
             self._tell("output", step.number, "", data=data, stream=stream)
 
-        with StreamSet(DEVNULL, PIPE, PIPE) as streams, isolation.ids_for(spec) as ids:
-            plan = isolation.container_plan(spec, payload, tree, BUILD_HOSTNAME, ids, more=made.plan)
-            if made.keeper >= 0:
-                plan.descriptor(made.keeper)
-            child = launch(plan, streams, owned=True)
-        with self._around.schedule.ending(child.pid_fd):
-            result = complete(child, step.argv, streams, None, None, check=False, on_output=on_output, keep=False)
+        with lent_links(self._engine, spec, self._lease.id) as links:
+            with StreamSet(DEVNULL, PIPE, PIPE) as streams, isolation.ids_for(spec) as ids:
+                plan = isolation.container_plan(spec, payload, tree, BUILD_HOSTNAME, ids, links=links, more=made.plan)
+                if made.keeper >= 0:
+                    plan.descriptor(made.keeper)
+                child = launch(plan, streams, owned=True)
+            with self._around.schedule.ending(child.pid_fd):
+                result = complete(child, step.argv, streams, None, None, check=False, on_output=on_output, keep=False)
         if not result.ok:
             ended = f"was ended by signal {result.signal}" if result.signal else f"exited with {result.exit_code}"
             raise self._error(step, f"the command {ended}", exit_code=result.exit_code, output=tail.bytes())

@@ -22,6 +22,7 @@ from pylxc.units import parse_duration
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
+    from typing import Literal
 
     from pylxc.engine import Engine
 
@@ -57,13 +58,22 @@ class Wanted:
 
 
 def prune(  # noqa: PLR0913  one for each kind
-    engine: Engine, wanted: Wanted, *, containers: bool, images: bool, every: bool, volumes: bool, cache: bool
+    engine: Engine,
+    wanted: Wanted,
+    *,
+    containers: bool,
+    networks: bool,
+    images: bool,
+    every: bool,
+    volumes: bool | Literal["all"],
+    cache: bool,
 ) -> Pruned:
     """See :meth:`pylxc.Engine.prune`."""
     digests = engine.store.upkeep.digests() if images or cache else ()
     before = {digest: room(engine, [digest]) for digest in digests}
     gone_containers, freed = _containers(engine, wanted) if containers else ((), 0)
-    gone_volumes, emptied = _volumes(engine, wanted) if volumes else ((), 0)
+    gone_networks = _networks(engine, wanted) if networks else ()
+    gone_volumes, emptied = _volumes(engine, wanted, every=volumes == "all") if volumes else ((), 0)
     gone_images, untagged = _images(engine, wanted, every=every) if images else ((), ())
     # What the build cache has bears no labels.
     unlabelled = cache and not (wanted.labels or wanted.without)
@@ -71,7 +81,7 @@ def prune(  # noqa: PLR0913  one for each kind
     mounts, cleared = engine.store.cachemounts.remove_unused(wanted.before, taken_by) if unlabelled else (0, 0)
     left = engine.store.upkeep.digests()
     freed += emptied + cleared + sum(size for digest, size in before.items() if digest not in left)
-    return Pruned(gone_containers, gone_images, untagged, gone_volumes, cached + mounts, freed)
+    return Pruned(gone_containers, gone_images, untagged, gone_volumes, cached + mounts, freed, gone_networks)
 
 
 def _containers(engine: Engine, wanted: Wanted) -> tuple[tuple[str, ...], int]:
@@ -90,10 +100,28 @@ def _containers(engine: Engine, wanted: Wanted) -> tuple[tuple[str, ...], int]:
     return tuple(gone), freed
 
 
-def _volumes(engine: Engine, wanted: Wanted) -> tuple[tuple[str, ...], int]:
+def _networks(engine: Engine, wanted: Wanted) -> tuple[str, ...]:
+    """Remove the networks that no container is on; the default one, which comes and goes by itself, is left."""
+    from pylxc import networking  # noqa: PLC0415  only here
+
+    gone = []
+    for row in engine.store.networks.list():
+        is_anothers = row.owner is not None and row.owner.pid != os.getpid() and row.owner.is_alive()
+        if not (row.is_shared or is_anothers) and wanted.passes(row.created, row.labels):
+            with suppress(Conflict):  # there are some, or one has just come
+                networking.remove(engine.store, row)
+                gone.append(row.name)
+    return tuple(gone)
+
+
+def _volumes(engine: Engine, wanted: Wanted, *, every: bool) -> tuple[tuple[str, ...], int]:
     gone, freed = [], 0
     for row in engine.store.volumes.list():
-        if row.anonymous and wanted.passes(row.created, row.labels) and not engine.store.volumes.users(row.name):
+        if (
+            (every or row.anonymous)
+            and wanted.passes(row.created, row.labels)
+            and not engine.store.volumes.users(row.name)
+        ):
             taken = taken_by(engine.store.layout.volume(row.name))
             with suppress(NotFound, Conflict):  # removed, or used, meanwhile
                 engine.store.volumes.remove(row.name)

@@ -111,7 +111,7 @@ class DiskUsage:
 
 @frozen
 class Pruned:
-    """What :meth:`pylxc.Engine.prune` removed: ids of ``containers`` and ``images``, names of ``volumes``.
+    """What :meth:`pylxc.Engine.prune` removed: ids of ``containers``, ``images``; names of ``volumes``, ``networks``.
 
     ``untagged``: the references that went with the images. ``cached``: how many entries of the build cache,
     and of its cache mounts. ``reclaimed``: bytes on disk.
@@ -123,3 +123,4 @@ class Pruned:
     volumes: tuple[str, ...] = ()
     cached: int = 0
     reclaimed: int = 0
+    networks: tuple[str, ...] = ()

@@ -144,10 +144,11 @@ def _looking_into(on_error: str | None) -> Iterator[None]:
 @click.option("--no-cache", is_flag=True, help="Carry out every step anew.")
 @click.option("--cache-from", multiple=True, help="A build cache: a name in a registry, or type=local,src=DIRECTORY.")
 @click.option("--cache-to", multiple=True, help="Where the steps go: a name, or type=local,dest=DIRECTORY.")
-@click.option("--network", help='The network of RUN steps: "none" or "host".')
+@click.option("--network", help='The network of RUN steps: "default", "none", "host" or a name.')
+@click.option("--add-host", "hosts", multiple=True, help="Add a line to /etc/hosts of RUN steps: name:address.")
 @click.option("--secret", "secrets", multiple=True, help="For RUN --mount=type=secret: id=x,src=FILE or id=x,env=NAME.")
 @click.option("--ssh", "agents", multiple=True, help='For RUN --mount=type=ssh: "default" or id=SOCKET.')
-@click.option("--allow", multiple=True, help='Allow RUN --security=insecure: "security.insecure".')
+@click.option("--allow", multiple=True, help='Allow RUN more: "security.insecure" or "network.host".')
 @click.option("--progress", type=click.Choice(MODES), default="auto", help="How to show the steps.")
 @click.option("-q", "--quiet", is_flag=True, help="Print nothing but the image's id.")
 @click.option("--on-error", type=click.Choice(["shell"]), help="Where a RUN fails, give a shell in what it left.")
@@ -166,6 +167,7 @@ def build(  # noqa: PLR0913  one for each flag
     contexts: tuple[str, ...],
     outputs: tuple[str, ...],
     network: str | None,
+    hosts: tuple[str, ...],
     secrets: tuple[str, ...],
     agents: tuple[str, ...],
     allow: tuple[str, ...],
@@ -195,8 +197,7 @@ def build(  # noqa: PLR0913  one for each flag
     options.update(cache_from=cache_from, cache_to=cache_to)
     options.update(target=target, contexts=_contexts(contexts), output=[_output(one) for one in outputs])
     options.update(secrets=_secrets(secrets), ssh=agents, allow=allow)
-    if network is not None:
-        options["network"] = network
+    options.update(network=network, extra_hosts=hosts)
     quiet = quiet or progress == "quiet"
     with _looking_into(on_error), showing_build(progress) as shown:  # the picture ends before a shell begins
         if not quiet:

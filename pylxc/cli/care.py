@@ -7,14 +7,13 @@ check`` and ``store repair`` end with 1 where something is wrong.
 from __future__ import annotations
 
 import json
-import time
-from datetime import datetime, timezone
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import attrs
 import click
 
 from pylxc.cli.app import ask, printable
+from pylxc.cli.pruning import parse_prune_filters
 from pylxc.cli.tables import format_for_people, format_option, print_rows
 from pylxc.errors import PylxcError
 from pylxc.units import format_size
@@ -25,45 +24,14 @@ if TYPE_CHECKING:
     import pylxc
     from pylxc.cli.app import Settings
 
-_FILTERS = ("until", "label", "label!")
-
 
 # -- prune -------------------------------------------------------------------------------------------------------------
-
-
-def _age(text: str) -> float | str:
-    """Return what --filter until says, a duration or a moment (RFC 3339, or seconds since 1970), as an age."""
-    try:
-        moment = datetime.fromisoformat(text.replace("Z", "+00:00"))
-    except ValueError:
-        return time.time() - float(text) if text.replace(".", "", 1).isdigit() else text
-    if moment.tzinfo is None:
-        moment = moment.replace(tzinfo=timezone.utc)
-    return max(0.0, time.time() - moment.timestamp())
-
-
-def _options(filters: Sequence[str]) -> dict[str, Any]:
-    """Return filters as options of :meth:`pylxc.Engine.prune`. Raises click.UsageError."""
-    options: dict[str, Any] = {"labels": [], "without_labels": []}
-    for text in filters:
-        name, equals, value = text.partition("=")
-        if name == "label!":
-            options["without_labels"].append(value)
-        elif name == "label":
-            options["labels"].append(value)
-        elif name == "until" and "until" not in options:
-            options["until"] = _age(value)
-        else:
-            equals = ""
-        if not equals or not value:
-            words = f"give name=value, the name one of {', '.join(_FILTERS)}, until once at most"
-            raise click.UsageError(f"filter {text!r}: {words}")
-    return options
 
 
 def _warning(*, everything: bool, volumes: bool, filters: Sequence[str]) -> str:
     """Return what will be removed, in docker's words."""
     lines = ["WARNING! This will remove:", "  - all stopped containers"]
+    lines.append("  - all networks not used by at least one container")
     if volumes:
         lines.append("  - all anonymous volumes not used by at least one container")
     lines.append(f"  - all {'images without at least one container' if everything else 'dangling images'}")
@@ -74,7 +42,8 @@ def _warning(*, everything: bool, volumes: bool, filters: Sequence[str]) -> str:
 
 
 def _lines(gone: pylxc.Pruned) -> Iterable[str]:
-    for title, names in (("Containers", gone.containers), ("Volumes", gone.volumes)):
+    kinds = (("Containers", gone.containers), ("Networks", gone.networks), ("Volumes", gone.volumes))
+    for title, names in kinds:
         if names:
             yield "\n".join([f"Deleted {title}:", *names, ""])
     if gone.images:
@@ -102,8 +71,8 @@ def prune(  # noqa: PLR0913  one for each flag
     filters: tuple[str, ...],
     output: str,
 ) -> None:
-    """Remove what is not in use: stopped containers, images without a name, the build cache."""
-    options = _options(filters)
+    """Remove what is not in use: stopped containers, networks, images without a name, the build cache."""
+    options = parse_prune_filters(filters)
     ask(_warning(everything=everything, volumes=volumes, filters=filters), force=force)
     gone = settings.engine().prune(all=everything, volumes=volumes, **options)
     if output == "json":

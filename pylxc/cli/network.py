@@ -8,7 +8,6 @@ import click
 
 from pylxc.cli.app import ask, describe_each, each
 from pylxc.cli.tables import format_option, moment, parse_filters, passes, print_rows, short_id
-from pylxc.errors import Conflict
 from pylxc.filters import has_label
 
 if TYPE_CHECKING:
@@ -173,14 +172,27 @@ def rm(settings: Settings, /, *, names: tuple[str, ...], force: bool) -> int:
 
 @network.command()
 @click.option("--alias", "aliases", multiple=True, help="A further name for it there.")
+@click.option("--ip", help="Its IPv4 address there.")
+@click.option("--ip6", help="Its IPv6 address there.")
 @click.argument("name", metavar="NETWORK")
 @click.argument("container")
 @click.pass_obj
-def connect(settings: Settings, /, *, aliases: tuple[str, ...], name: str, container: str) -> None:
+def connect(  # noqa: PLR0913  one for each flag
+    settings: Settings,
+    /,
+    *,
+    aliases: tuple[str, ...],
+    ip: str | None,
+    ip6: str | None,
+    name: str,
+    container: str,
+) -> None:
     """Let a container be on a network, at once when it runs."""
     import pylxc  # noqa: PLC0415  heavy modules are imported where they are used
 
-    pylxc.Network.get(name, engine=settings.engine()).connect(container, aliases=aliases)
+    pylxc.Network.get(name, engine=settings.engine()).connect(
+        container, aliases=aliases, address=[one for one in (ip, ip6) if one] or None
+    )
 
 
 @network.command()
@@ -196,19 +208,17 @@ def disconnect(settings: Settings, /, *, name: str, container: str) -> None:
 
 @network.command()
 @click.option("-f", "--force", is_flag=True, help="Do not ask.")
+@click.option("--filter", "filters", multiple=True, help="Only what until=24h, label=name or label!=name lets through.")
 @click.pass_obj
-def prune(settings: Settings, /, *, force: bool) -> None:
+def prune(settings: Settings, /, *, force: bool, filters: tuple[str, ...]) -> None:
     """Remove all networks that no container is on, but for the default one."""
     import pylxc  # noqa: PLC0415  heavy modules are imported where they are used
+    from pylxc.cli.pruning import parse_prune_filters  # noqa: PLC0415
 
+    options = parse_prune_filters(filters)
     ask("All networks that no container is on will be removed. Go on?", force=force)
-    for item in pylxc.Network.list({"dangling": "true"}, engine=settings.engine()):
-        if item.name != _DEFAULT:
-            try:
-                item.remove(force=True)
-            except Conflict:  # a container has just come
-                continue
-            click.echo(item.name)
+    for name in pylxc.Network.prune(engine=settings.engine(), **options).networks:
+        click.echo(name)
 
 
 VERBS = {"network": network}

@@ -13,7 +13,7 @@ from pylxc.cli.containers import find
 from pylxc.errors import Conflict, SpecError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
     import pylxc
     from pylxc.cli.app import Settings
@@ -60,14 +60,16 @@ def drop_ports_of_host(options: dict[str, Any], *, every: bool) -> bool:
     return False
 
 
-def with_exposed(given: Sequence[str], image: str, engine: pylxc.Engine) -> list[str]:
-    """Return the ports that ``run -P`` publishes: what was given, and all others that the image exposes."""
+def with_exposed(options: Mapping[str, Any], image: str, engine: pylxc.Engine) -> list[str]:
+    """Return the ports that ``run -P`` publishes: what was given, and all others that are exposed."""
     import pylxc  # noqa: PLC0415  heavy modules are imported where they are used
 
     found = pylxc.Image.host(engine=engine) if image == "host" else pylxc.Image.get(image, engine=engine)
-    ports = pylxc.ContainerSpec(image=image, ports=given).ports  # type: ignore[arg-type]  # brought into form there
-    taken = {f"{port.container}/{port.protocol}" for port in ports}
-    return [*given, *(port for port in found.config.exposed_ports if port not in taken)]
+    given = {name: options.get(name, ()) for name in ("ports", "expose")}
+    spec = pylxc.ContainerSpec(image=image, **given)
+    taken = {f"{port.container}/{port.protocol}" for port in spec.ports}
+    exposed = dict.fromkeys((*found.config.exposed_ports, *spec.expose))
+    return [*given["ports"], *(port for port in exposed if port not in taken)]
 
 
 @click.command()

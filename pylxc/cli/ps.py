@@ -75,7 +75,7 @@ def _row(container: pylxc.Container, status: Status, *, whole: bool) -> dict[str
         "Command": quoted(spec.argv(config.entrypoint, config.cmd), whole=whole),
         "RunningFor": age(container.created),
         "Status": status.describe(),
-        "Ports": shown(config.exposed_ports, container.ports()) if status in _WITH_PORTS else "",
+        "Ports": shown(container.exposed_ports(), container.ports()) if status in _WITH_PORTS else "",
         "Names": container.name,
     }
 

@@ -46,7 +46,10 @@ _OPTIONS: tuple[tuple[tuple[str, ...], str, dict[str, Any], str], ...] = (
     (("--mount",), "mounts", _MANY, "Mount: type=bind|volume|tmpfs,source=...,target=/in[,readonly]."),
     (("--tmpfs",), "tmpfs", _MANY, "Mount memory: /tmp[:size=64m]."),
     (("--read-only",), "read_only", _FLAG, "Make its root file system read-only."),
-    (("--network", "--net"), "network", _MANY, 'A network, "none" (the default), "host" or "container:NAME".'),
+    (("--network", "--net"), "network", _MANY, 'A network ("bridge" by default), "none", "host" or "container:NAME".'),
+    (("--ip",), "ip", {}, "Its IPv4 address on its network."),
+    (("--ip6",), "ip6", {}, "Its IPv6 address there."),
+    (("--expose",), "expose", _MANY, "A further port that it serves, or a range: -P publishes it."),
     (("--network-alias",), "aliases", _MANY, "A further name for it on its networks."),
     (("-p", "--publish"), "ports", _MANY, "Publish a port: [[address:]port:]port[/udp]; ranges: 8000-8010:80-90."),
     (("--dns",), "dns", _MANY, "A name server."),
@@ -196,7 +199,7 @@ def run(  # noqa: PLR0913  one for each flag that is not an option of ContainerS
         image, options.get("pull", "missing"), lambda: pylxc.ContainerSpec.from_options(image, words, options)
     )
     if every_port:
-        options["ports"] = with_exposed(options.get("ports", ()), image, engine)
+        options["ports"] = with_exposed(options, image, engine)
     if detach:
         container = pylxc.start(image, words, engine=engine, detach=True, remove=remove, **options)
         click.echo(container.id)

@@ -1,4 +1,4 @@
-"""``volume``: the verbs ``create ls inspect rm`` about volumes, with docker's flags."""
+"""``volume``: the verbs ``create ls inspect rm snapshot prune`` about volumes, with docker's flags."""
 
 from __future__ import annotations
 
@@ -6,9 +6,10 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from pylxc.cli.app import describe_each, each
+from pylxc.cli.app import ask, describe_each, each
 from pylxc.cli.tables import format_option, moment, parse_filters, passes, print_rows
 from pylxc.filters import has_label
+from pylxc.units import format_size
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -122,6 +123,39 @@ def rm(settings: Settings, /, *, names: tuple[str, ...], force: bool) -> int:
         return name
 
     return each(names, action)
+
+
+@volume.command()
+@click.option("--label", "labels", multiple=True, help="Set a label: name=value (default: those of VOLUME).")
+@click.argument("name", metavar="VOLUME")
+@click.argument("new", metavar="NAME")
+@click.pass_obj
+def snapshot(settings: Settings, /, *, labels: tuple[str, ...], name: str, new: str) -> None:
+    """Make the volume NAME with what VOLUME has now; they share their blocks where the file system can."""
+    import pylxc  # noqa: PLC0415  heavy modules are imported where they are used
+
+    click.echo(pylxc.Volume.get(name, engine=settings.engine()).snapshot(new, labels=labels or None).name)
+
+
+_QUESTION = "This removes {} volumes that no container has. Are you sure you want to continue?"
+
+
+@volume.command()
+@click.option("-a", "--all", "everything", is_flag=True, help="Remove those with a name, too.")
+@click.option("-f", "--force", is_flag=True, help="Do not ask.")
+@click.option("--filter", "filters", multiple=True, help="Only what label=name or label!=name lets through.")
+@click.pass_obj
+def prune(settings: Settings, /, *, everything: bool, force: bool, filters: tuple[str, ...]) -> None:
+    """Remove the anonymous volumes that no container has."""
+    import pylxc  # noqa: PLC0415  heavy modules are imported where they are used
+    from pylxc.cli.pruning import parse_prune_filters  # noqa: PLC0415
+
+    options = parse_prune_filters(filters, until=False)
+    ask(_QUESTION.format("all" if everything else "the anonymous"), force=force)
+    gone = pylxc.Volume.prune(all=everything, engine=settings.engine(), **options)
+    if gone.volumes:
+        click.echo("\n".join(["Deleted Volumes:", *gone.volumes, ""]))
+    click.echo(f"Total reclaimed space: {format_size(gone.reclaimed)}")
 
 
 VERBS = {"volume": volume}

@@ -50,6 +50,12 @@ def standard_input(directory: str) -> int | None:
     return fd
 
 
+def hold(directory: str, fd: int) -> None:
+    """Let the monitor keep a copy of a descriptor open for as long as it lives; without a monitor nothing happens."""
+    request = ffi.new("struct pylxc_request *", (lib.PYLXC_REQUEST_HOLD, 0, NEVER, 0))
+    _send(directory, ffi.buffer(request), fd)
+
+
 def end_input(directory: str) -> bool:
     """Let the process's standard input end when nobody holds its other end any more. False: there is no monitor."""
     return _ask(directory, lib.PYLXC_REQUEST_END_STDIN) is not None

@@ -395,22 +395,19 @@ def add_etc(plan: Plan, spec: ContainerSpec, hostname: str, tree: Tree, links: L
     On networks the hosts file is one of the store's: it changes while the container runs.
     """
     plan.add(p.FILE, "/etc/hostname", f"{hostname}\n", flags=0o644, subject="/etc/hostname")
-    if links is not None:
+    if links is not None and links.hosts:
         how = p.MAKE_LIKE_SOURCE
         plan.add(p.BIND, tree.inside(links.hosts), "/etc/hosts", flags=ALL_OFF, a=how, subject="/etc/hosts")
     else:
+        home = links.gateways if links is not None else ("127.0.0.1",) if spec.network == "host" else ()
         lines = ["127.0.0.1\tlocalhost", "::1\tlocalhost ip6-localhost ip6-loopback", f"127.0.1.1\t{hostname}"]
-        lines += [f"127.0.0.1\t{HOST_NAME}"] if spec.network == "host" else []
-        lines += [f"{_at_home(address)}\t{host}" for host, address in spec.extra_hosts.items()]
+        lines += [f"{address}\t{HOST_NAME}" for address in home]
+        for host, address in spec.extra_hosts.items():
+            lines += [f"{each}\t{host}" for each in (home if address == HOST_GATEWAY else (address,))]
         plan.add(p.FILE, "/etc/hosts", "\n".join(lines) + "\n", flags=0o644, subject="/etc/hosts")
     content = _resolv_conf(spec, links)
     if content:
         plan.add(p.FILE, "/etc/resolv.conf", content, flags=0o644, subject="/etc/resolv.conf")
-
-
-def _at_home(address: str) -> str:
-    """Return an address of extra_hosts as it is for a container on the host's own network."""
-    return "127.0.0.1" if address == HOST_GATEWAY else address
 
 
 def _resolv_conf(spec: ContainerSpec, links: Links | None) -> str | bytes:
@@ -599,6 +596,8 @@ def container_plan(  # noqa: PLR0913  what a container is made of
 
 
 def _add_endpoints(plan: Plan, spec: ContainerSpec, links: Links | None) -> None:
+    if links is not None and links.held >= 0:
+        plan.descriptor(links.held)
     for number, endpoint in enumerate(links.endpoints if links is not None else ()):
         plan.add_endpoint(endpoint, f"eth{number}, the link to one of the networks {', '.join(spec.networks())}")
 

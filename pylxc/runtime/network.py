@@ -51,11 +51,22 @@ class Endpoint:
 
 @frozen
 class Links:
-    """What a container on networks starts with: its ends (encoded), its resolv.conf, the path of its hosts file."""
+    """What a container on networks starts with: its ends (encoded), its resolv.conf, the path of its hosts file.
+
+    ``held``: a descriptor that the monitor keeps open (-1: none), and :meth:`let_go` closes here. Without a hosts file
+    its names are the plan's; ``gateways`` are the host's addresses.
+    """
 
     endpoints: tuple[bytes, ...]
     resolv_conf: str
     hosts: str
+    held: int = -1
+    gateways: tuple[str, ...] = ()
+
+    def let_go(self) -> None:
+        """Close what was opened for the monitor, which has its own by now or does not come."""
+        if self.held >= 0:
+            os.close(self.held)
 
 
 @frozen

@@ -7,6 +7,7 @@ Source: resolv.conf(5), systemd-resolved.service(8), NetworkManager.conf(5).
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -42,6 +43,7 @@ def servers(text: str) -> list[str]:
     return [words[1] for words in lines if len(words) > 1 and words[0] == "nameserver"]
 
 
+@lru_cache(maxsize=64)
 def is_reachable(server: str, *, ipv6: bool) -> bool:
     """Say whether a container on a network of its own can reach a name server of the host's."""
     import ipaddress  # noqa: PLC0415  costs milliseconds, and most containers are on no network
@@ -57,12 +59,14 @@ def is_reachable(server: str, *, ipv6: bool) -> bool:
 
 def reachable(*, ipv6: bool) -> tuple[str, list[str]]:
     """Return the host's resolv.conf that is of use to a container, and the servers of it that are."""
-    texts = [read(path) for path in (PATH, *BEHIND_STUBS)]
-    for text in texts:
+    first = ""
+    for path in (PATH, *BEHIND_STUBS):  # the others are hardly ever needed
+        text = read(path)
         found = [server for server in servers(text) if is_reachable(server, ipv6=ipv6)]
         if found:
             return text, found
-    return texts[0], []
+        first = text if path == PATH else first
+    return first, []
 
 
 def content(dns: Sequence[str], *, ipv6: bool) -> str:

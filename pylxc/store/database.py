@@ -19,7 +19,7 @@ from pylxc.errors import StoreError
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
-VERSION = 7
+VERSION = 8
 BUSY_MS = 60_000
 REMEDY = "`pylxc store repair` makes it anew from what lies beside it"
 
@@ -117,6 +117,13 @@ CREATE TABLE IF NOT EXISTS endpoints (
     PRIMARY KEY (container, network)
 ) WITHOUT ROWID;
 CREATE UNIQUE INDEX IF NOT EXISTS endpoints_by_number ON endpoints (network, number);
+""",
+    8: """
+CREATE TABLE IF NOT EXISTS lent (
+    network TEXT NOT NULL REFERENCES networks, number INTEGER NOT NULL,
+    lease TEXT NOT NULL REFERENCES leases ON DELETE CASCADE, PRIMARY KEY (network, number)
+) WITHOUT ROWID;
+CREATE INDEX IF NOT EXISTS lent_by_lease ON lent (lease);
 """,
 }
 SCHEMA += "".join(UPGRADES.values())

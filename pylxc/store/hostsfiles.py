@@ -177,7 +177,7 @@ class HostsFiles:
     def go(self, end: End) -> None:
         """Let a container be known on one network less; its place is taken away by that."""
         with locked(f"{self._layout.root}/containers"):
-            here = [member for member in self._networks.members(end.network.id) if member.up]
+            here = self._networks.known_to(end)
             self._networks.disconnect(end)
             lines = [line for member in here for line in lines_of(member)]
             self._write(end.container, (), lines)
@@ -202,12 +202,15 @@ class HostsFiles:
 
     def _make_all_good(self, members: Iterable[End]) -> None:
         """Write what somebody who was killed did not get to."""
-        known: dict[str, list[bytes]] = {}
+        known: dict[str, list[bytes]] = {}  # of networks whose members all know the same
         for id in {end.container for end in members}:  # noqa: A001  docker's name
             wanted: list[bytes] = []
             for end in self._networks.ends(id):
+                if end.network.is_shared:
+                    wanted += lines_of(end)
+                    continue
                 if end.network.id not in known:
-                    here = (member for member in self._networks.members(end.network.id) if member.up)
+                    here = self._networks.known_to(end)
                     known[end.network.id] = [line for member in here for line in lines_of(member)]
                 wanted += known[end.network.id]
             with suppress(FileNotFoundError, BlockingIOError):

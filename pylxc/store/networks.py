@@ -22,13 +22,21 @@ if TYPE_CHECKING:
     from pylxc.store.database import Database
     from pylxc.subnets import Address, Interface, Subnet
 
+DEFAULT = "bridge"  # the name of the network of containers that ask for none
 _SELECT = (
     "SELECT id, name, bridge, subnets, internal, labels, created, owner_pid, owner_start, boot_id, going FROM networks"
 )
 _END = _SELECT.replace("SELECT id,", "SELECT container, position, number, names, up, id,").replace(
     "FROM networks", "FROM endpoints JOIN networks ON id = network"
 )
+# On the default network, as in docker, containers do not know each other by name: whatever ends or begins there, nobody
+# else need be told, however many there are.
+_KNOWN = "(container = ? OR network NOT IN (SELECT id FROM networks WHERE name = 'bridge' AND owner_pid = 0))"
 _MINE = "(SELECT network FROM endpoints WHERE container = ?)"
+_TAKEN = (
+    "SELECT 1 FROM endpoints WHERE network = :network AND number = :number "
+    "UNION ALL SELECT 1 FROM lent WHERE network = :network AND number = :number"
+)
 _USERS = "SELECT name FROM endpoints JOIN containers ON id = container WHERE network = ? ORDER BY name"
 _REMEDY = "`pylxc network ls` lists those that there are"
 _GOING = "it is being removed"
@@ -49,6 +57,11 @@ class NetworkRow:
     going: bool = False
 
     @property
+    def is_shared(self) -> bool:
+        """Whether it is the default one, nobody's own: what it has in the kernel comes and goes with its use."""
+        return self.name == DEFAULT and self.owner is None
+
+    @property
     def parsed(self) -> tuple[Subnet, ...]:
         """Its subnets as values that can be counted with."""
         from pylxc import subnets  # noqa: PLC0415  most containers are on no network, and it costs milliseconds
@@ -58,10 +71,14 @@ class NetworkRow:
 
 @frozen
 class Wish:
-    """That a container is to be on a network, by the network's name, and how it is to be known there."""
+    """That a container is to be on a network, by the network's name, how it is to be known there, and its addresses.
+
+    Without ``addresses`` it gets free ones.
+    """
 
     network: str
     names: tuple[str, ...]
+    addresses: tuple[str, ...] = ()
 
 
 @frozen
@@ -147,6 +164,11 @@ class Networks:
         found = self._database.row(f"{_SELECT} WHERE name = ?", (name,))
         return None if found is None else _to_row(found)
 
+    def default(self) -> NetworkRow | None:
+        """Return the default network, which belongs to nobody; None: it was not needed yet."""
+        found = self.find(DEFAULT)
+        return found if found is not None and found.is_shared else None
+
     def list(self) -> list[NetworkRow]:
         """Return all networks, by name."""
         return [_to_row(row) for row in self._database.rows(f"{_SELECT} ORDER BY name")]
@@ -155,6 +177,10 @@ class Networks:
         """Return the networks whose owner is gone, and those whose removal was begun."""
         rows = map(_to_row, self._database.rows(f"{_SELECT} WHERE owner_pid != 0 OR going"))
         return [row for row in rows if row.going or (row.owner is not None and not row.owner.is_alive())]
+
+    def move(self, id: str, subnets: Sequence[str]) -> None:  # noqa: A002  docker's name
+        """Give a network that nobody is on now, though containers may have places there, other subnets."""
+        self._database.write("UPDATE networks SET subnets = ? WHERE id = ?", (" ".join(subnets), id))
 
     def disown(self, id: str) -> None:  # noqa: A002  docker's name
         """Let a network outlive the process that it belongs to."""
@@ -170,6 +196,8 @@ class Networks:
             if row is None:
                 return False
             users = [name for (name,) in connection.execute(_USERS, (id,))]
+            if connection.execute("SELECT 1 FROM lent WHERE network = ?", (id,)).fetchone() is not None:
+                users.append("a build")
             if users:
                 reason = f"containers are on it ({', '.join(users[:4])}{', …' if len(users) > 4 else ''})"  # noqa: PLR2004
                 raise Conflict(row[0], f"{reason}; disconnect or remove them first")
@@ -180,17 +208,40 @@ class Networks:
         """Remove the row of a network of which nothing is left."""
         self._database.write("DELETE FROM networks WHERE id = ? AND going", (id,))
 
+    # -- builds on them ----------------------------------------------------------------------------------------------
+
+    def lend(self, name: str, lease: str) -> End:
+        """Give a step of a build a place on a network until :meth:`give_back`, or the end of its lease.
+
+        Raises NetworkNotFound, Conflict.
+        """
+        with self._database.writing(durable=False) as connection:
+            row = self._wanted(connection, name)
+            number = _take_number(connection, row)
+            connection.execute("INSERT INTO lent VALUES (?, ?, ?)", (row.id, number, lease))
+        return End("", row, 0, number, (), up=False)
+
+    def give_back(self, end: End) -> None:
+        """Take the place of a step of a build away."""
+        values = (end.network.id, end.number)
+        self._database.write("DELETE FROM lent WHERE network = ? AND number = ?", values)
+
     # -- containers on them -------------------------------------------------------------------------------------------
 
     def attach(self, connection: sqlite3.Connection, container: str, wishes: Iterable[Wish], first: int = 0) -> None:
         """Give a container its places, inside a transaction. Raises NetworkNotFound, Conflict."""
         for position, wish in enumerate(wishes, first):
-            found = connection.execute(f"{_SELECT} WHERE name = ? AND NOT going", (wish.network,)).fetchone()
-            if found is None:
-                raise NetworkNotFound(wish.network, f"{_REMEDY}, `pylxc network create` makes one")
-            number = _take_number(connection, _to_row(found))
-            values = (container, found[0], position, number, " ".join(wish.names))
+            row = self._wanted(connection, wish.network)
+            number = _wanted_number(connection, row, wish) if wish.addresses else _take_number(connection, row)
+            values = (container, row.id, position, number, " ".join(wish.names))
             connection.execute("INSERT INTO endpoints VALUES (?, ?, ?, ?, ?, 0)", values)
+
+    @staticmethod
+    def _wanted(connection: sqlite3.Connection, name: str) -> NetworkRow:
+        found = connection.execute(f"{_SELECT} WHERE name = ? AND NOT going", (name,)).fetchone()
+        if found is None:
+            raise NetworkNotFound(name, f"{_REMEDY}, `pylxc network create` makes one")
+        return _to_row(found)
 
     def connect(self, container: str, wish: Wish) -> End:
         """Give a container one more place. Raises NetworkNotFound; Conflict when it has one on that network."""
@@ -228,11 +279,12 @@ class Networks:
         Returns the places of those that are known there, and whether an earlier change was cut short before all of
         them had heard of it. Until :meth:`names_are_told` this one counts as such, too.
         """
-        with self._database.writing(durable=False) as connection:
+        with self._database.writing(durable=False, freeing=not up) as connection:  # an end is told on a full disk, too
             connection.execute("UPDATE endpoints SET up = ? WHERE container = ?", (up, container))
             query = f"SELECT COALESCE(MAX(untold), 0) FROM networks WHERE id IN {_MINE}"  # noqa: S608  ours
             (untold,) = connection.execute(query, (container,)).fetchone()
-            found = connection.execute(f"{_END} WHERE up AND network IN {_MINE}", (container,)).fetchall()
+            query = f"{_END} WHERE up AND network IN {_MINE} AND {_KNOWN}"
+            found = connection.execute(query, (container, container)).fetchall()
             if any(row[0] != container for row in found):
                 connection.execute(f"UPDATE networks SET untold = 1 WHERE id IN {_MINE}", (container,))  # noqa: S608
         known: dict[str, NetworkRow] = {}
@@ -240,13 +292,30 @@ class Networks:
 
     def has_others(self, container: str) -> bool:
         """Say whether others are known on the networks of a container."""
-        query = f"SELECT 1 FROM endpoints WHERE up AND container != ? AND network IN {_MINE} LIMIT 1"  # noqa: S608  ours
-        return self._database.row(query, (container, container)) is not None
+        query = f"SELECT 1 FROM endpoints WHERE up AND container != ? AND network IN {_MINE} AND {_KNOWN} LIMIT 1"  # noqa: S608  ours
+        return self._database.row(query, (container, container, container)) is not None
+
+    def known_to(self, end: End) -> Sequence[End]:
+        """Return the places of those whom a container knows by name on a network, itself among them."""
+        return [end] if end.network.is_shared else [member for member in self.members(end.network.id) if member.up]
 
     def names_are_told(self, networks: Iterable[str]) -> None:
         """Note that all members of these networks have heard of all names."""
-        for network in networks:
-            self._database.write("UPDATE networks SET untold = 0 WHERE id = ?", (network,))
+        with self._database.writing(durable=False, freeing=True) as connection:
+            connection.executemany("UPDATE networks SET untold = 0 WHERE id = ?", [(network,) for network in networks])
+
+
+def _wanted_number(connection: sqlite3.Connection, row: NetworkRow, wish: Wish) -> int:
+    """Return the number of the addresses that a container is to have. Raises SpecError; Conflict: they are taken."""
+    from pylxc import subnets  # noqa: PLC0415
+
+    number = subnets.number_of(row.parsed, wish.addresses)
+    if connection.execute(_TAKEN, {"network": row.id, "number": number}).fetchone() is None:
+        return number
+    query = "SELECT name FROM endpoints JOIN containers ON id = container WHERE network = ? AND number = ?"
+    holder = connection.execute(query, (row.id, number)).fetchone()
+    who = f"container {holder[0]}" if holder is not None else "a build"
+    raise Conflict(", ".join(wish.addresses), f"the address is taken by {who} on network {row.name}; give another one")
 
 
 def _take_number(connection: sqlite3.Connection, row: NetworkRow) -> int:
@@ -257,8 +326,7 @@ def _take_number(connection: sqlite3.Connection, row: NetworkRow) -> int:
     count = subnets.last_number(row.parsed) - subnets.FIRST + 1
     for step in range(count):
         number: int = subnets.FIRST + (last + 1 - subnets.FIRST + step) % count
-        query = "SELECT 1 FROM endpoints WHERE network = ? AND number = ?"
-        if connection.execute(query, (row.id, number)).fetchone() is None:
+        if connection.execute(_TAKEN, {"network": row.id, "number": number}).fetchone() is None:
             connection.execute("UPDATE networks SET last = ? WHERE id = ?", (number, row.id))
             return number
     raise Conflict(row.name, f"all {count} addresses of the network are taken; remove containers, or make another one")

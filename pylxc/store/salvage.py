@@ -45,6 +45,8 @@ TABLES = {
     "cached_steps": None,
     "volumes": None,
     "container_volumes": None,
+    "networks": None,
+    "endpoints": None,
     "damaged": 0,
     "unsettled": 0,
 }

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
     from pylxc.store.database import Database
     from pylxc.store.layout import Layout
+    from pylxc.store.leases import Lease
 
 _SELECT = "SELECT name, labels, created, anonymous FROM volumes"
 _REMEDY = "`pylxc volume ls` lists those that there are"
@@ -118,6 +119,46 @@ class Volumes:
         if not gone:
             raise VolumeNotFound(name, _REMEDY)
         self.clear([name])
+
+    def snapshot(self, lease: Lease, source: str, name: str, labels: Mapping[str, str] | None) -> VolumeRow:
+        """Add a volume with what another one has now. ``labels`` None: those of the other, too.
+
+        Raises VolumeNotFound, Conflict (the name is taken), StoreError.
+        """
+        from pylxc.store.duplicate import duplicate  # noqa: PLC0415  only here
+
+        row = self.get(source)
+        self._require_free(name)
+        data, staged = self.directory(source), lease.stage()
+        with explained(data):
+            with locked(self._layout.volume(source)):
+                pass  # whoever fills it at a first start is waited for
+            os.mkdir(f"{staged}/data")  # noqa: PTH102
+            rootless.as_owner(duplicate, data, f"{staged}/data")
+            sync_filesystem(staged)
+        self.get(source)  # else it was removed meanwhile, and what was copied is a part of it
+        return self._insert_made(VolumeRow(name, dict(row.labels if labels is None else labels), time.time()), staged)
+
+    def _require_free(self, name: str) -> None:
+        if self._find(name) is not None:
+            raise Conflict(name, "there is a volume of this name; remove it, or choose another name")
+
+    def _insert_made(self, row: VolumeRow, staged: str) -> VolumeRow:
+        """Add the row of a volume whose directory is made; killed in between, that is one without a row."""
+        place = self._layout.volume(row.name)
+        buried: list[str] = []
+        try:
+            with self._database.writing(durable=True) as connection, explained(place):
+                self._require_free(row.name)
+                buried = self._layout.bury([place])  # of a removal that was cut short
+                os.rename(staged, place)  # noqa: PTH104
+                sync_directory(os.path.dirname(place))  # noqa: PTH120
+                connection.execute(
+                    "INSERT INTO volumes VALUES (?, ?, ?, ?)", (row.name, json.dumps(row.labels), row.created, False)
+                )
+        finally:
+            self._layout.empty(buried)
+        return row
 
     # -- the volumes of a container ---------------------------------------------------------------------------------
 

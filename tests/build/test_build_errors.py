@@ -195,7 +195,7 @@ def test_a_file_in_the_place_of_a_mount_point(failing):
         ({"tag": ["fine:1", "bad tag"]}, "image"),
         ({"tag": f"x@sha256:{'0' * 64}"}, "tag"),
         ({"tag": "x@{1}"}, "tag"),
-        ({"network": "bridge"}, "network"),
+        ({"network": "container:x"}, "network"),
         ({"target": "other"}, "target"),
     ],
 )

@@ -8,8 +8,10 @@ from pathlib import Path
 
 import pytest
 from damages import kinds
+from ownnet import own_network, tables
 
 import pylxc
+from pylxc import networking
 
 
 def close(engine: pylxc.Engine) -> None:
@@ -124,3 +126,42 @@ def test_a_store_of_another_program_is_left_alone(tmp_path):
         with pytest.raises(pylxc.StoreError, match="is no index of pylxc"):
             call()
     assert (root / "pylxc.db").read_bytes() == before
+
+
+@pytest.mark.root
+@pytest.mark.parametrize("kind", ["one page", "pages"])
+def test_networks_are_kept_where_they_can_be_read(engine, made, kind):
+    with own_network():
+        lab = pylxc.Network.create("lab", "10.77.0.0/24", labels={"tier": "db"}, detach=True, engine=engine)
+        container = pylxc.create(made, ["x"], network="lab", detach=True, engine=engine)
+        page = page_of(engine, "tag_log")
+        close(engine)
+        harm(engine.root / "pylxc.db", kind, page)
+        fresh = pylxc.Engine(engine.root)
+        assert fresh.repair().ok
+        if kind == "one page":
+            network = pylxc.Network.get("lab", engine=fresh)
+            assert (network.subnets, network.labels) == (("10.77.0.0/24",), {"tier": "db"})
+            assert [(one.container, one.addresses) for one in network.members()] == [(container.id, ("10.77.0.2",))]
+            pylxc.Container.get(container.id, engine=fresh).remove()
+            network.remove()
+            assert tables() == set()
+        else:
+            networking._unmake(lab._row)
+        assert pylxc.Network.list(engine=fresh) == []
+
+
+@pytest.mark.root
+def test_places_on_a_network_that_is_lost_are_found(engine, made):
+    with own_network():
+        lab = pylxc.Network.create("lab", internal=True, detach=True, engine=engine)
+        container = pylxc.create(made, ["x"], network="lab", detach=True, engine=engine)
+        index = engine.store.leases._database
+        index.write("PRAGMA foreign_keys=OFF", ())
+        index.write("DELETE FROM networks", ())
+        index.write("PRAGMA foreign_keys=ON", ())
+        (problem,) = engine.check().problems
+        assert (problem.kind, lab.id in problem.subject) == ("reference", True)
+        assert engine.repair().ok
+        container.remove()
+        networking._unmake(lab._row)

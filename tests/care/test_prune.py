@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 from damages import layer_path
+from ownnet import links, own_network
 
 import pylxc
 from pylxc.imageconfig import ImageDocument
@@ -178,3 +179,37 @@ def test_what_a_lease_relies_on_stays_until_it_ends(engine, tmp_path):
         assert engine.prune().images == (found.id,)
         assert os.path.exists(layer_path(found))
     assert not os.path.exists(layer_path(found))
+
+
+@pytest.mark.root
+def test_networks_that_nobody_is_on_go(engine, tmp_path):
+    with own_network():
+        used, kept, _ = (
+            pylxc.Network.create(name, labels={name: ""}, internal=True, engine=engine) for name in ("a", "b", "c")
+        )
+        container = pylxc.create(image(engine, tmp_path, "one", "one"), network="a", engine=engine)
+        assert pylxc.Network.get("bridge", engine=engine).name == "bridge"
+        usage = engine.disk_usage()
+        assert engine.prune(images=False, containers=False, until="1h").networks == ()
+        assert pylxc.Network.prune(without_labels=["b"], engine=engine) == pylxc.Pruned(networks=("c",))
+        assert engine.disk_usage() == usage
+        assert links() == {"lo", used.bridge, kept.bridge}
+        command = [sys.executable, "-c", OWNER, str(engine.root)]
+        with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as owner:
+            assert owner.stdout is not None
+            assert owner.stdout.readline() == b"made\n"
+            assert engine.prune().networks == ("a", "b")  # after the container; and not another process's
+            assert [one.name for one in pylxc.Network.list(engine=engine)] == ["bridge", "theirs"]
+            owner.communicate(b"")
+        with pytest.raises(pylxc.ContainerNotFound):
+            container.status()
+        assert pylxc.Network.list({"name": "theirs"}, engine=engine) == []
+        assert engine.check().ok
+
+
+OWNER = """
+import pylxc, sys
+network = pylxc.Network.create("theirs", internal=True, engine=pylxc.Engine(sys.argv[1]))
+print("made", flush=True)
+sys.stdin.read()
+"""

@@ -85,7 +85,7 @@ def test_a_wrong_call_is_one_line_and_a_status(cli, words, status):
         (["-it", "host", "true"], "the input device is not a TTY"),
         (["--pull", "sometimes", "host", "true"], "pull"),
         (["--dns", "somewhere", "host", "true"], "dns"),
-        (["--network-alias", "web", "host", "true"], "aliases"),
+        (["--network", "bridge", "--network-alias", "web", "host", "true"], "aliases"),
         (["--restart", "sometimes", "host", "true"], "restart"),
         (["-v", "/srv:/data:rshared", "host", "true"], "rslave"),
         (["-v", "d:/data", "host", "true"], "a volume's name"),

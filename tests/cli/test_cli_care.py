@@ -118,4 +118,12 @@ def test_prune(here, image):
     assert lines[2].startswith("deleted: sha256:")
     assert lines[-1].startswith("Total reclaimed space: 1")
     gone = json.loads(here("prune", "-f", "--volumes", "--format", "json"))
-    assert gone == {"containers": [], "images": [], "untagged": [], "volumes": [], "cached": 0, "reclaimed": 0}
+    assert gone == {
+        "containers": [],
+        "images": [],
+        "untagged": [],
+        "volumes": [],
+        "cached": 0,
+        "reclaimed": 0,
+        "networks": [],
+    }

@@ -87,3 +87,26 @@ def test_what_a_killed_command_leaves_the_next_one_removes(cli):
         running.kill()
     assert cli.text("ps", "-aq") == ""
     assert cli.text("network", "rm", "bridge") == "bridge\n"  # nobody is on it any more
+
+
+def test_chosen_addresses(cli):
+    cli("network", "create", "--subnet", "10.55.0.0/24", "lab")
+    try:
+        show = ["ip", "-4", "-o", "addr", "show", "dev", "eth0"]
+        assert "10.55.0.9/24" in cli.text("run", "--rm", "--network", "lab", "--ip", "10.55.0.9", "host", *show)
+        cli("run", "-d", "--name", "first", "host", "sleep", "300")
+        cli("network", "connect", "--ip", "10.55.0.8", "lab", "first")
+        assert "10.55.0.8/24" in cli.text("exec", "first", "ip", "-4", "-o", "addr", "show", "dev", "eth1")
+        cli("rm", "-f", "first")
+        assert "one network of your own" in cli.error("run", "--ip", "10.55.0.8", "host", "true", status=125)
+    finally:
+        cli("network", "rm", "lab")
+
+
+def test_prune_has_dockers_filters(cli):
+    cli("network", "create", "--internal", "--label", "keep=1", "kept")
+    cli("network", "create", "--internal", "gone")
+    assert cli.text("network", "prune", "-f", "--filter", "until=1h") == ""
+    assert cli.text("network", "prune", "-f", "--filter", "label!=keep") == "gone\n"
+    assert "Deleted Networks:\nkept\n" in cli.text("prune", "-f")
+    assert cli.text("network", "ls", "-q") == ""

@@ -90,3 +90,11 @@ def test_a_port_that_is_not_published(cli, asked):
 @pytest.mark.parametrize("words", ["x:80", "80/sctp", "8000-8002:80-81", "1.2.3:80:80", "0", "70000"])
 def test_words_that_are_no_ports(cli, words):
     assert "ports=" in cli.error("run", "--rm", "-p", words, "host", "true", status=125)
+
+
+def test_a_port_can_be_exposed_by_run(busybox_cli):
+    busybox_cli("run", "-d", "--name", "quiet", "--expose", "80", "--expose", "90-91/udp", "busybox", "sleep", "300")
+    assert rows(busybox_cli)["quiet"]["Ports"] == "80/tcp, 90/udp, 91/udp"
+    assert busybox_cli.text("port", "quiet") == ""
+    busybox_cli("run", "-d", "--name", "loud", "-P", "--expose", "80", "busybox", "sleep", "300")
+    assert len(places(busybox_cli.text("port", "loud", "80"))) == 1

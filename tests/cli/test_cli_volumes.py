@@ -97,7 +97,24 @@ def test_mounts_by_flags(cli, tmp_path):
 
 def test_the_verb_explains_itself(cli):
     listed = cli.text("volume", "--help").partition("Commands:\n")[2]
-    assert [line.split()[0] for line in listed.splitlines()] == ["create", "inspect", "ls", "rm"]
+    assert [line.split()[0] for line in listed.splitlines()] == ["create", "inspect", "ls", "prune", "rm", "snapshot"]
     for verb in ("create", "inspect", "ls", "rm"):
         assert cli.text("volume", verb, "--help").startswith(f"Usage: pylxc volume {verb} ")
     assert "No such command" in cli.error("volume", "colour", status=2)
+
+
+def test_snapshots_and_prune(cli):
+    cli("run", "--rm", "-v", "shelf:/data", "host", "sh", "-c", "echo kept >/data/file")
+    assert cli.text("volume", "snapshot", "shelf", "before") == "before\n"
+    assert cli.text("volume", "snapshot", "--label", "keep=", "shelf", "kept") == "kept\n"
+    assert cli.text("run", "--rm", "-v", "before:/data:ro", "host", "cat", "/data/file") == "kept\n"
+    assert "before: there is a volume of this name" in cli.error("volume", "snapshot", "shelf", "before", status=1)
+    cli("run", "-d", "--name", "user", "-v", "shelf:/data", "host", "sleep", "300")
+    assert cli.text("volume", "prune", "-f") == "Total reclaimed space: 0B\n"  # none of them is anonymous
+    assert "until" in cli.error("volume", "prune", "-f", "--filter", "until=1h", status=2)
+    lines = cli.text("volume", "prune", "-f", "-a", "--filter", "label!=keep").splitlines()
+    assert lines[:3] == ["Deleted Volumes:", "before", ""]
+    assert lines[3].startswith("Total reclaimed space: ")
+    assert cli.text("volume", "ls", "-q").split() == ["kept", "shelf"]
+    cli("rm", "-f", "user")
+    assert cli.text("volume", "prune", "-fa").split()[2:4] == ["kept", "shelf"]

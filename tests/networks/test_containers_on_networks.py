@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 
     from boxes import Box
 
+    from pylxc.store import NetworkRow
+
 pytestmark = pytest.mark.root
 __all__ = ["box", "box_engine"]
 
@@ -116,7 +118,11 @@ def test_a_link_that_cannot_be_made_names_the_network(box: Box, monkeypatch: pyt
         container = box.create("true", network="lab")
         from pylxc import networking
 
-        monkeypatch.setattr(networking, "bring_up", lambda row: kernel.remove_link(row.bridge))
+        def take_down(_: pylxc.Engine, row: NetworkRow) -> int:
+            kernel.remove_link(row.bridge)
+            return -1
+
+        monkeypatch.setattr(networking, "bring_up", take_down)
         with pytest.raises(pylxc.SpawnError) as caught:
             container.start()
         assert (caught.value.stage, caught.value.errno) == ("network", 19)

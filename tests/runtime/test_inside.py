@@ -45,7 +45,7 @@ def test_a_function_is_called_in_the_containers_network(container):
     inside = network(container.status().pid)
     assert inside != network()
     assert container.call(network) == inside
-    assert container.call(socket.if_nameindex) == [(1, "lo")]
+    assert container.call(socket.if_nameindex)[0] == (1, "lo")
     assert network() != inside
 
 

@@ -87,12 +87,17 @@ def test_networks(helper):
 def without_bridge(network):
     """Let the bridge be gone after it was seen to be there."""
     before = networking.bring_up
-    networking.bring_up = lambda row: kernel.remove_link(row.bridge)
+
+    def take_down(_, row):
+        kernel.remove_link(row.bridge)
+        return -1
+
+    networking.bring_up = take_down
     try:
         yield
     finally:
         networking.bring_up = before
-        before(network._row)
+        before(network._engine, network._row)
 
 
 def test_starts_that_fail(helper):

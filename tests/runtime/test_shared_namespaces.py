@@ -42,7 +42,7 @@ def test_namespaces_of_another_container(box, options, userns):
 
 
 def test_a_shared_network(box):
-    with box.start("nc", "-ll", "-p", "7000", "-e", "echo", "hello", name="server") as server:
+    with box.start("nc", "-ll", "-p", "7000", "-e", "echo", "hello", name="server", network="none") as server:
         server.wait_ready(port=7000, timeout=10)
         assert box.run("nc", "127.0.0.1", "7000", network="container:server").text == "hello\n"
         # What the root of a network may do, the other's may.

@@ -87,7 +87,7 @@ def test_a_helper_that_fails_first(box):
 
 def test_the_network_namespace_belongs_to_the_container(box):
     script = "readlink /proc/self/ns/net; ls /sys/class/net; cat /sys/class/net/lo/operstate; ip addr show lo"
-    namespace, name, *rest = box.sh(script).text.splitlines()
+    namespace, name, *rest = box.sh(script, network="none").text.splitlines()
     assert namespace != os.readlink("/proc/self/ns/net")
     assert name == "lo"
     assert any("127.0.0.1/8" in line for line in rest)

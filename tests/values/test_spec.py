@@ -46,7 +46,10 @@ CARRIED_OUT = {
     "volumes": ({"/h": "/v:ro"}, (Mount(type="bind", source="/h", target="/v", read_only=True),)),
     "tmpfs": ({"/t": "size=64m"}, (Mount(type="tmpfs", target="/t", data="size=67108864"),)),
     "read_only": (True, True),
+    "expose": ([80, "53/UDP", "90-91", "80"], ("80/tcp", "53/udp", "90/tcp", "91/tcp")),
     "network": (["front", "back"], ("front", "back")),
+    "ip": ("10.5.0.9", "10.5.0.9"),
+    "ip6": ("fd00:05::9", "fd00:5::9"),
     "aliases": (["db"], ("db",)),
     "dns": (["192.0.2.53"], ("192.0.2.53",)),
     "extra_hosts": (["db:192.0.2.1", "six=2001:db8::1"], {"db": "192.0.2.1", "six": "2001:db8::1"}),
@@ -88,7 +91,7 @@ CARRIED_OUT = {
 }
 
 # What an option cannot do without.
-BESIDE = {"aliases": {"network": "backend"}}
+BESIDE = {option: {"network": "backend"} for option in ("aliases", "ip", "ip6")}
 
 
 @pytest.mark.parametrize("option", sorted(CARRIED_OUT))
@@ -111,7 +114,7 @@ def test_the_typed_options_are_the_fields():
 
 def test_everything_at_once_survives_json_pickle_and_evolve():
     given = {option: value for option, (value, _) in CARRIED_OUT.items()}
-    given["network"] = ["front", "back"]  # the host's has no ports to publish
+    given["network"] = "front"  # several give no choice of addresses
     made = spec(**given)
     assert ContainerSpec.from_json(made.to_json()) == made
     assert pickle.loads(pickle.dumps(made)) == made  # noqa: S301  made here
@@ -120,7 +123,7 @@ def test_everything_at_once_survives_json_pickle_and_evolve():
 
 
 def test_the_defaults_are_left_out_of_json():
-    assert ContainerSpec.from_options("host", None, {}).to_json() == '{"image":"host"}'
+    assert ContainerSpec.from_options("host", None, {}).to_json() == '{"image":"host","network":"default"}'
 
 
 def test_none_means_the_default():
@@ -189,6 +192,9 @@ def test_image_and_command_are_no_options():
         ),
         *(("ports", value) for value in (["1:2:3:4"], {80: (1,)}, {80: True}, 70000)),
         *(("network", value) for value in ("", "a b", "-x", 5)),
+        *(("ip", value) for value in ("", "x", "fd00::1", "10.5.0.0/24", True)),
+        *(("ip6", value) for value in ("10.5.0.9", "fd00::1%eth0", "::/64")),
+        *(("expose", value) for value in (0, "80/sctpx", "90-80", "a", True, 70000)),
         *(("dns", value) for value in ("x", ["1.2.3"], ["1.2.3.4\n"])),
         *(
             ("extra_hosts", value)
@@ -500,6 +506,7 @@ def test_file_systems_come_parents_first():
     [
         ({6379: 0}, (Port(6379),)),
         ({"53/udp": ("127.0.0.1", 5353)}, (Port(53, "udp", "127.0.0.1", 5353),)),
+        ({80: ("127.0.0.1",), 81: [("::1",)]}, (Port(80, host="127.0.0.1"), Port(81, host="::1"))),
         ({80: None, 443: "8443"}, (Port(80), Port(443, port=8443))),
         ({80: [8080, "[::1]:8081"]}, (Port(80, port=8080), Port(80, host="::1", port=8081))),
         (["8080:80", "127.0.0.1:53:53/udp", "9"], (Port(80, port=8080), Port(53, "udp", "127.0.0.1", 53), Port(9))),
@@ -674,3 +681,11 @@ def test_an_empty_mapping_that_was_given_stays_the_callers():
     made = ContainerSpec(image="host", env=given, labels=given)
     given["A"] = "changed"
     assert (made.env, made.labels) == ({}, {})
+
+
+def test_the_network_that_nobody_names_is_settled_later():
+    assert spec().network == spec(network=None).network == "default"
+    assert ContainerSpec.from_json(spec().to_json()) == spec()
+    assert ContainerSpec.from_json('{"image":"x"}').network == "none"  # as in stores of before
+    assert spec(aliases=["db"], extra_hosts={"up": "host-gateway"}).networks() == ("default",)
+    assert refused(network=["lab", "default"]).option == "network"

@@ -12,11 +12,8 @@ pytestmark = [pytest.mark.root, pytest.mark.network]
 
 
 def test_packages_are_fetched_on_the_default_network(shared_engine: pylxc.Engine, debian: pylxc.Image) -> None:
-    before = links(), tables()
-    try:
-        done = pylxc.run(debian, ["apt-get", "update"], network="bridge", engine=shared_engine, timeout=300)
-        assert "Reading package lists" in done.text
-        assert b"Err:" not in done.stdout
-    finally:
-        pylxc.Network.get("bridge", engine=shared_engine).remove()
-    await_true(lambda: (links(), tables()) == before, "the end of all links and tables")
+    done = pylxc.run(debian, ["apt-get", "update"], engine=shared_engine, timeout=300)
+    assert "Reading package lists" in done.text
+    assert b"Err:" not in done.stdout
+    bridge = pylxc.Network.get("bridge", engine=shared_engine).bridge
+    await_true(lambda: bridge not in links() | tables(), "the end of the network")
