@@ -175,7 +175,7 @@ def application(tiers: pylxc.Engine, tmp_path: Path) -> Iterator[Path]:
     for container in left:
         container.remove(force=True)
     assert left == []
-    assert pylxc.Network.list(engine=tiers) == []
+    assert pylxc.Network.list({"label": "org.pylxc.compose.project"}, engine=tiers) == []
     assert pylxc.Volume.list(engine=tiers) == []
 
 

@@ -74,7 +74,7 @@ def test_following_sees_what_starts_meanwhile_and_ends_with_the_last(load: Load)
 def test_events_are_those_of_the_project(load: Load, engine: pylxc.Engine) -> None:
     environment = load(TALKING)
     environment.up()
-    pylxc.run("busybox", ["true"], name="somebody-else", engine=engine)
+    pylxc.run("busybox", ["true"], name="somebody-else", network="none", engine=engine)
     found = [(one.name, one.kind) for one in environment.events(follow=False)]
     assert ("shop-a-1", "started") in found
     assert {name for name, _ in found} == {"shop-a-1", "shop-b-1"}
