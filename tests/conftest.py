@@ -7,6 +7,7 @@ import gc
 import os
 import shutil
 import subprocess
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -43,13 +44,23 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         items[:] = [item for item in items if not any(map(item.get_closest_marker, others))]
 
 
-def monitors() -> set[int]:
+KEEPER = b"pylxc-keeper\n"
+
+
+def pytest_sessionfinish() -> None:
+    """Wait for those who take default networks apart, half a second after their last use: they end with a worker."""
+    deadline = time.monotonic() + 5  # s; those of others on this machine may stay longer
+    while monitors(KEEPER) and time.monotonic() < deadline:
+        time.sleep(0.02)
+
+
+def monitors(name: bytes = MONITOR) -> set[int]:
     """Return the pids of all monitors on this machine (zombies too)."""
     found = set()
     for entry in Path("/proc").iterdir():
         if entry.name.isdigit():
             try:
-                if (entry / "comm").read_bytes() == MONITOR:
+                if (entry / "comm").read_bytes() == name:
                     found.add(int(entry.name))
             except (FileNotFoundError, ProcessLookupError):
                 continue
