@@ -203,7 +203,9 @@ def _networks(_: Engine) -> Iterator[Finding]:
     if not rootless.is_privileged():
         lack = uplink.lack()
         if lack:
-            yield Finding("networks", "warning", "internal ones only: nothing leads out of this host", lack)
+            yield Finding(
+                "networks", "warning", "internal ones only, none by default: nothing leads out of this host", lack
+            )
         else:
             path = getattr(uplink.find(), "path", "")
             yield Finding("networks", "ok", f"bridges in a network namespace of the user's own; out of it by {path}")

@@ -144,8 +144,11 @@ def test_the_host_has_a_name(box: Box, lab: pylxc.Network) -> None:
 
 
 def test_the_default_network(box: Box) -> None:
-    with serving(SERVER, HOST, "0") as server, box.start("sleep", "100", network="bridge") as container:
+    with serving(SERVER, HOST, "0") as server, box.start("sleep", "100", name="first") as container:
+        assert container.spec.network == "bridge"
         assert fetched(container, HOST, server.port) == SIZE
+        with box.start("sleep", "100", pid="container:first") as second:  # which can have none of its own
+            assert second.spec.network == "none"
     pylxc.Network.get("bridge", engine=box.engine).remove()
 
 
@@ -415,7 +418,9 @@ def test_without_pasta(box: Box) -> None:
             make()
         assert 'network="none"' in caught.value.remedy
     assert pylxc.Network.list(engine=box.engine) == []
-    assert box.run("true").ok
+    container = box.create("true")
+    assert container.spec.network == "none"
+    container.remove()
     finding = pylxc.doctor(engine=box.engine).get("networks")
     assert (finding.level, "apt-get install passt" in finding.remedy) == ("warning", True)
     script = "while :; do echo hello | nc -l -p 80; done"
