@@ -78,8 +78,8 @@ enum pylxc_op_code {
     PYLXC_OP_PIVOT,       /* leave the host's tree for the root */
     PYLXC_OP_HOSTNAME,    /* strings: name */
     PYLXC_OP_LOOPBACK,    /* bring lo up */
-    PYLXC_OP_ENDPOINT,    /* in place of strings a struct pylxc_endpoint: a link to a network. Made by the process that makes
-                             the namespace; a restart makes those in the file "endpoints" of the record directory, if any */
+    PYLXC_OP_ENDPOINT,    /* in place of strings a struct pylxc_endpoint: a link to a network; a: the network namespace that
+                             its bridge is in, 0 = this one. Made by the process that makes the namespace; a restart makes those in the file "endpoints" of the record directory, if any */
     PYLXC_OP_SYSCTL,      /* strings: path below /proc/sys, value */
     PYLXC_OP_RLIMIT,      /* flags: resource; a, b: soft, hard (-1 = unlimited); clamped to what may be had */
     PYLXC_OP_UMASK,       /* flags: mask */
@@ -104,6 +104,9 @@ enum pylxc_op_code {
                              PYLXC_PLAN_PAUSE */
     PYLXC_OP_NETWORK,     /* strings: the bridge of a network, whose packet filter has the same name; flags: PYLXC_NETWORK_SHARED,
                              a, b: then the descriptors of the two locks (keep.c). Only with PYLXC_PLAN_KEEP */
+    PYLXC_OP_STACK,       /* strings: the program that connects the stack to the host's network, and its operands, none = no
+                             program; an operand "" is where the stack is (/proc/PID/ns/net); a: the file whose locks keep
+                             it. Only with PYLXC_PLAN_STACK */
     PYLXC_OP_OPEN,        /* strings: path of a regular file in the root; flags: O_*; a: fd of the socket that it is sent on */
     PYLXC_OP_ENV,         /* strings: NAME=value... */
     PYLXC_OP_EXEC         /* strings: argv... Last. Without it the process ends with status 0 after the last operation */
@@ -177,6 +180,8 @@ enum pylxc_flags {
                                        closed, or the owner ends */
     PYLXC_PLAN_KEEP = 4096,         /* no process: when the owner has ended, or nobody uses it any more, remove a network
                                        (OP_NETWORK) */
+    PYLXC_PLAN_STACK = 8192,        /* no process: keep a network namespace, whose process is reported, while anybody has a lock
+                                       on a file (OP_STACK) */
     PYLXC_PLAN_STDIN = 512,         /* descriptor 0 is a pipe whose other end the monitor gives to who asks for it */
     PYLXC_PLAN_AWAIT_CALLER = 256   /* the record directory and the root's writable side are still being made: the first
                                        OVERLAY waits for pylxc_spawn_release */
@@ -301,6 +306,8 @@ int pylxc_spawn_release(const struct pylxc_child *child, int directory_fd);
 int pylxc_spawn_end(struct pylxc_child *child, struct pylxc_error *reterr);
 /* A socket made in the network namespace of the process behind pid_fd. */
 int pylxc_socket_in(int pid_fd, int domain, int type, int protocol, int *ret_fd);
+/* What follows works in the network namespace of a netlink socket that it is given, NETLINK_ROUTE (`route`) or
+ * NETLINK_NETFILTER (`netfilter`); -1 = in this process's own. */
 /* A network's bridge: made, given its addresses and brought up, or left as it is (EEXIST). */
 struct pylxc_bridge {
     char name[16];
@@ -308,34 +315,38 @@ struct pylxc_bridge {
     uint32_t mtu;
     struct pylxc_address own[2];
 };
-int pylxc_bridge_make(const struct pylxc_bridge *bridge);
-/* Removes a link of this process's network namespace; one that is not there is no error. */
-int pylxc_link_remove(const char *name);
+int pylxc_bridge_make(int route, const struct pylxc_bridge *bridge);
+/* Removes a link; one that is not there is no error. */
+int pylxc_link_remove(int route, const char *name);
 /* The number of links on a bridge; -1 with ENODEV when it is not there. */
-int pylxc_bridge_ports(const char *name, int *ret_count);
-int pylxc_link_mtu(uint32_t index, uint32_t *ret_mtu);
-/* Gives a process's network namespace (a pidfd, and a descriptor of it) a link to a network, or takes it away. */
-int pylxc_endpoint_attach(int pid_fd, int netns_fd, const struct pylxc_endpoint *endpoint);
+int pylxc_bridge_ports(int route, const char *name, int *ret_count);
+/* The index of a link; -1 with ENODEV when it is not there. */
+int pylxc_link_index(int route, const char *name, uint32_t *ret_index);
+int pylxc_link_mtu(int route, uint32_t index, uint32_t *ret_mtu);
+/* Gives a process's network namespace (a pidfd, and a descriptor of it) a link to a network, whose bridge is where
+ * `route` is, or takes it away. */
+int pylxc_endpoint_attach(int route, int pid_fd, int netns_fd, const struct pylxc_endpoint *endpoint);
 int pylxc_endpoint_detach(int pid_fd, const char *name);
-/* A route of the host's, in any table. `index`: of the link that it leads to, 0 = none. A destination of prefix 0 is a
+/* A route, in any table. `index`: of the link that it leads to, 0 = none. A destination of prefix 0 is a
  * default route. */
 struct pylxc_route {
     struct pylxc_address to;
     uint32_t index, table, metric, type; /* type: RTN_* of rtnetlink(7) */
 };
 /* All of them, of both families: *ret_count may be more than `most`, and then only so many are there. */
-int pylxc_routes(struct pylxc_route *ret, size_t most, size_t *ret_count);
+int pylxc_routes(int route, struct pylxc_route *ret, size_t most, size_t *ret_count);
 
 /* The packet filter of one network, a table of nftables named as its bridge. */
 struct pylxc_firewall {
     char bridge[16], prefix[16];     /* prefix: what the names of all networks' bridges begin with */
     struct pylxc_address subnet[2];
-    int32_t internal, reserved;
+    int32_t internal;
+    int32_t strays;                  /* what belongs to no connection is not delivered to this stack itself */
 };
 /* Makes it, or makes it anew: all of it at once. ENOTSUP: the kernel has no nftables. */
-int pylxc_firewall_make(const struct pylxc_firewall *firewall);
+int pylxc_firewall_make(int netfilter, const struct pylxc_firewall *firewall);
 /* Removes it; one that is not there is no error. */
-int pylxc_firewall_remove(const char *name);
+int pylxc_firewall_remove(int netfilter, const char *name);
 /* A chain of nftables that drops what is forwarded unless a rule of it says otherwise: of docker, of firewalld, of
  * iptables over nftables. `table` is empty where there is none. */
 struct pylxc_chain {

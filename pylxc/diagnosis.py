@@ -14,7 +14,7 @@ from attrs import frozen
 
 from pylxc.engine import Engine, kernel_is
 from pylxc.errors import PylxcError
-from pylxc.runtime import cgroup, native, rootless, subordinate
+from pylxc.runtime import cgroup, native, rootless, subordinate, uplink
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -201,8 +201,14 @@ def _networks(_: Engine) -> Iterator[Finding]:
     from pylxc import networking  # noqa: PLC0415  only here
 
     if not rootless.is_privileged():
-        remedy = 'network="none" (connect() reaches its ports) or "host" work as an ordinary user'
-        yield Finding("networks", "warning", "only root can make them so far", remedy)
+        lack = uplink.lack()
+        if lack:
+            yield Finding(
+                "networks", "warning", "internal ones only, none by default: nothing leads out of this host", lack
+            )
+        else:
+            path = getattr(uplink.find(), "path", "")
+            yield Finding("networks", "ok", f"bridges in a network namespace of the user's own; out of it by {path}")
         return
     try:
         networking.try_firewall()

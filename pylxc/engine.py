@@ -394,7 +394,7 @@ class Engine:
         if options.get("network") in (None, DEFAULT_NETWORK):
             from pylxc.networking import default_network  # noqa: PLC0415  not needed by those who say which one
 
-            options = {**options, "network": default_network(self)}
+            options = {**options, "network": default_network(self, options=options)}
         spec = ContainerSpec.from_options(reference, command, options)
         found = yield from steps_of(obtain, self, image, spec.pull, spec.platform)
         if not spec.argv(found.config.entrypoint, found.config.cmd):

@@ -42,7 +42,8 @@ class Network:
     (the name of its link on the host) never change.
 
     Containers on it reach what the host reaches, with the host's address (NAT), unless it is ``internal``; nobody
-    reaches them by routing through the host, and containers of other networks do not. As a context manager it is
+    reaches them by routing through the host, and containers of other networks do not. Those of an ordinary user are in
+    a network namespace of the user's own, and there is nothing of the host's there. As a context manager it is
     removed when the block is left; that raises Conflict when containers are still on it.
 
     Example:
@@ -97,7 +98,8 @@ class Network:
             engine: the store (default: ``Engine.default()``).
 
         Raises SpecError for a name or a subnet that cannot be; Conflict when the name or the subnet is taken;
-        UnsupportedError for ordinary users, and where the kernel has no nftables.
+        UnsupportedError where the kernel has no nftables, and for an ordinary user without pasta or slirp4netns unless
+        it is ``internal``.
 
         Example:
             >>> pylxc.Network.create("lab", subnet="10.5.0.0/24", internal=True).gateways   # doctest: +SKIP

@@ -4,6 +4,9 @@ Invariant: the row of a network comes before all that it has in the kernel, and 
 filter comes before its bridge and goes after it, so a bridge that is there is whole. Who makes or removes holds the
 machine's lock: no two processes, of whatever store, choose one subnet. Nothing else need be remembered: a container's
 links go with its network namespace, whoever is killed whenever.
+
+Root's networks are on the host, an ordinary user's in a network stack of its store (:mod:`pylxc.runtime.stack`), which
+is there only while containers on networks run. So theirs are made in the kernel when a container first needs them.
 """
 
 from __future__ import annotations
@@ -15,8 +18,9 @@ import logging
 import os
 import socket
 import time
-from contextlib import contextmanager, suppress
+from contextlib import closing, contextmanager, suppress
 from functools import lru_cache
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from attrs import evolve
@@ -25,30 +29,37 @@ from pylxc import subnets
 from pylxc.errors import Conflict, NetworkNotFound, SpawnError, SpecError, StoreError, UnsupportedError
 from pylxc.identity import own_identity
 from pylxc.normalise import HOST_GATEWAY, HOST_NAME
-from pylxc.runtime import control, idrange, joining, keeping, network, resolver, rootless
-from pylxc.runtime.network import Links
+from pylxc.runtime import control, idrange, joining, keeping, network, resolver, rootless, uplink
+from pylxc.runtime import stack as stacks
+from pylxc.runtime.network import HOST, Links
 from pylxc.store import NetworkRow, Wish
+from pylxc.store.layout import locked
 from pylxc.store.networks import DEFAULT
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
     from pylxc.engine import Engine
     from pylxc.launching import Launching
+    from pylxc.runtime.network import Stack
     from pylxc.spec import ContainerSpec
     from pylxc.store import End, Store
     from pylxc.subnets import Subnet
 
 _V6 = 6
-_SOMEWHERE = ("2000::1", 9)  # any global address: nothing is sent
+_SOMEWHERE = {4: (socket.AF_INET, "203.0.113.1"), 6: (socket.AF_INET6, "2000::1")}  # any far away: nothing is sent
 
 
 # -- networks ----------------------------------------------------------------------------------------------------------
 
 
 @contextmanager
-def _machine_lock() -> Iterator[None]:
-    """Hold the lock under which networks of this machine are made and removed."""
+def _lock(store: Store) -> Iterator[None]:
+    """Hold the lock under which networks of this machine, or an ordinary user's of this store, are made and removed."""
+    if not rootless.is_privileged():
+        with locked(f"{store.layout.root}/run"):
+            yield
+        return
     os.makedirs(idrange.DIRECTORY, mode=0o700, exist_ok=True)  # noqa: PTH103
     path = f"{idrange.DIRECTORY}/networks"
     try:
@@ -73,12 +84,14 @@ def create(  # noqa: PLR0913  what a network is made of
     owned: bool = False,
 ) -> NetworkRow:
     """Make a network, with a free subnet unless some are given. Raises Conflict, SpecError, UnsupportedError."""
-    require_privilege()
+    is_root = rootless.is_privileged()
+    if not (is_root or internal):
+        require_uplink()
     id = os.urandom(32).hex()  # noqa: A001  docker's name
     owner = own_identity() if owned else None
     store = engine.store  # opened before: whoever opens it may have to remove networks first
     sweep(store)
-    with _machine_lock():
+    with _lock(store):
         rows = store.networks.list()
         if any(row.name == name for row in rows):
             raise Conflict(name, "there is a network of this name; remove it, or choose another name")
@@ -88,11 +101,13 @@ def create(  # noqa: PLR0913  what a network is made of
         row = NetworkRow(id, name, bridge, tuple(map(str, chosen)), internal, dict(labels or {}), time.time(), owner)
         store.networks.add(row)
         try:
-            if owned:
+            if owned and is_root:
                 keeping.keep(bridge)  # before there is anything to be kept
-            _make(row)
+            _require_versions(row)
+            if is_root:
+                _make(row, HOST)
         except BaseException:
-            _unmake(row)
+            _unmake(store, row)
             if store.networks.begin_removal(id):
                 store.networks.end_removal(id)
             raise
@@ -113,46 +128,60 @@ def _free(name: str, wanted: Sequence[Subnet], others: Sequence[Subnet]) -> tupl
     return subnets.choose(taken, ipv6=network.has_ipv6())
 
 
-def _make(row: NetworkRow) -> None:
-    """Make what a network has in the kernel. Raises UnsupportedError, StoreError."""
-    versions = [subnet.version for subnet in row.parsed]
-    if not network.has_ipv6() and _V6 in versions:
+def _require_versions(row: NetworkRow) -> None:
+    if not network.has_ipv6() and _V6 in [subnet.version for subnet in row.parsed]:
         remedy = "this host has no IPv6 (sysctl net.ipv6.conf.all.disable_ipv6): leave its IPv6 subnet out"
         raise UnsupportedError(f"network {row.name}", remedy)
+
+
+def _make(row: NetworkRow, stack: Stack) -> None:
+    """Make what a network has in the kernel. Raises UnsupportedError, StoreError."""
+    _require_versions(row)
     try:
-        network.make_firewall(row.bridge, row.parsed, internal=row.internal)
-        if not row.internal:
-            reached = [version for version in versions if version != _V6 or _leads_out_v6()]
-            network.forward(reached)
+        network.make_firewall(row.bridge, row.parsed, internal=row.internal, stack=stack)
+        if not row.internal and stack is HOST:
+            versions = [subnet.version for subnet in row.parsed]
+            network.forward([version for version in versions if version != _V6 or _leads_out_v6(HOST)])
             _warn_of_drops()
         addresses = [subnets.address(subnet, subnets.GATEWAY) for subnet in row.parsed]
         mac = subnets.mac(row.parsed, subnets.GATEWAY)
-        network.make_bridge(row.bridge, mac, addresses, network.uplink_mtu())
+        network.make_bridge(row.bridge, mac, addresses, network.uplink_mtu(stack), stack)
     except OSError as error:
         raise StoreError(f"network {row.name}", f"cannot be made: {error.strerror}") from error
 
 
-def _unmake(row: NetworkRow) -> None:
+def _unmake(store: Store, row: NetworkRow) -> None:
     keeping.let_be(row.bridge)
     try:
-        network.remove_link(row.bridge)
-        network.remove_firewall(row.bridge)
+        stack = _stack(store)
+        if stack is not None:
+            with closing(stack):
+                network.remove_link(row.bridge, stack)
+                network.remove_firewall(row.bridge, stack)
+    except ProcessLookupError:  # a stack that was killed meanwhile
+        return
     except OSError as error:
         raise StoreError(f"network {row.name}", f"cannot be removed: {error.strerror}") from error
 
 
-def bring_up(engine: Engine, row: NetworkRow) -> int:
-    """Make sure that a network has its bridge: after a boot it has not.
+def _stack(store: Store) -> Stack | None:
+    """Return the network stack that bridges are in; None: an ordinary user's is not there now. Raises OSError."""
+    return HOST if rootless.is_privileged() else stacks.find(store.layout.root)
 
-    Returns a descriptor that keeps the default network as long as it is open, -1 for others. Raises OSError,
-    UnsupportedError, StoreError.
+
+def bring_up(engine: Engine, row: NetworkRow, stack: Stack) -> int:
+    """Make sure that a network has its bridge: after a boot it has not, nor in an ordinary user's new stack.
+
+    Returns a descriptor that keeps the default network of the host as long as it is open, -1 for others. Raises
+    OSError, UnsupportedError, StoreError.
     """
-    held = keeping.hold(keeping.place_of(engine.scaffold), row.bridge) if row.is_shared else -1
+    is_kept = row.is_shared and stack is HOST  # else it goes with the stack
+    held = keeping.hold(keeping.place_of(engine.scaffold), row.bridge) if is_kept else -1
     try:
-        if not network.is_there(row.bridge):
-            with _machine_lock():
-                if not network.is_there(row.bridge):
-                    _make(_moved(engine.store, row) if row.is_shared else row)
+        if not network.is_there(row.bridge, stack):
+            with _lock(engine.store):
+                if not network.is_there(row.bridge, stack):
+                    _make(_moved(engine.store, row) if row.is_shared else row, stack)
     except BaseException:
         if held >= 0:
             os.close(held)
@@ -174,19 +203,25 @@ def _moved(store: Store, row: NetworkRow) -> NetworkRow:
 # -- the default one ---------------------------------------------------------------------------------------------------
 
 
-def default_network(engine: Engine, otherwise: str = "none") -> str:
+def default_network(engine: Engine, otherwise: str = "none", options: Mapping[str, Any] = MappingProxyType({})) -> str:
     """Return the network of containers that ask for none, and of RUN steps: ``"bridge"`` where it can be had.
 
     ``otherwise``: what they have where it cannot: nobody asked for it, so that is no error (``doctor`` says why).
+    ``options``: the container's others.
     """
-    if not has_default():
+    if not has_default() or (_share(options) and not rootless.is_privileged()):
         return otherwise
     return DEFAULT if _can_have_default(engine) else otherwise
 
 
+def _share(options: Mapping[str, Any]) -> bool:
+    """Say whether these options share namespaces with another container."""
+    return any(str(options.get(name) or "").startswith(joining.PREFIX) for name in joining.FLAGS)
+
+
 def has_default() -> bool:
     """Say whether there is a default network for who this process is, where the machine can make one."""
-    return rootless.is_privileged()
+    return rootless.is_privileged() or not uplink.lack()
 
 
 _found_possible: dict[str, bool] = {}  # by the place of its locks
@@ -198,7 +233,11 @@ def _can_have_default(engine: Engine) -> bool:
     place = keeping.place_of(engine.scaffold)
     if place not in _found_possible:
         try:
-            os.close(bring_up(engine, _default_row(store)))
+            row = _default_row(store)
+            with closing(_stack_for(store, [row])) as stack:
+                held = bring_up(engine, row, stack)
+            if held >= 0:
+                os.close(held)
             _found_possible[place] = True
         except (UnsupportedError, StoreError, SpecError, SpawnError, OSError) as error:
             logging.getLogger("pylxc").info("containers have no network by default: %s", error)
@@ -212,9 +251,10 @@ def _default_row(store: Store) -> NetworkRow:
     found = store.networks.find(DEFAULT)
     if found is not None and not found.going:
         return found
-    require_privilege()
+    if not rootless.is_privileged():
+        require_uplink()
     sweep(store)
-    with _machine_lock():
+    with _lock(store):
         found = store.networks.find(DEFAULT)
         if found is None:
             taken = [subnet for row in store.networks.list() for subnet in row.parsed]
@@ -235,9 +275,9 @@ def _forget_default(store: Store) -> None:
 
 def remove(store: Store, row: NetworkRow) -> None:
     """Remove a network, and all it has in the kernel. Raises Conflict when there are containers on it."""
-    with _machine_lock():
+    with _lock(store):
         if store.networks.begin_removal(row.id):
-            _unmake(row)
+            _unmake(store, row)
             store.networks.end_removal(row.id)
 
 
@@ -254,11 +294,12 @@ def sweep(store: Store) -> None:
             remove(store, row)
 
 
-def require_privilege() -> None:
-    """Raise UnsupportedError for who may not make networks."""
-    if not rootless.is_privileged():
-        remedy = 'only root can make them so far; give network="none" (connect() reaches its ports) or "host"'
-        raise UnsupportedError("networks", remedy)
+def require_uplink() -> None:
+    """Raise UnsupportedError for an ordinary user who has nothing that leads out of the host."""
+    lack = uplink.lack()
+    if lack:
+        remedy = f'{lack}; or give network="none" (published ports work) or an internal network'
+        raise UnsupportedError("networks that lead out of the host", remedy)
 
 
 def try_firewall() -> None:
@@ -309,14 +350,25 @@ def _warn_of_drops() -> None:
         _warn_of_drops_once(finding, remedy)
 
 
-def _leads_out_v6() -> bool:
-    """Say whether this host has an IPv6 way out; asked of the kernel for one address, however many routes there are."""
+def _leads_out_v6(stack: Stack) -> bool:
+    """Say whether a stack has an IPv6 way out."""
+    if stack is HOST:
+        return bool(_address_to_the_world(_V6))
+    return any(way.to.version == _V6 for way in network.ways_out(stack))
+
+
+def _address_to_the_world(version: int) -> str:
+    """Return the host's own address on its way out; "" where it has none.
+
+    It is asked of the kernel for one destination, however many routes there are.
+    """
+    family, somewhere = _SOMEWHERE[version]
     try:
-        with socket.socket(socket.AF_INET6, socket.SOCK_DGRAM) as probe:
-            probe.connect(_SOMEWHERE)
+        with socket.socket(family, socket.SOCK_DGRAM) as probe:
+            probe.connect((somewhere, 9))
+            return str(probe.getsockname()[0])
     except OSError:
-        return False
-    return True
+        return ""
 
 
 # -- a container on them -----------------------------------------------------------------------------------------------
@@ -328,7 +380,11 @@ def wishes_of(engine: Engine, container: Launching, name: str) -> Sequence[Wish]
     wanted = spec.networks()
     if not wanted:
         return ()
-    require_privilege()
+    if joining.other(spec)[0] and not rootless.is_privileged():
+        remedy = (
+            "it has rights over one container's namespaces only; let both be on networks and share none, or share all"
+        )
+        raise UnsupportedError("networks of a container that shares another one's namespaces", remedy)
     if DEFAULT in wanted:
         _default_row(engine.store)
     names = (name, *spec.aliases, *((spec.hostname,) if spec.hostname else ()), container.id[:12])
@@ -347,26 +403,46 @@ def prepare(engine: Engine, container: Launching) -> Links | None:
     if not container.spec.networks():
         return None
     ends = engine.store.networks.ends(container.id)
-    held = -1
+    stack, held = _stack_for(engine.store, [end.network for end in ends]), -1
     try:
         for end in ends:
-            held = max(held, bring_up(engine, end.network))
-        if held >= 0:
+            held = max(held, bring_up(engine, end.network, stack))
+        if DEFAULT in container.spec.networks():
             ends = engine.store.networks.ends(container.id)  # it may have got other addresses
         with suppress(FileNotFoundError):
             os.unlink(_changed(engine, container.id))  # noqa: PTH108  the plan has them all
-        return links_of(engine, container.id, container.spec, ends, held)
+        return _links(container.spec, ends, stack, engine.store.hostsfiles.path(container.id), held)
     except BaseException:
+        stack.close()
         if held >= 0:
             os.close(held)
         raise
 
 
-def links_of(engine: Engine, container: str, spec: ContainerSpec, ends: Sequence[End], held: int = -1) -> Links:
-    """Return what a container with these ends gets."""
+def _stack_for(store: Store, rows: Sequence[NetworkRow]) -> Stack:
+    """Return the stack that these networks are, or are to be, in; an ordinary user's is made where it is missing.
+
+    Raises UnsupportedError, OSError.
+    """
+    if rootless.is_privileged():
+        return HOST
+    with _lock(store):
+        shared = stacks.get(store.layout.root)
+    if not shared.has_uplink and any(not row.internal for row in rows):
+        shared.close()
+        require_uplink()
+        remedy = "it is older than pasta is here: stop all containers on networks of this store first"
+        raise UnsupportedError("a way out of the network stack that is there", remedy)
+    return shared
+
+
+def _links(spec: ContainerSpec, ends: Sequence[End], stack: Stack, hosts: str, held: int) -> Links:
+    """Return what a container with these ends, which are in that stack, gets. ``hosts``: its hosts file."""
     has_v6 = any(subnet.version == _V6 for end in ends for subnet in end.network.parsed)
-    path = engine.store.hostsfiles.path(container)
-    return Links(tuple(_encoded(ends)), resolver.content(spec.dns, ipv6=has_v6), path, held)
+    shared = stack if isinstance(stack, stacks.Shared) else None
+    forwarder = uplink.DNS if shared is not None and shared.answers_dns else ""
+    resolv_conf = resolver.content(spec.dns, ipv6=has_v6, forwarder=forwarder)
+    return Links(tuple(_encoded(ends, stack)), resolv_conf, hosts, held, shared=shared)
 
 
 def join(engine: Engine, container: Launching) -> None:
@@ -387,20 +463,20 @@ def lent_links(engine: Engine, spec: ContainerSpec, lease: str) -> Iterator[Link
     if not spec.networks():
         yield None
         return
-    require_privilege()
     (name,) = spec.networks()
     if name == DEFAULT:
         _default_row(engine.store)
-    end, held = engine.store.networks.lend(name, lease), -1
+    end = engine.store.networks.lend(name, lease)
     try:
-        held = bring_up(engine, end.network)
-        end = evolve(end, network=engine.store.networks.get(end.network.id))
-        has_v6 = any(subnet.version == _V6 for subnet in end.network.parsed)
-        gateways = tuple(map(str, end.gateways))
-        yield Links(tuple(_encoded([end])), resolver.content(spec.dns, ipv6=has_v6), "", held, gateways)
+        with closing(_stack_for(engine.store, [end.network])) as stack:
+            held = bring_up(engine, end.network, stack)
+            try:
+                end = evolve(end, network=engine.store.networks.get(end.network.id))
+                yield evolve(_links(spec, [end], stack, "", held), gateways=tuple(_addresses_of_host([end])))
+            finally:
+                if held >= 0:
+                    os.close(held)
     finally:
-        if held >= 0:
-            os.close(held)
         engine.store.networks.give_back(end)
 
 
@@ -409,25 +485,28 @@ def _links_of_other(engine: Engine, name: str) -> Links | None:
     other = engine.container(name)
     if not other.spec.networks():
         return None
-    return evolve(links_of(engine, other.id, other.spec, engine.store.networks.ends(other.id)), endpoints=())
+    with closing(_stack(engine.store) or HOST) as stack:
+        ends = engine.store.networks.ends(other.id)
+        links = _links(other.spec, ends, stack, engine.store.hostsfiles.path(other.id), -1)
+        return evolve(links, endpoints=(), shared=None)
 
 
-def _encoded(ends: Sequence[End]) -> Iterator[bytes]:
+def _encoded(ends: Sequence[End], stack: Stack) -> Iterator[bytes]:
     """Yield the ends as the kernel is asked for them. The way out is by the first network that has one."""
     way_out = next((end for end in ends if not end.network.internal), None)
     for end in ends:
-        yield _endpoint(end, is_way_out=end is way_out).encode()
+        yield _endpoint(end, stack, is_way_out=end is way_out).encode()
 
 
-def _endpoint(end: End, *, is_way_out: bool) -> network.Endpoint:
+def _endpoint(end: End, stack: Stack, *, is_way_out: bool) -> network.Endpoint:
     gateways = end.gateways if is_way_out else ()
-    if any(gateway.version == _V6 for gateway in gateways) and not _leads_out_v6():
+    if any(gateway.version == _V6 for gateway in gateways) and not _leads_out_v6(stack):
         gateways = tuple(gateway for gateway in gateways if gateway.version != _V6)
     return network.Endpoint(
         name=end.link,
         bridge=end.network.bridge,
         mac=end.mac,
-        mtu=network.mtu(end.network.bridge),
+        mtu=network.mtu(end.network.bridge, stack),
         addresses=end.addresses,
         gateways=gateways,
     )
@@ -435,12 +514,23 @@ def _endpoint(end: End, *, is_way_out: bool) -> network.Endpoint:
 
 def header_of(spec: ContainerSpec, ends: Sequence[End]) -> list[str]:
     """Return the lines of a container's hosts file that never change."""
-    gateways = [str(gateway) for gateway in ends[0].gateways] if ends else []
+    hosts = _addresses_of_host(ends)
     lines = ["127.0.0.1\tlocalhost", "::1\tlocalhost ip6-localhost ip6-loopback"]
-    lines += [f"{gateway}\t{HOST_NAME}" for gateway in gateways]
+    lines += [f"{each}\t{HOST_NAME}" for each in hosts]
     for name, address in spec.extra_hosts.items():
-        lines += [f"{each}\t{name}" for each in (gateways if address == HOST_GATEWAY else [address])]
+        lines += [f"{each}\t{name}" for each in (hosts if address == HOST_GATEWAY else [address])]
     return lines
+
+
+def _addresses_of_host(ends: Sequence[End]) -> list[str]:
+    """Return the addresses by which a container with these ends reaches the host.
+
+    That is the gateway of the first; for an ordinary user, whose gateways are not on the host, what the host has.
+    """
+    if rootless.is_privileged() or not ends:
+        return [str(gateway) for gateway in ends[0].gateways] if ends else []
+    versions = {subnet.version for end in ends if not end.network.internal for subnet in end.network.parsed}
+    return [address for address in map(_address_to_the_world, sorted(versions)) if address]
 
 
 # -- while it runs -----------------------------------------------------------------------------------------------------
@@ -454,10 +544,10 @@ def _changed(engine: Engine, container: str) -> str:
     return f"{engine.container_directory(container)}/endpoints"
 
 
-def _note_change(engine: Engine, container: str) -> None:
+def _note_change(engine: Engine, container: str, stack: Stack) -> None:
     path = _changed(engine, container)
     with open(f"{path}.new", "wb") as file:  # noqa: PTH123
-        file.write(b"".join(_encoded(engine.store.networks.ends(container))))
+        file.write(b"".join(_encoded(engine.store.networks.ends(container), stack)))
     os.rename(f"{path}.new", path)  # noqa: PTH104
 
 
@@ -465,7 +555,6 @@ def connect(
     engine: Engine, container: Launching, name: str, aliases: Sequence[str], addresses: Sequence[str] = ()
 ) -> None:
     """Let a container, running or not, be on one more network. Raises Conflict, NetworkNotFound, SpecError."""
-    require_privilege()
     if addresses and name == DEFAULT:
         raise SpecError(
             "address", tuple(addresses), "addresses can be had on a network of your own, not on the default"
@@ -476,21 +565,28 @@ def connect(
     names = (container.name, *aliases, container.id[:12])
     end = engine.store.networks.connect(container.id, Wish(name, tuple(dict.fromkeys(names)), tuple(addresses)))
     try:
-        held = bring_up(engine, end.network)
+        held = bring_up(engine, end.network, HOST) if rootless.is_privileged() else -1
         if held >= 0:
             control.hold(engine.container_directory(container.id), held)
             os.close(held)
             end = next(each for each in engine.store.networks.ends(container.id) if each.network.id == end.network.id)
         with _inside(container) as place:
             if place is not None:
-                network.attach(*place, _endpoint(end, is_way_out=_is_way_out(engine, end)))
-                engine.store.hostsfiles.come(end)
-                _note_change(engine, container.id)
+                with closing(_stack_for(engine.store, [end.network])) as stack:
+                    _attach(engine, end, place, stack)
     except BaseException as error:
         engine.store.networks.disconnect(end)
         if isinstance(error, OSError):
             raise Conflict(container.name, f"cannot be connected to {name}: {error.strerror}") from error
         raise
+
+
+def _attach(engine: Engine, end: End, place: tuple[int, int], stack: Stack) -> None:
+    if stack is not HOST:
+        bring_up(engine, end.network, stack)
+    network.attach(*place, _endpoint(end, stack, is_way_out=_is_way_out(engine, end)), stack)
+    engine.store.hostsfiles.come(end)
+    _note_change(engine, end.container, stack)
 
 
 def _is_way_out(engine: Engine, end: End) -> bool:
@@ -512,10 +608,11 @@ def disconnect(engine: Engine, container: Launching, row: NetworkRow) -> None:
             return
         rest = engine.store.networks.ends(container.id)
         other = next((each for each in rest if not each.network.internal), None)
-        if was_way_out and other is not None:  # it leads out by this one from now on
-            network.detach(place[0], other.link)
-            network.attach(*place, _endpoint(other, is_way_out=True))
-        _note_change(engine, container.id)
+        with closing(_stack(engine.store) or HOST) as stack:  # a container that runs keeps it
+            if was_way_out and other is not None:  # it leads out by this one from now on
+                network.detach(place[0], other.link)
+                network.attach(*place, _endpoint(other, stack, is_way_out=True), stack)
+            _note_change(engine, container.id, stack)
 
 
 @contextmanager
@@ -563,6 +660,6 @@ def find(engine: Engine, name_or_id: str) -> NetworkRow:
     try:
         return engine.store.networks.get(name_or_id)
     except NetworkNotFound:
-        if name_or_id != DEFAULT or not rootless.is_privileged():
+        if name_or_id != DEFAULT:
             raise
         return _default_row(engine.store)

@@ -1,4 +1,7 @@
-"""A host's network of a test's own: a namespace for this thread and all that it starts, and independent readers."""
+"""A host's network of a test's own: a namespace for this thread and all that it starts, and independent readers.
+
+An ordinary user has one already: the stack that its networks are in is there while a container is on one.
+"""
 
 from __future__ import annotations
 
@@ -6,15 +9,18 @@ import json
 import os
 import subprocess
 from contextlib import contextmanager, suppress
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from boxes import await_true, monitors
+from boxes import await_true, is_alive, monitors
 
 from pylxc import linux
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+    import pylxc
 
 
 @contextmanager
@@ -34,7 +40,11 @@ def own_network() -> Iterator[None]:
 
 @pytest.fixture(autouse=True)
 def host() -> Iterator[None]:
-    """A host with a loopback link only; what a test leaves on it fails the test."""
+    """A host with a loopback link only; what a test leaves on it fails the test. An ordinary user keeps its host."""
+    if os.geteuid():
+        yield
+        await_true(lambda: stacks() == set(), "the end of the network stack")
+        return
     with own_network():
         before = links()
         yield
@@ -52,8 +62,28 @@ def reap_orphans(before: set[int]) -> None:
 
 def run(*command: str, inside: int = 0) -> str:
     """Return what a program writes; ``inside``: in the network of that process."""
-    enter = ["nsenter", "-t", str(inside), "-n"] if inside else []
+    enter = entering(inside) if inside else []
     return subprocess.run([*enter, *command], check=True, capture_output=True, text=True, timeout=60).stdout
+
+
+def entering(pid: int) -> list[str]:
+    """Return the words that let a command run in the network of a process; of the user's own, for an ordinary user."""
+    return ["nsenter", "-t", str(pid), "-n", *(["-U", "--preserve-credentials"] if os.geteuid() else [])]
+
+
+def place(engine: pylxc.Engine) -> int:
+    """Return a process that is where the bridges of a store are: 0, which is this one, or that of a user's stack."""
+    return int((engine.root / "stack").read_text().split()[0]) if os.geteuid() else 0
+
+
+def stacks() -> set[int]:
+    """Return the pids of the processes that keep the stacks of ordinary users, here and now."""
+    found = set()
+    for entry in os.listdir("/proc"):
+        with suppress(FileNotFoundError, ProcessLookupError):
+            if entry.isdigit() and Path(f"/proc/{entry}/comm").read_bytes() == b"pylxc-stack\n":
+                found |= {int(entry)} if is_alive(int(entry)) else set()
+    return found
 
 
 def ip(*words: str, inside: int = 0) -> Any:
@@ -72,7 +102,12 @@ def addresses(link: str, inside: int = 0) -> set[str]:
     return {f"{one['local']}/{one['prefixlen']}" for one in found if one["scope"] == "global"}
 
 
-def tables() -> set[str]:
+def ports(network: pylxc.Network, engine: pylxc.Engine) -> int:
+    """Return how many links are on a network's bridge."""
+    return len(ip("link", "show", "master", network.bridge, inside=place(engine)))
+
+
+def tables(inside: int = 0) -> set[str]:
     """Return the names of all tables of nftables."""
-    listed = json.loads(run("nft", "-j", "list", "tables"))["nftables"]
+    listed = json.loads(run("nft", "-j", "list", "tables", inside=inside))["nftables"]
     return {entry["table"]["name"] for entry in listed if "table" in entry}

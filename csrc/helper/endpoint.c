@@ -160,15 +160,14 @@ static int take_port(struct netlink_dump *dump, const struct nlmsghdr *message)
     return 0;
 }
 
-int endpoint_count(const char *bridge)
+int endpoint_count(int fd, const char *bridge)
 {
     struct ifinfomsg head = {.ifi_family = AF_UNSPEC_};
-    fd_close int fd = netlink_open(NETLINK_ROUTE_);
-    int index = fd < 0 ? fd : netlink_index(fd, bridge);
+    int index = netlink_index(fd, bridge);
     if (index < 0)
         return index;
     struct ports ports = {.bridge = (uint32_t)index};
     struct netlink_dump dump = {.take = take_port, .operand = &ports};
-    int r = netlink_dump(NETLINK_ROUTE_, RTM_GETLINK, &head, sizeof head, &dump);
+    int r = netlink_dump(fd, RTM_GETLINK, &head, sizeof head, &dump);
     return r < 0 ? r : ports.count;
 }

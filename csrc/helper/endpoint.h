@@ -11,8 +11,8 @@ int endpoint_attach(int outer, int inner, int netns, const struct pylxc_endpoint
 /* Takes the link of that name out of the namespace of `inner`, and with it its other end. One that is not there is no
  * error. */
 int endpoint_detach(int inner, const char *name);
-/* The number of links on a bridge of this process's namespace, or a negative errno. */
-int endpoint_count(const char *bridge);
+/* The number of links on a bridge, asked on a NETLINK_ROUTE socket of its namespace, or a negative errno. */
+int endpoint_count(int fd, const char *bridge);
 /* An address as netlink has it: its bytes and how many they are (0: none). */
 size_t address_size(const struct pylxc_address *address);
 /* Adds RTM_NEWADDR for a link. */

@@ -17,6 +17,7 @@
  *   fill.c      operations that fill it: mounts, devices, files, masks
  *   cgroup.c    the cgroups of a container: entering them, clearing them away
  *   keep.c      removes a network when its owner has ended
+ *   stack.c     keeps the network stack that the networks of an ordinary user are in
  *   pause.c     keeps a container paused for a caller that may be killed meanwhile
  *   terminal.c  the payload's terminal
  *   userns.c    the container's own user namespace: id maps, and the host's trees seen through them
@@ -132,6 +133,8 @@ int make_directory_in_root(struct launch *l, const char *path);
 /* Tells the monitor that a transfer begins: what fails from here on comes with its end. */
 void transfer_begins(struct launch *l);
 
+/* Signals as a fresh program expects them. */
+void reset_signals(void);
 /* The child's life, from the clone to the payload. Never returns. */
 _Noreturn void launch_run(const struct plan *plan, int error_fd, int network_fd);
 /* The monitor's life. Never returns. */

@@ -37,16 +37,17 @@ static int remove_network(const char *bridge)
 {
     fd_close int outer = netlink_open(NETLINK_ROUTE_);
     int r = outer < 0 ? outer : endpoint_detach(outer, bridge);
-    return r < 0 ? r : netfilter_remove(bridge);
+    fd_close int filters = netlink_open(NETLINK_NETFILTER_);
+    return r < 0 ? r : netfilter_remove(filters, bridge);
 }
 
 /* Waits until nothing is on the bridge; says whether it came to that. */
-static int is_left(const char *bridge)
+static int is_left(int outer, const char *bridge)
 {
     enum { PATIENCE = 500 /* times 10 ms */ };
     struct __kernel_timespec moment = {0, 10000000};
     for (int i = 0; i < PATIENCE; i++) {
-        if (endpoint_count(bridge) <= 0) /* a negative errno: it is not there */
+        if (endpoint_count(outer, bridge) <= 0) /* a negative errno: it is not there */
             return 1;
         sys(ppoll, 0, 0, &moment, 0, 0);
     }
@@ -59,7 +60,8 @@ _Noreturn static void keep_for_owner(int owner_fd, const char *bridge)
     report_start();
     while (sys(ppoll, &owner, 1, 0, 0, 0) < 0)
         ;
-    sys_exit(!is_left(bridge) || remove_network(bridge) < 0);
+    fd_close int outer = netlink_open(NETLINK_ROUTE_);
+    sys_exit((outer >= 0 && !is_left(outer, bridge)) || remove_network(bridge) < 0);
 }
 
 /* Waits until nobody uses it, and then for a moment, for making it anew takes far longer than a container's start; with

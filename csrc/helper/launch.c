@@ -194,7 +194,7 @@ static int execute(char **argv, char **envp, const char *path)
 }
 
 /* Signal dispositions and the mask as a fresh program expects them: the caller may ignore SIGPIPE, as Python does. */
-static void reset_signals(void)
+void reset_signals(void)
 {
     struct {
         uint64_t handler, flags, restorer, mask;

@@ -14,6 +14,7 @@
 #include "pause.h"
 #include "record.h"
 #include "remove_tree.h"
+#include "stack.h"
 #include "terminal.h"
 #include "userns.h"
 #include <asm/poll.h>
@@ -356,6 +357,8 @@ static void begin(struct monitor *m)
         pause_hold(&m->plan);
     if (head->flags & PYLXC_PLAN_KEEP)
         network_keep(&m->plan);
+    if (head->flags & PYLXC_PLAN_STACK)
+        stack_keep(&m->plan);
     int index = -1, r = ports_open(&m->ports, &m->plan, &index);
     if (r < 0) {
         monitor_fail(m, PYLXC_STAGE_NETWORK, r, index);

@@ -29,21 +29,18 @@ void netfilter_table(struct netlink *n, uint16_t type, uint16_t flags, const cha
 }
 
 /* The end of a batch is answered by nobody: the answer that is waited for is that of the last message before it. */
-int netfilter_commit(struct netlink *n)
+int netfilter_commit(int fd, struct netlink *n)
 {
-    fd_close int fd = netlink_open(NETLINK_NETFILTER_);
-    if (fd < 0)
-        return fd;
     netlink_want_answer(n);
     mark(n, NFNL_MSG_BATCH_END);
     return netlink_exchange(fd, n, NULL);
 }
 
-int netfilter_remove(const char *name)
+int netfilter_remove(int fd, const char *name)
 {
     NETLINK(n, 512);
     netfilter_begin(&n);
     netfilter_table(&n, NFT_MSG_DELTABLE, 0, name);
-    int r = netfilter_commit(&n);
+    int r = netfilter_commit(fd, &n);
     return r == -ENOENT ? 0 : r;
 }

@@ -9,8 +9,8 @@ void netfilter_begin(struct netlink *n);
 void netfilter_message(struct netlink *n, uint16_t type, uint16_t flags);
 /* A message about a whole table. */
 void netfilter_table(struct netlink *n, uint16_t type, uint16_t flags, const char *name);
-/* Carries the transaction out: 0 or a negative errno. */
-int netfilter_commit(struct netlink *n);
+/* Carries the transaction out on a NETLINK_NETFILTER socket: 0 or a negative errno. */
+int netfilter_commit(int fd, struct netlink *n);
 /* Removes a table; one that is not there is no error. */
-int netfilter_remove(const char *name);
+int netfilter_remove(int fd, const char *name);
 #endif

@@ -155,8 +155,9 @@ int netlink_exchange(int fd, struct netlink *n, uint32_t *ret_failed)
     return sent < 0 ? sent : await_answer(fd, base, n->count, ret_failed);
 }
 
-/* Hands on what comes, to the end of the dump; -EINTR when the kernel says that something changed meanwhile. */
-static int take_all(int fd, struct netlink_dump *dump)
+/* Hands on what answers the message of this number, to the end of the dump; -EINTR when the kernel says that something
+ * changed meanwhile. */
+static int take_all(int fd, uint32_t numbered, struct netlink_dump *dump)
 {
     _Alignas(8) char buffer[16384];
     for (int interrupted = 0;;) {
@@ -167,6 +168,8 @@ static int take_all(int fd, struct netlink_dump *dump)
             return (int)got;
         unsigned left = (unsigned)got;
         for (const struct nlmsghdr *m = (const void *)buffer; NLMSG_OK(m, left); m = NLMSG_NEXT(m, left)) {
+            if (m->nlmsg_seq != numbered)
+                continue; /* an earlier exchange on this socket left it */
             interrupted |= m->nlmsg_flags & NLM_F_DUMP_INTR;
             if (m->nlmsg_type == NLMSG_DONE)
                 return interrupted ? -EINTR : 0;
@@ -179,20 +182,18 @@ static int take_all(int fd, struct netlink_dump *dump)
     }
 }
 
-int netlink_dump(int protocol, uint16_t type, const void *head, size_t size, struct netlink_dump *dump)
+int netlink_dump(int fd, uint16_t type, const void *head, size_t size, struct netlink_dump *dump)
 {
     enum { ATTEMPTS = 16 };
     int r = -EINTR;
     for (int i = 0; i < ATTEMPTS && r == -EINTR; i++) {
         NETLINK(n, 256);
-        fd_close int fd = netlink_open(protocol);
-        if (fd < 0)
-            return fd;
         netlink_message(&n, type, NLM_F_DUMP, head, size);
         dump->count = 0;
+        uint32_t numbered = number(&n) + n.count;
         r = send_all(fd, &n);
         if (r >= 0)
-            r = take_all(fd, dump);
+            r = take_all(fd, numbered, dump);
     }
     return r;
 }

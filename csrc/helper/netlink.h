@@ -41,7 +41,7 @@ struct netlink_dump {
 };
 /* Asks for all of a kind, and hands each message on; from the beginning again when something changed meanwhile. 0 or a
  * negative errno. */
-int netlink_dump(int protocol, uint16_t type, const void *head, size_t size, struct netlink_dump *dump);
+int netlink_dump(int fd, uint16_t type, const void *head, size_t size, struct netlink_dump *dump);
 /* The content of an attribute that has at least so many bytes; NULL. */
 const void *netlink_find(const struct rtattr *first, unsigned left, uint16_t type, size_t least);
 /* The index of a link by its name, asked on any netlink socket: of that socket's namespace. Or a negative errno. */

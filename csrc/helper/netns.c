@@ -39,7 +39,7 @@ int netns_open(const struct plan *plan, struct netns *ret)
     return 0;
 }
 
-static int loopback_up(void)
+int netns_loopback_up(void)
 {
     enum { AF_INET_ = 2, SOCK_DGRAM_ = 2, SIOCGIFFLAGS_ = 0x8913, SIOCSIFFLAGS_ = 0x8914, IFF_UP_ = 1 };
     struct {
@@ -62,7 +62,7 @@ static int make_namespace(const struct plan *plan, int userns, int *ret_up)
     if (r >= 0)
         r = sys(unshare, CLONE_NEWNET);
     if (r >= 0 && plan_find(plan, PYLXC_OP_LOOPBACK))
-        *ret_up = -loopback_up();
+        *ret_up = -netns_loopback_up();
     return (int)(r < 0 ? r : sys(openat, AT_FDCWD, "/proc/self/ns/net", O_RDONLY | O_CLOEXEC, 0));
 }
 
@@ -136,14 +136,25 @@ static void attach_planned(const struct plan *plan, int outer, const struct insi
         }
 }
 
+/* A socket where the bridges are. The namespace of an ordinary user's is entered: its maker, too, is of the user's
+ * namespace of ids (userns_enter_given), which both that one and the container's belong to. */
+static int open_outer(const struct plan *plan)
+{
+    const struct pylxc_op *op = plan_find(plan, PYLXC_OP_ENDPOINT);
+    long r = op && op->a > 0 ? sys(setns, op->a, CLONE_NEWNET) : 0;
+    return r < 0 ? (int)r : netlink_open(NETLINK_ROUTE_);
+}
+
 /* A maker of endpoints tells of the namespace first, so that the child need not wait for the links. */
 _Noreturn static void make_with_endpoints(const struct plan *plan, int channel, int userns, int directory)
 {
     struct inside inside;
-    fd_close int outer = netlink_open(NETLINK_ROUTE_);
+    fd_close int outer = open_outer(plan);
     make_beside(plan, userns, &inside);
     send_message(channel, &inside.word, sizeof inside.word, inside.word.made ? -1 : inside.netns);
-    if (!inside.word.made && !(plan->again && attach_recorded(directory, outer, &inside, &inside.word)))
+    if (!inside.word.made && outer < 0)
+        inside.word.failed = -outer, inside.word.index = 1;
+    else if (!inside.word.made && !(plan->again && attach_recorded(directory, outer, &inside, &inside.word)))
         attach_planned(plan, outer, &inside, &inside.word);
     send_message(channel, &inside.word, sizeof inside.word, -1);
     sys_exit(0);

@@ -19,6 +19,9 @@ void netns_begin(const struct plan *plan, struct netns *n, int userns, int direc
 /* Reaps that process; waits for it where it must. */
 void netns_end(struct netns *n);
 
+/* Brings the loopback interface up. 0 or a negative errno. */
+int netns_loopback_up(void);
+
 /* The child's side: enters the namespace, waiting for it where it must. Does nothing the second time. 0 or a negative
  * errno. */
 int netns_enter(struct launch *l);

@@ -16,6 +16,14 @@
  *         }
  *     }
  *
+ *
+ * A stack of an ordinary user's has one more chain, for what would be delivered to the stack itself:
+ *
+ *         chain input { type filter hook input priority filter; policy accept; ct state invalid drop }
+ *
+ * pasta of 2023 sends segments without any flag, which are part of no connection: without this the stack would answer
+ * them by a reset, to a connection that is a container's.
+ *
  * "accept" ends this chain only: what other tables forbid stays forbidden. An internal network has in place of the
  * middle three that all is dropped which comes from it or goes to it, and no masquerade.
  */
@@ -213,6 +221,14 @@ static void let_out(struct netlink *n, const struct pylxc_firewall *f)
             masquerade(n, f->bridge, &f->subnet[i]);
 }
 
+static void drop_strays(struct netlink *n, const char *of)
+{
+    chain(n, of, "input", "filter", NF_INET_LOCAL_IN, 0);
+    size_t r = rule(n, of, "input");
+    match_state(n, NF_CT_STATE_INVALID_BIT);
+    verdict(n, NF_DROP, r);
+}
+
 static int answer(int r)
 {
     if (r >= 0)
@@ -223,9 +239,13 @@ static int answer(int r)
     return -1;
 }
 
-int pylxc_firewall_make(const struct pylxc_firewall *f)
+int pylxc_firewall_make(int netfilter, const struct pylxc_firewall *f)
 {
     NETLINK(n, 16384);
+    lib_fd_close int own = -1;
+    int fd = lib_netlink(netfilter, NETLINK_NETFILTER_, &own);
+    if (fd < 0)
+        return answer(fd);
     netfilter_begin(&n);
     netfilter_table(&n, NFT_MSG_NEWTABLE, NLM_F_CREATE, f->bridge); /* so that there is one to be deleted */
     netfilter_table(&n, NFT_MSG_DELTABLE, 0, f->bridge);
@@ -239,10 +259,14 @@ int pylxc_firewall_make(const struct pylxc_firewall *f)
         keep_inside(&n, f->bridge);
     else
         let_out(&n, f);
-    return answer(netfilter_commit(&n));
+    if (f->strays)
+        drop_strays(&n, f->bridge);
+    return answer(netfilter_commit(fd, &n));
 }
 
-int pylxc_firewall_remove(const char *name)
+int pylxc_firewall_remove(int netfilter, const char *name)
 {
-    return answer(netfilter_remove(name));
+    lib_fd_close int own = -1;
+    int fd = lib_netlink(netfilter, NETLINK_NETFILTER_, &own);
+    return answer(fd < 0 ? fd : netfilter_remove(fd, name));
 }

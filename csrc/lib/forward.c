@@ -58,7 +58,8 @@ int pylxc_nftables_forward_drops(struct pylxc_chain *ret_chain)
     struct nfgenmsg head = {.nfgen_family = NFPROTO_UNSPEC, .version = NFNETLINK_V0};
     struct netlink_dump dump = {.take = take_chain, .operand = ret_chain};
     *ret_chain = (struct pylxc_chain){0};
-    int r = netlink_dump(NETLINK_NETFILTER_, NFNL_SUBSYS_NFTABLES << 8 | NFT_MSG_GETCHAIN, &head, sizeof head, &dump);
+    lib_fd_close int fd = netlink_open(NETLINK_NETFILTER_);
+    int r = fd < 0 ? fd : netlink_dump(fd, NFNL_SUBSYS_NFTABLES << 8 | NFT_MSG_GETCHAIN, &head, sizeof head, &dump);
     if (r >= 0 || r == -EPROTONOSUPPORT || r == -EOPNOTSUPP || r == -EINVAL)
         return 0; /* no nftables: nothing of it drops */
     errno = -r;

@@ -18,6 +18,12 @@ static int answer(int r)
     return -1;
 }
 
+int lib_netlink(int given, int protocol, int *ret_own)
+{
+    *ret_own = given < 0 ? netlink_open(protocol) : -1;
+    return given < 0 ? *ret_own : given;
+}
+
 /* Only the kernel's name for it, its hardware address, so that it does not change with the links on it, and that a link
  * on it may be used at once. */
 static int make_bridge(int fd, const struct pylxc_bridge *bridge)
@@ -54,9 +60,10 @@ static int configure_bridge(int fd, const struct pylxc_bridge *bridge)
     return netlink_exchange(fd, &n, NULL);
 }
 
-int pylxc_bridge_make(const struct pylxc_bridge *bridge)
+int pylxc_bridge_make(int route, const struct pylxc_bridge *bridge)
 {
-    lib_fd_close int fd = netlink_open(NETLINK_ROUTE_);
+    lib_fd_close int own = -1;
+    int fd = lib_netlink(route, NETLINK_ROUTE_, &own);
     if (fd < 0)
         return answer(fd);
     int r = make_bridge(fd, bridge);
@@ -68,16 +75,26 @@ int pylxc_bridge_make(const struct pylxc_bridge *bridge)
     return answer(r);
 }
 
-int pylxc_link_remove(const char *name)
+int pylxc_link_remove(int route, const char *name)
 {
-    lib_fd_close int fd = netlink_open(NETLINK_ROUTE_);
+    lib_fd_close int own = -1;
+    int fd = lib_netlink(route, NETLINK_ROUTE_, &own);
     return answer(fd < 0 ? fd : endpoint_detach(fd, name));
 }
 
-int pylxc_link_mtu(uint32_t index, uint32_t *ret_mtu)
+int pylxc_link_index(int route, const char *name, uint32_t *ret_index)
+{
+    lib_fd_close int own = -1;
+    int fd = lib_netlink(route, NETLINK_ROUTE_, &own), index = fd < 0 ? fd : netlink_index(fd, name);
+    *ret_index = index < 0 ? 0 : (uint32_t)index;
+    return answer(index);
+}
+
+int pylxc_link_mtu(int route, uint32_t index, uint32_t *ret_mtu)
 {
     struct ifreq request = {.ifr_ifindex = (int)index};
-    lib_fd_close int fd = netlink_open(NETLINK_ROUTE_);
+    lib_fd_close int own = -1;
+    int fd = lib_netlink(route, NETLINK_ROUTE_, &own);
     if (fd < 0)
         return answer(fd);
     if (ioctl(fd, SIOCGIFNAME, &request) < 0 || ioctl(fd, SIOCGIFMTU, &request) < 0)
@@ -86,10 +103,11 @@ int pylxc_link_mtu(uint32_t index, uint32_t *ret_mtu)
     return 0;
 }
 
-int pylxc_endpoint_attach(int pid_fd, int netns_fd, const struct pylxc_endpoint *endpoint)
+int pylxc_endpoint_attach(int route, int pid_fd, int netns_fd, const struct pylxc_endpoint *endpoint)
 {
     int socket;
-    lib_fd_close int outer = netlink_open(NETLINK_ROUTE_);
+    lib_fd_close int own = -1;
+    int outer = lib_netlink(route, NETLINK_ROUTE_, &own);
     if (outer < 0)
         return answer(outer);
     if (pylxc_socket_in(pid_fd, AF_NETLINK, SOCK_RAW, NETLINK_ROUTE_, &socket) < 0)
@@ -138,18 +156,21 @@ static int take_route(struct netlink_dump *dump, const struct nlmsghdr *message)
     return 0;
 }
 
-int pylxc_routes(struct pylxc_route *ret, size_t most, size_t *ret_count)
+int pylxc_routes(int route, struct pylxc_route *ret, size_t most, size_t *ret_count)
 {
     struct rtmsg head = {.rtm_family = AF_UNSPEC};
     struct netlink_dump dump = {.take = take_route, .operand = ret, .most = most};
-    int r = netlink_dump(NETLINK_ROUTE_, RTM_GETROUTE, &head, sizeof head, &dump);
+    lib_fd_close int own = -1;
+    int fd = lib_netlink(route, NETLINK_ROUTE_, &own);
+    int r = fd < 0 ? fd : netlink_dump(fd, RTM_GETROUTE, &head, sizeof head, &dump);
     *ret_count = dump.count;
     return answer(r);
 }
 
-int pylxc_bridge_ports(const char *name, int *ret_count)
+int pylxc_bridge_ports(int route, const char *name, int *ret_count)
 {
-    int count = endpoint_count(name);
+    lib_fd_close int own = -1;
+    int fd = lib_netlink(route, NETLINK_ROUTE_, &own), count = fd < 0 ? fd : endpoint_count(fd, name);
     *ret_count = count;
     return answer(count);
 }

@@ -177,7 +177,6 @@ def _checked_network(engine: Engine, network: str | None) -> str | None:
     if network not in ("none", "host"):
         from pylxc import networking  # noqa: PLC0415  most builds name none
 
-        networking.require_privilege()
         networking.find(engine, network_name(network, "network"))
     return network
 

@@ -596,10 +596,14 @@ def container_plan(  # noqa: PLR0913  what a container is made of
 
 
 def _add_endpoints(plan: Plan, spec: ContainerSpec, links: Links | None) -> None:
-    if links is not None and links.held >= 0:
+    if links is None:
+        return
+    if links.held >= 0:
         plan.descriptor(links.held)
-    for number, endpoint in enumerate(links.endpoints if links is not None else ()):
-        plan.add_endpoint(endpoint, f"eth{number}, the link to one of the networks {', '.join(spec.networks())}")
+    netns = 0 if links.shared is None else links.shared.lend(plan)
+    for number, endpoint in enumerate(links.endpoints):
+        words = f"eth{number}, the link to one of the networks {', '.join(spec.networks())}"
+        plan.add_endpoint(endpoint, words, netns)
 
 
 def _add_kernel_filesystems(plan: Plan, spec: ContainerSpec, ids: Ids | None) -> None:

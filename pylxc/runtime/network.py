@@ -1,7 +1,8 @@
-"""The host's side of networks in the kernel: bridges, containers' ends of them, packet filters, routes.
+"""The outer side of networks in the kernel: bridges, containers' ends of them, packet filters, routes.
 
 Hides the extension's structures. Invariant: every function does one thing and asks the kernel anew; what is to be
-removed and is not there is no error. Failures are ``OSError`` with words for what was tried.
+removed and is not there is no error. Failures are ``OSError`` with words for what was tried. All happens in
+the :class:`Stack` that is named, the host's unless another one is.
 
 Source: rtnetlink(7), veth(4), nft(8).
 """
@@ -10,7 +11,6 @@ from __future__ import annotations
 
 import errno
 import os
-import socket
 from typing import TYPE_CHECKING, Any
 
 from attrs import frozen
@@ -21,11 +21,30 @@ from pylxc.errors import UnsupportedError
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from pylxc.runtime.stack import Shared
     from pylxc.subnets import Address, Interface, Subnet
 
 BRIDGE_PREFIX = "pylxc-"  # of the names of all networks' bridges: what tells other networks from other links
 _UNICAST = 1  # RTN_UNICAST of rtnetlink(7): routes that lead somewhere
 _LOCAL_TABLE = 255
+
+
+class Stack:
+    """A network stack that bridges are in, by the sockets on which the kernel is asked: the host's own."""
+
+    def route(self) -> int:
+        """Return its NETLINK_ROUTE socket, which stays its own; -1: one is made whenever it is needed."""
+        return -1
+
+    def netfilter(self) -> int:
+        """Return the same of NETLINK_NETFILTER."""
+        return -1
+
+    def close(self) -> None:
+        """Keep it no longer; the host's stays."""
+
+
+HOST = Stack()
 
 
 @frozen(kw_only=True)
@@ -53,8 +72,9 @@ class Endpoint:
 class Links:
     """What a container on networks starts with: its ends (encoded), its resolv.conf, the path of its hosts file.
 
-    ``held``: a descriptor that the monitor keeps open (-1: none), and :meth:`let_go` closes here. Without a hosts file
-    its names are the plan's; ``gateways`` are the host's addresses.
+    ``held``: a descriptor that the monitor keeps open (-1: none), ``shared``: the stack that the bridges are in, where
+    that is not the host's; :meth:`let_go` closes both here. Without a hosts file its names are the plan's; ``gateways``
+    are the host's addresses.
     """
 
     endpoints: tuple[bytes, ...]
@@ -62,11 +82,14 @@ class Links:
     hosts: str
     held: int = -1
     gateways: tuple[str, ...] = ()
+    shared: Shared | None = None
 
     def let_go(self) -> None:
         """Close what was opened for the monitor, which has its own by now or does not come."""
         if self.held >= 0:
             os.close(self.held)
+        if self.shared is not None:
+            self.shared.close()
 
 
 @frozen
@@ -95,41 +118,45 @@ def _failed(what: str) -> OSError:
     return OSError(ffi.errno, f"{what}: {os.strerror(ffi.errno)}")
 
 
-def is_there(name: str) -> bool:
+def _index(name: str, stack: Stack) -> int:
+    """Return the number of a link; 0 where there is none of this name."""
+    ret = ffi.new("uint32_t *")
+    lib.pylxc_link_index(stack.route(), name.encode(), ret)
+    return int(ret[0])
+
+
+def is_there(name: str, stack: Stack = HOST) -> bool:
     """Say whether there is a link of this name."""
-    try:
-        return socket.if_nametoindex(name) > 0
-    except OSError:
-        return False
+    return _index(name, stack) > 0
 
 
-def make_bridge(name: str, mac: bytes, addresses: Sequence[Interface], mtu: int = 0) -> None:
+def make_bridge(name: str, mac: bytes, addresses: Sequence[Interface], mtu: int = 0, stack: Stack = HOST) -> None:
     """Make a bridge and bring it up. One of that name is left as it is. Raises OSError."""
     made = ffi.new("struct pylxc_bridge *")
     made.name = name.encode()
     _fill_link(made, mac, mtu, addresses)
-    if lib.pylxc_bridge_make(made) < 0 and ffi.errno != errno.EEXIST:
+    if lib.pylxc_bridge_make(stack.route(), made) < 0 and ffi.errno != errno.EEXIST:
         raise _failed(f"make the bridge {name}")
 
 
-def remove_link(name: str) -> None:
+def remove_link(name: str, stack: Stack = HOST) -> None:
     """Remove a link. Raises OSError."""
-    if lib.pylxc_link_remove(name.encode()) < 0:
+    if lib.pylxc_link_remove(stack.route(), name.encode()) < 0:
         raise _failed(f"remove the link {name}")
 
 
-def ports(bridge: str) -> int:
+def ports(bridge: str, stack: Stack = HOST) -> int:
     """Return how many links are on a bridge. Raises OSError (ENODEV: it is not there)."""
     ret = ffi.new("int *")
-    if lib.pylxc_bridge_ports(bridge.encode(), ret) < 0:
+    if lib.pylxc_bridge_ports(stack.route(), bridge.encode(), ret) < 0:
         raise _failed(f"look at the bridge {bridge}")
     return int(ret[0])
 
 
-def attach(pid_fd: int, netns: int, endpoint: Endpoint) -> None:
+def attach(pid_fd: int, netns: int, endpoint: Endpoint, stack: Stack = HOST) -> None:
     """Give a running process's network namespace (a pidfd, a descriptor of it) a link to a network. Raises OSError."""
     encoded = ffi.from_buffer("struct pylxc_endpoint *", endpoint.encode())
-    if lib.pylxc_endpoint_attach(pid_fd, netns, encoded) < 0:
+    if lib.pylxc_endpoint_attach(stack.route(), pid_fd, netns, encoded) < 0:
         raise _failed(f"make {endpoint.name} on {endpoint.bridge}")
 
 
@@ -139,12 +166,12 @@ def detach(pid_fd: int, name: str) -> None:
         raise _failed(f"remove {name}")
 
 
-def routes() -> list[Route]:
-    """Return the host's routes of both families that lead somewhere, in all tables. Raises OSError."""
+def routes(stack: Stack = HOST) -> list[Route]:
+    """Return the routes of both families that lead somewhere, in all tables. Raises OSError."""
     most, count = 256, ffi.new("size_t *")
     while True:
         found = ffi.new("struct pylxc_route[]", most)
-        if lib.pylxc_routes(found, most, count) < 0:
+        if lib.pylxc_routes(stack.route(), found, most, count) < 0:
             raise _failed("list the routes")
         if count[0] <= most:
             return [_to_route(found[k]) for k in range(count[0]) if found[k].type == _UNICAST]
@@ -160,36 +187,38 @@ def _to_route(found: Any) -> Route:
     return Route(to, found.index, found.metric, found.table == 254)  # noqa: PLR2004  RT_TABLE_MAIN
 
 
-def uplink_mtu() -> int:
+def ways_out(stack: Stack = HOST) -> list[Route]:
+    """Return the default routes by links, the one that is used first. Raises OSError."""
+    ways = [route for route in routes(stack) if route.is_main and not route.to.prefixlen and route.index]
+    return sorted(ways, key=lambda route: (route.to.version, route.metric))
+
+
+def uplink_mtu(stack: Stack = HOST) -> int:
     """Return the MTU of the link that the default route leads to; 0 where there is none."""
-    ways = [route for route in routes() if route.is_main and not route.to.prefixlen and route.index]
-    ret = ffi.new("uint32_t *")
-    for way in sorted(ways, key=lambda route: (route.to.version, route.metric)):
-        if lib.pylxc_link_mtu(way.index, ret) == 0:
-            return int(ret[0])
-    return 0
+    return next(filter(None, (_mtu(way.index, stack) for way in ways_out(stack))), 0)
 
 
-def mtu(name: str) -> int:
+def mtu(name: str, stack: Stack = HOST) -> int:
     """Return the MTU of a link; 0 where there is none of this name."""
+    return _mtu(_index(name, stack), stack)
+
+
+def _mtu(index: int, stack: Stack) -> int:
     ret = ffi.new("uint32_t *")
-    try:
-        found = lib.pylxc_link_mtu(socket.if_nametoindex(name), ret) == 0
-    except OSError:
-        return 0
-    return int(ret[0]) if found else 0
+    return int(ret[0]) if lib.pylxc_link_mtu(stack.route(), index, ret) == 0 else 0
 
 
-def make_firewall(bridge: str, subnets: Sequence[Subnet], *, internal: bool) -> None:
+def make_firewall(bridge: str, subnets: Sequence[Subnet], *, internal: bool, stack: Stack = HOST) -> None:
     """Make a network's packet filter, in one transaction; one that is there is replaced.
 
     Raises UnsupportedError where the kernel has no nftables; OSError.
     """
     made = ffi.new("struct pylxc_firewall *")
     made.bridge, made.prefix, made.internal = bridge.encode(), BRIDGE_PREFIX.encode(), internal
+    made.strays = stack is not HOST
     for place, subnet in zip(made.subnet, subnets, strict=False):
         _fill(place, subnet.network_address, subnet.prefixlen)
-    if lib.pylxc_firewall_make(made) == 0:
+    if lib.pylxc_firewall_make(stack.netfilter(), made) == 0:
         return
     if ffi.errno == errno.ENOTSUP:
         remedy = "the kernel lacks nftables or a part of it (NF_TABLES_INET, NFT_MASQ, NFT_CT): `modprobe nf_tables`"
@@ -197,9 +226,9 @@ def make_firewall(bridge: str, subnets: Sequence[Subnet], *, internal: bool) -> 
     raise _failed(f"make the packet filter of {bridge}")
 
 
-def remove_firewall(bridge: str) -> None:
+def remove_firewall(bridge: str, stack: Stack = HOST) -> None:
     """Remove a network's packet filter. Raises OSError."""
-    if lib.pylxc_firewall_remove(bridge.encode()) < 0 and ffi.errno != errno.ENOTSUP:
+    if lib.pylxc_firewall_remove(stack.netfilter(), bridge.encode()) < 0 and ffi.errno != errno.ENOTSUP:
         raise _failed(f"remove the packet filter of {bridge}")
 
 

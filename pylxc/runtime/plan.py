@@ -76,9 +76,9 @@ class Plan:
         self._operations.append(_OP.pack(_OP.size + len(body), HEALTH, 0, 0, 0, 0) + body)
         self._subjects.append("the health check")
 
-    def add_endpoint(self, endpoint: bytes, subject: str) -> None:
-        """Append a link to a network: a ``struct pylxc_endpoint``."""
-        self._operations.append(_OP.pack(_OP.size + len(endpoint), ENDPOINT, 0, 0, 0, 0) + endpoint)
+    def add_endpoint(self, endpoint: bytes, subject: str, netns: int = 0) -> None:
+        """Append a link to a network: a ``struct pylxc_endpoint``. ``netns``: where its bridge is (0: on the host)."""
+        self._operations.append(_OP.pack(_OP.size + len(endpoint), ENDPOINT, 0, 0, netns, 0) + endpoint)
         self._subjects.append(subject)
 
     def add_port(self, port: bytes, idle: int, subject: str) -> None:
@@ -162,6 +162,7 @@ COPY_FROM = lib.PYLXC_OP_COPY_FROM
 COPY_TO = lib.PYLXC_OP_COPY_TO
 PAUSE = lib.PYLXC_OP_PAUSE
 NETWORK = lib.PYLXC_OP_NETWORK
+STACK = lib.PYLXC_OP_STACK
 OPEN = lib.PYLXC_OP_OPEN
 ENV = lib.PYLXC_OP_ENV
 EXEC = lib.PYLXC_OP_EXEC
@@ -218,4 +219,5 @@ PLAN_UNPRIVILEGED = lib.PYLXC_PLAN_UNPRIVILEGED
 PLAN_HOLD = lib.PYLXC_PLAN_HOLD
 PLAN_PAUSE = lib.PYLXC_PLAN_PAUSE
 PLAN_KEEP = lib.PYLXC_PLAN_KEEP
+PLAN_STACK = lib.PYLXC_PLAN_STACK
 PLAN_AWAIT_CALLER = lib.PYLXC_PLAN_AWAIT_CALLER

@@ -69,9 +69,14 @@ def reachable(*, ipv6: bool) -> tuple[str, list[str]]:
     return first, []
 
 
-def content(dns: Sequence[str], *, ipv6: bool) -> str:
-    """Return a container's resolv.conf. ``dns``: the servers that were asked for in place of the host's."""
+def content(dns: Sequence[str], *, ipv6: bool, forwarder: str = "") -> str:
+    """Return a container's resolv.conf. ``dns``: the servers that were asked for in place of the host's.
+
+    ``forwarder``: who answers for the host's servers where none of them can be reached; "" for nobody.
+    """
     text, found = (read(), list(dns)) if dns else reachable(ipv6=ipv6)
+    if forwarder and not found:
+        found = [forwarder]
     kept = [line for line in text.splitlines() if line.split()[:1] in (["search"], ["domain"], ["options"])]
     lines = [*kept, *(f"nameserver {server}" for server in found)]
     if not found:

@@ -176,7 +176,7 @@ def apply(plan: Plan) -> None:
         return
     plan.flags |= PLAN_UNPRIVILEGED
     own = namespace().fd
-    if own >= 0 and not (plan.is_joining() or plan.shares):
+    if own >= 0 and plan.userns_fd < 0 and not (plan.is_joining() or plan.shares):
         plan.userns_fd = plan.descriptor(own)
 
 

@@ -311,24 +311,24 @@ static void check_networks(const struct pylxc_child *child)
     int ports = -1;
     snprintf(path, sizeof path, "/proc/%d/ns/net", child->pid);
     lib_fd_close int netns = open(path, O_RDONLY | O_CLOEXEC);
-    EXPECT(pylxc_bridge_make(&bridge) == 0 && pylxc_bridge_make(&bridge) == -1 && errno == EEXIST);
-    EXPECT(pylxc_endpoint_attach(child->pid_fd, netns, &end) == 0);
-    EXPECT(pylxc_endpoint_attach(child->pid_fd, netns, &end) == -1 && errno == EEXIST);
-    EXPECT(pylxc_bridge_ports(bridge.name, &ports) == 0 && ports == 1);
+    EXPECT(pylxc_bridge_make(-1, &bridge) == 0 && pylxc_bridge_make(-1, &bridge) == -1 && errno == EEXIST);
+    EXPECT(pylxc_endpoint_attach(-1, child->pid_fd, netns, &end) == 0);
+    EXPECT(pylxc_endpoint_attach(-1, child->pid_fd, netns, &end) == -1 && errno == EEXIST);
+    EXPECT(pylxc_bridge_ports(-1, bridge.name, &ports) == 0 && ports == 1);
     EXPECT(pylxc_endpoint_detach(child->pid_fd, "eth0") == 0 && pylxc_endpoint_detach(child->pid_fd, "eth0") == 0);
-    EXPECT(pylxc_routes(routes, 64, &count) == 0 && count >= 1);
+    EXPECT(pylxc_routes(-1, routes, 64, &count) == 0 && count >= 1);
     uint32_t index = 0;
     for (size_t i = 0; i < count && i < 64; i++)
         if (routes[i].to.family == 4 && routes[i].to.prefix == 24)
             index = routes[i].index;
-    EXPECT(pylxc_link_mtu(index, &mtu) == 0 && mtu == BRIDGE_MTU);
-    EXPECT(pylxc_routes(NULL, 0, &count) == 0 && count >= 1);
-    EXPECT(pylxc_firewall_make(&firewall) == 0 && pylxc_firewall_make(&firewall) == 0);
+    EXPECT(pylxc_link_mtu(-1, index, &mtu) == 0 && mtu == BRIDGE_MTU);
+    EXPECT(pylxc_routes(-1, NULL, 0, &count) == 0 && count >= 1);
+    EXPECT(pylxc_firewall_make(-1, &firewall) == 0 && pylxc_firewall_make(-1, &firewall) == 0);
     EXPECT(pylxc_nftables_forward_drops(&chain) == 0 && chain.table[0] == 0);
-    EXPECT(pylxc_firewall_remove(firewall.bridge) == 0 && pylxc_firewall_remove(firewall.bridge) == 0);
+    EXPECT(pylxc_firewall_remove(-1, firewall.bridge) == 0 && pylxc_firewall_remove(-1, firewall.bridge) == 0);
     EXPECT(pylxc_legacy_forward_drops(4, &ports) == 0 && ports == 0 && pylxc_legacy_forward_drops(6, &ports) == 0);
-    EXPECT(pylxc_link_remove(bridge.name) == 0 && pylxc_link_remove(bridge.name) == 0);
-    EXPECT(pylxc_bridge_ports(bridge.name, &ports) == -1 && errno == ENODEV);
+    EXPECT(pylxc_link_remove(-1, bridge.name) == 0 && pylxc_link_remove(-1, bridge.name) == 0);
+    EXPECT(pylxc_bridge_ports(-1, bridge.name, &ports) == -1 && errno == ENODEV);
 }
 
 static void check_processes(int helper, const char *path)

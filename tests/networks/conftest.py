@@ -1,4 +1,4 @@
-"""Every test here has a host's network of its own."""
+"""Every test here has a host's network of its own; an ordinary user has that of tests/rootless for all of them."""
 
 from ownnet import host
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 from boxes import await_true, box, box_engine
-from ownnet import addresses, ip, links, run
+from ownnet import addresses, ip, links, place, ports, run
 
 import pylxc
 from pylxc.runtime import network as kernel
@@ -19,9 +19,9 @@ if TYPE_CHECKING:
 
     from boxes import Box
 
+    from pylxc.runtime.network import Stack
     from pylxc.store import NetworkRow
 
-pytestmark = pytest.mark.root
 __all__ = ["box", "box_engine"]
 
 HELLO = "while :; do echo hello from $(hostname) | nc -l -p 80; done"
@@ -52,7 +52,7 @@ def ask(container: pylxc.Container, name: str) -> str:
     return container.exec(["nc", "-w", "5", name, "80"], timeout=20, check=False).text
 
 
-@pytest.mark.parametrize("userns", [None, "host"])
+@pytest.mark.parametrize("userns", [None, pytest.param("host", marks=pytest.mark.root)])
 def test_the_link_inside_has_what_the_store_says(box: Box, lab: pylxc.Network, userns: str | None) -> None:
     with box.start("sleep", "100", network="lab", userns=userns) as container:
         pid = container.status().pid
@@ -62,8 +62,10 @@ def test_the_link_inside_has_what_the_store_says(box: Box, lab: pylxc.Network, u
         settings = container.inspect()["NetworkSettings"]["Networks"]["lab"]
         assert settings["IPAddress"] in own(container, lab)
         assert ip("link", "show", "dev", "eth0", inside=pid)[0]["address"] == settings["MacAddress"]
-        assert kernel.ports(lab.bridge) == 1
-    await_true(lambda: kernel.ports(lab.bridge) == 0, "the end of the pair of links")
+        assert ports(lab, box.engine) == 1
+        before = place(box.engine)
+    if not before:  # else all of the stack goes
+        await_true(lambda: ports(lab, box.engine) == 0, "the end of the pair of links")
 
 
 def test_two_containers_talk_by_name_and_alias(box: Box, lab: pylxc.Network) -> None:
@@ -101,16 +103,19 @@ def test_a_start_that_fails_leaves_no_name_and_no_link(box: Box, lab: pylxc.Netw
         with pytest.raises(pylxc.SpawnError):
             box.start("no-such-program", network="lab", name="second")
         assert "second" not in hosts(first)
-        await_true(lambda: kernel.ports(lab.bridge) == 1, "the end of the pair of links")
+        await_true(lambda: ports(lab, box.engine) == 1, "the end of the pair of links")
         assert len(lab.members()) == 1
 
 
 def test_a_bridge_that_is_gone_is_made_again(box: Box, lab: pylxc.Network) -> None:
-    run("ip", "link", "del", lab.bridge)  # as after a boot
-    run("nft", "delete", "table", "inet", lab.bridge)
-    assert box.sh(f"ping -c 1 -W 5 {lab.gateways[0]}", network="lab", check=False).exit_code in (0, 1)
-    assert lab.bridge in links()
-    assert "masquerade" in run("nft", "list", "table", "inet", lab.bridge)
+    with pylxc.Network.create("back", engine=box.engine), box.start("sleep", "100", network="back"):
+        assert box.run("true", network="lab").ok
+        where = place(box.engine)
+        run("ip", "link", "del", lab.bridge, inside=where)  # as after a boot
+        run("nft", "delete", "table", "inet", lab.bridge, inside=where)
+        assert box.sh(f"ping -c 1 -W 5 {lab.gateways[0]}", network="lab", check=False).exit_code in (0, 1)
+        assert lab.bridge in links(inside=where)
+        assert "masquerade" in run("nft", "list", "table", "inet", lab.bridge, inside=where)
 
 
 def test_a_link_that_cannot_be_made_names_the_network(box: Box, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -118,8 +123,8 @@ def test_a_link_that_cannot_be_made_names_the_network(box: Box, monkeypatch: pyt
         container = box.create("true", network="lab")
         from pylxc import networking
 
-        def take_down(_: pylxc.Engine, row: NetworkRow) -> int:
-            kernel.remove_link(row.bridge)
+        def take_down(_: pylxc.Engine, row: NetworkRow, stack: Stack) -> int:
+            kernel.remove_link(row.bridge, stack)
             return -1
 
         monkeypatch.setattr(networking, "bring_up", take_down)
@@ -153,7 +158,7 @@ def test_a_restart_by_its_monitor_has_the_same_links(box: Box, lab: pylxc.Networ
         await_true(lambda: container.status().restart_count == 1 and container.status() == "running", "a restart")
         inside = addresses("eth0", inside=container.status().pid)
         assert {text.partition("/")[0] for text in inside} == set(own(container, lab))
-        await_true(lambda: kernel.ports(lab.bridge) == 1, "the end of the former pair")
+        await_true(lambda: ports(lab, box.engine) == 1, "the end of the former pair")
 
 
 def test_a_running_container_is_connected_and_disconnected(box: Box, lab: pylxc.Network) -> None:
@@ -217,6 +222,7 @@ def test_who_shares_a_network_shares_its_names(box: Box, lab: pylxc.Network) -> 
         await_true(lambda: ask(second, "server").startswith("hello"), "an answer of the server")
 
 
+@pytest.mark.root
 def test_the_host_has_a_name(box: Box, lab: pylxc.Network) -> None:
     command = [sys.executable, "-m", "http.server", "8017", "--bind", lab.gateways[0]]
     with subprocess.Popen(command, stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL) as server:
@@ -234,6 +240,7 @@ def test_the_host_has_a_name(box: Box, lab: pylxc.Network) -> None:
             server.kill()
 
 
+@pytest.mark.root
 def test_name_servers(box: Box, lab: pylxc.Network, monkeypatch: pytest.MonkeyPatch) -> None:
     def seen(**options) -> list[str]:
         return box.run("cat", "/etc/resolv.conf", **options).text.splitlines()

@@ -88,8 +88,8 @@ def without_bridge(network):
     """Let the bridge be gone after it was seen to be there."""
     before = networking.bring_up
 
-    def take_down(_, row):
-        kernel.remove_link(row.bridge)
+    def take_down(_, row, stack):
+        kernel.remove_link(row.bridge, stack)
         return -1
 
     networking.bring_up = take_down
@@ -97,7 +97,7 @@ def without_bridge(network):
         yield
     finally:
         networking.bring_up = before
-        before(network._engine, network._row)
+        before(network._engine, network._row, kernel.HOST)
 
 
 def test_starts_that_fail(helper):
