@@ -23,7 +23,7 @@ struct monitor {
     struct plan plan;
     /* As long as the monitor lives. */
     int owner_fd, directory_fd, control_fd;
-    int held_fd; /* kept open for whoever asked for that */
+    int held_fd;  /* kept open for whoever asked for that */
     int input[2]; /* the pipe that is the process's standard input, with PYLXC_PLAN_STDIN */
     int orphaned; /* the owner went first */
     struct log log;
