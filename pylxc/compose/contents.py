@@ -102,10 +102,9 @@ def _read(model: Model, path: str, given: Mapping[str, Any]) -> bytes:
         data = str(given["content"]).encode()
     elif given.get("environment"):
         name = str(given["environment"])
-        variables = getattr(model, "environment", os.environ)
-        if name not in variables:
+        if name not in model.environment:
             raise SpecError(path, name, "this variable is not set in the environment")
-        data = str(variables[name]).encode("utf-8", "surrogateescape")
+        data = model.environment[name].encode("utf-8", "surrogateescape")
     elif given.get("file"):
         data = _read_file(path, str(model.working_dir / given["file"]))
     else:

@@ -25,6 +25,7 @@ from pylxc.compose.undo import Undo
 from pylxc.compose.wiring import anonymous_in, dependencies
 from pylxc.errors import PylxcError, SpecError
 from pylxc.launching import ALIVE
+from pylxc.network import Network
 from pylxc.runtime import kept
 
 if TYPE_CHECKING:
@@ -301,6 +302,7 @@ class Up:
         self._undo.note(lambda: self._restore(old, name, ran=ran), later=lambda: old.remove(force=True))
         self._tell("Container", name, "Recreate")
         inherited = {} if self._wishes.renew_volumes else anonymous_in(self._engine, old)
+        self._free_addresses(draft, old)
         made = making.make(self._found, self._model, draft, place, detach=self._wishes.detach, inherited=inherited)
         self._undo.note(lambda: self._take_back(made))
         self._found.drop(old)
@@ -311,6 +313,18 @@ class Up:
         with self._lock:
             self._renewed.add(draft.name)
         self._tell("Container", name, "Recreated")
+
+    def _free_addresses(self, draft: Draft, old: Container) -> None:
+        """Take a container off the networks on which the next one is to have its very address."""
+        for end in self._engine.store.networks.ends(old.id):
+            link = draft.networks.get(end.network.name)
+            if link is None or not set(link.addresses) & {str(one.ip) for one in end.addresses}:
+                continue
+            network = Network.get(end.network.name, engine=self._engine)
+            aliases = [one for one in end.names if one != old.name]
+            back = partial(network.connect, old, aliases=aliases, address=link.addresses)
+            network.disconnect(old)
+            self._undo.note(back)
 
     def _restore(self, old: Container, name: str, *, ran: bool) -> None:
         self._engine.store.containers.rename(old.id, name)

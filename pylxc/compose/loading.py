@@ -71,6 +71,7 @@ def load(  # noqa: PLR0913  what the command line of docker compose has
         fig=is_fig(trees[0][1]),
         document=_document(tree),
         disabled=completing.canonical(_only(disabled))["services"],
+        environment=found.variables,
         warnings=tuple(told),
     )
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from attrs import evolve, frozen
+from attrs import asdict, evolve, frozen
 
 from pylxc import verbs
 from pylxc.compose import labels
@@ -16,11 +16,12 @@ from pylxc.compose.contents import contents_of
 from pylxc.compose.resources import digest
 from pylxc.compose.services import command_of, explained, options_of
 from pylxc.compose.wiring import (
+    Link,
     dependencies,
     links_of,
+    links_to_networks,
     mounts_of,
     namespaces,
-    network_names,
     network_option,
 )
 from pylxc.errors import SpecError
@@ -39,7 +40,7 @@ if TYPE_CHECKING:
 
 @frozen
 class Draft:
-    """What a service's containers are made of, but for their number. ``networks``: name -> further aliases there."""
+    """What a service's containers are made of, but for their number. ``networks``: its places by name."""
 
     name: str
     service: Mapping[str, Any]
@@ -47,12 +48,12 @@ class Draft:
     reference: str
     command: list[str] | None
     options: dict[str, Any]
-    networks: dict[str, list[str]]
+    networks: dict[str, Link]
 
     @property
     def hash(self) -> str:
         """The digest of all of it, the image left out."""
-        return digest([self.command, self.options, self.networks])
+        return digest([self.command, self.options, {name: asdict(link) for name, link in self.networks.items()}])
 
 
 def draft_of(found: Found, model: Model, name: str, service: Mapping[str, Any], image: Image) -> Draft:
@@ -75,15 +76,24 @@ def _draft(found: Found, model: Model, name: str, service: Mapping[str, Any], im
     if mounts:
         options["mounts"] = mounts
     options.update(namespaces(found, model, name, service))
-    networks = network_names(model, service)
-    if networks:
-        options["aliases"] = [name, *next(iter(networks.values()))]
-        several = any(list(networks.values())[1:])
-        options["network"] = next(iter(networks)) if several else list(networks)
-    else:
-        options["network"] = network_option(found, model, name, service)
+    networks = links_to_networks(model, service)
+    options.update(_network_options(name, networks) or {"network": network_option(found, model, name, service)})
     reference = labels.image_name(model.name, service, name)
     return Draft(name, service, image, reference, command_of(service), options, networks)
+
+
+def _network_options(name: str, networks: Mapping[str, Link]) -> dict[str, Any]:
+    """Return the options of a service's container on networks; see :func:`connect` for those that they cannot say."""
+    if not networks:
+        return {}
+    first, *others = networks.values()
+    is_plain = not first.addresses and all(link == Link() for link in others)
+    addresses = {"ip": first.ipv4, "ip6": first.ipv6}
+    return {
+        "aliases": [name, *first.aliases],
+        "network": list(networks) if is_plain else next(iter(networks)),
+        **{option: address for option, address in addresses.items() if address},
+    }
 
 
 def contents_in(model: Model, services: Mapping[str, Mapping[str, Any]]) -> list[Content]:
@@ -145,10 +155,10 @@ def make(  # noqa: PLR0913  what a container is made of
 
 def connect(found: Found, draft: Draft, container: Container) -> None:
     """Let a container be on those networks that it has not been put on when it was made."""
-    for network, aliases in draft.networks.items():
-        if network not in container.spec.networks():
-            names = [draft.name, *aliases]
-            Network.get(network, engine=found.engine).connect(container, aliases=names)
+    for name, link in draft.networks.items():
+        if name not in container.spec.networks():
+            network = Network.get(name, engine=found.engine)
+            network.connect(container, aliases=[draft.name, *link.aliases], address=link.addresses or None)
 
 
 def with_inherited(mounts: tuple[Mount, ...] | list[Mount], inherited: Mapping[str, str]) -> list[Mount]:

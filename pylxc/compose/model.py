@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from attrs import field, frozen
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from pathlib import Path
 
 
@@ -21,8 +22,8 @@ class Model:
 
     ``name``: the project's. ``working_dir``: what relative paths were resolved against. ``files``: those given or
     found, in their order. ``fig``: it is a file of 2013, without ``services:``. ``document``: the canonical form,
-    active services only. ``disabled``: services that no active profile asks for, canonical too. ``warnings``: what a
-    user should hear, a line each.
+    active services only. ``disabled``: services that no active profile asks for, canonical too. ``environment``: the
+    variables that it was read with, those of ``.env`` too. ``warnings``: what a user should hear, a line each.
     """
 
     name: str
@@ -31,6 +32,7 @@ class Model:
     fig: bool
     document: dict[str, Any] = field(repr=False)
     disabled: dict[str, dict[str, Any]] = field(factory=dict, repr=False)
+    environment: Mapping[str, str] = field(factory=dict, repr=False)
     warnings: tuple[str, ...] = ()
 
     @property

@@ -54,7 +54,8 @@ def prepare(  # noqa: PLR0913  one for each flag
     made = {**draft.options, "labels": making.marks_of(model, draft, 1, one_off=True)}
     if draft.networks:
         made["network"] = list(draft.networks)
-        made.pop("aliases", None)  # who asks for the service means its own containers
+        for option in ("aliases", "ip", "ip6"):  # who asks for the service means its own containers
+            made.pop(option, None)
     if not service_ports:
         made.pop("ports", None)
     for option in ("restart", "healthcheck"):

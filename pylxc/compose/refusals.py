@@ -136,7 +136,7 @@ _INSIDE = {
     "logging": {"driver", "options"},
     "logging.options": {"max-size", "max-file"},
 }
-_OF_LINK = {"aliases", "priority", "gw_priority"}
+_OF_LINK = {"aliases", "priority", "gw_priority", "ipv4_address", "ipv6_address"}
 _OF_NETWORK = {"name", "driver", "ipam", "internal", "attachable", "enable_ipv4", "enable_ipv6", "external", "labels"}
 _OF_VOLUME = {"name", "driver", "driver_opts", "external", "labels"}
 _OF_CONTENT = {"name", "file", "environment", "content", "external", "labels"}

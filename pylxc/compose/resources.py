@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from pylxc.compose import labels
 from pylxc.compose.refusals import unsupported
-from pylxc.compose.wiring import directory_of, network_names
+from pylxc.compose.wiring import directory_of, links_to_networks
 from pylxc.errors import Conflict, NetworkNotFound, SpecError, VolumeNotFound
 from pylxc.network import Network
 from pylxc.volume import Volume
@@ -36,7 +36,7 @@ def wanted_networks(model: Model, services: Mapping[str, Mapping[str, Any]]) -> 
     """Return name -> declaration (with its ``key``) of the networks that services are on."""
     declared = model.document.get("networks") or {}
     keys = {(given or {}).get("name") or f"{model.name}_{key}": key for key, given in declared.items()}
-    names = {name for service in services.values() for name in network_names(model, service)}
+    names = {name for service in services.values() for name in links_to_networks(model, service)}
     return {
         name: {**(declared.get(keys.get(name, "default")) or {}), "key": keys.get(name, "default")}
         for name in sorted(names)

@@ -70,8 +70,22 @@ def dependencies(service: Mapping[str, Any]) -> dict[str, Dependency]:
 # -- networks ----------------------------------------------------------------------------------------------------------
 
 
-def network_names(model: Model, service: Mapping[str, Any]) -> dict[str, list[str]]:
-    """Return the names of the networks of a service, the first one first, and its further aliases on each."""
+@frozen
+class Link:
+    """A service's place on a network: its further ``aliases`` there, and the addresses it is to have, "" = any."""
+
+    aliases: tuple[str, ...] = ()
+    ipv4: str = ""
+    ipv6: str = ""
+
+    @property
+    def addresses(self) -> tuple[str, ...]:
+        """Those that were asked for."""
+        return tuple(filter(None, (self.ipv4, self.ipv6)))
+
+
+def links_to_networks(model: Model, service: Mapping[str, Any]) -> dict[str, Link]:
+    """Return a service's places by the networks' names, the first one first."""
     if service.get("network_mode"):
         return {}
     given: dict[str, Any] = service.get("networks") or {"default": None}
@@ -81,18 +95,20 @@ def network_names(model: Model, service: Mapping[str, Any]) -> dict[str, list[st
         return -int(one.get("gw_priority") or 0), -int(one.get("priority") or 0), key
 
     declared = model.document.get("networks") or {}
-    names = {}
+    found = {}
     for key in sorted(given, key=rank):
+        one = given[key] or {}
         name = (declared.get(key) or {}).get("name") or f"{model.name}_{key}"
-        names[name] = list((given[key] or {}).get("aliases") or ())
-    return names
+        addresses = (str(one.get(f"ipv{version}_address") or "") for version in (4, 6))
+        found[name] = Link(tuple(one.get("aliases") or ()), *addresses)
+    return found
 
 
 def network_option(found: Found, model: Model, name: str, service: Mapping[str, Any]) -> str | list[str]:
     """Return the option ``network`` of a service."""
     mode = service.get("network_mode")
     if not mode:
-        return list(network_names(model, service))
+        return list(links_to_networks(model, service))
     if mode == "default":
         return "bridge"
     return _shared(found, model, name, "network_mode", mode)

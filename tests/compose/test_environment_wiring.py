@@ -53,6 +53,39 @@ def test_networks_keep_apart_and_have_aliases_of_their_own(load: Load, engine: p
     assert ids(environment) == before
 
 
+def test_addresses_that_a_service_is_to_have(load: Load, engine: pylxc.Engine) -> None:
+    text = f"""
+        services:
+          web:
+            {{{SLEEP}, networks: {{front: {{ipv4_address: 10.77.0.9, ipv6_address: "fd00:77::9"}},
+                                 back: {{ipv4_address: 10.78.0.%d}}}}}}
+          db: {{{SLEEP}, networks: {{back: {{}}}}}}
+        networks:
+          front: {{enable_ipv6: true, ipam: {{config: [{{subnet: 10.77.0.0/24}}, {{subnet: "fd00:77::/64"}}]}}}}
+          back: {{ipam: {{config: [{{subnet: 10.78.0.0/24}}]}}}}
+    """
+    environment = load(text % 20)
+    environment.up()
+    seen = environment.exec("web", ["ip", "-o", "addr"]).text
+    for address in ("10.77.0.9/24", "fd00:77::9/64", "10.78.0.20/24"):
+        assert address in seen
+    assert "10.78.0.20" in environment.exec("db", ["cat", "/etc/hosts"]).text
+    before = ids(environment)
+    environment.up()
+    assert ids(environment) == before
+    environment = load(text % 21)
+    environment.up()
+    assert ids(environment)["shop-db-1"] == before["shop-db-1"]
+    assert "10.78.0.21/24" in environment.exec("web", ["ip", "-o", "addr"]).text
+    with pytest.raises(pylxc.Conflict, match=r"10\.7[78]\.0\."):
+        environment.scale("web", 2)
+    assert len(environment.ps()) == 2
+    with pytest.raises(pylxc.PylxcError, match="no-such-program"):  # and what was there is there again
+        load((text % 22).replace("sleep 1000", "no-such-program", 1)).up()
+    assert "10.78.0.21/24" in environment.exec("web", ["ip", "-o", "addr"]).text
+    assert "10.77.0.9/24" in environment.exec("web", ["ip", "-o", "addr"]).text
+
+
 def test_a_network_that_is_declared_otherwise_is_made_anew(load: Load, engine: pylxc.Engine) -> None:
     text = f"services: {{web: {{{SLEEP}}}}}\nnetworks: {{default: {{internal: %s}}}}"
     first = load(text % "false")
@@ -161,7 +194,8 @@ SECRETS = """
 def test_secrets_and_configs_are_files_and_in_nothing_else(
     load: Load, engine: pylxc.Engine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv("WORD", "from the environment")
+    monkeypatch.delenv("WORD", raising=False)
+    (tmp_path / "shop/.env").write_text("WORD='from the environment'\n")
     (tmp_path / "shop/token.txt").write_bytes(b"\x00secret\xff")
     environment = load(SECRETS)
     environment.up()

@@ -127,7 +127,6 @@ REFUSALS = [
     ("security_opt: ['apparmor:custom']", "security_opt"),
     ("blkio_config: {device_read_bps: [{path: /dev/sda, rate: 1m}]}", "blkio_config.device_read_bps"),
     ("deploy: {mode: replicated-job}", "deploy.mode"),
-    ("networks: {default: {ipv4_address: 10.0.0.2}}", "networks.default.ipv4_address"),
     ("networks: {default: {link_local_ips: [169.254.0.1]}}", "networks.default.link_local_ips"),
     ("extra_hosts: ['a:192.0.2.1', 'a:192.0.2.2']", "extra_hosts"),
 ]
