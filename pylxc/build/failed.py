@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from pylxc.errors import BuildError
     from pylxc.image import Image
     from pylxc.imageconfig import ImageConfig
+    from pylxc.store import Store
 
 # Waits for a line that nobody writes: the one program that is there for sure is the shell that ran the step.
 IDLE = "while read -r _; do :; done"
@@ -57,7 +58,7 @@ class FailedStep:
     def kept_by(self, error: BuildError) -> None:
         """Let an error carry this: when it goes, this goes."""
         error.keep(self)
-        weakref.finalize(error, _let_go, self._held, os.getpid())
+        weakref.finalize(error, _let_go, self._engine.store, self._held, os.getpid())
 
     def container(self) -> Container:
         """Make a container of it, and start it: it waits, in the step's environment, for what is executed in it.
@@ -118,7 +119,7 @@ class FailedStep:
         return Image.of(self._engine, self._engine.store.images.add(document, (), self._lease))
 
 
-def _let_go(held: ExitStack, owner: int) -> None:
+def _let_go(store: Store, held: ExitStack, owner: int) -> None:
     """Let go of what an error carried; a fork takes nothing from its parent."""
     if os.getpid() == owner:
-        held.close()
+        store.after_transaction(held.close)

@@ -34,6 +34,8 @@ from pylxc.store.networks import End, NetworkRow, Networks, Wish
 from pylxc.store.volumes import VolumeRow, Volumes, VolumeUse
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from pylxc.store.cachemounts import CacheMounts
     from pylxc.store.upkeep import Upkeep
 
@@ -99,6 +101,10 @@ class Store:
         from pylxc.store.upkeep import Upkeep  # noqa: PLC0415  only for checks
 
         return Upkeep(self._database, self.layout)
+
+    def after_transaction(self, work: Callable[[], object]) -> None:
+        """Do what a garbage collection asks for, which may come in the middle of a transaction of the same thread."""
+        self._database.after_transaction(work)
 
     def close(self) -> None:
         """Close this process's connection to the index; the next use makes another one."""

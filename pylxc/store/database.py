@@ -171,6 +171,7 @@ class Database:
         self._lock = threading.RLock()
         self._connection: sqlite3.Connection | None = None
         self._durable = False
+        self._put_off: list[Callable[[], object]] = []
         _databases.add(self)
 
     def rows(self, query: str, values: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
@@ -208,11 +209,29 @@ class Database:
                     connection.execute("ROLLBACK")
                 raise
             finally:
+                self._catch_up()
                 if made_room:
                     # The journal does not shrink by itself: it would eat up the reserve, removal by removal.
                     with suppress(sqlite3.Error):
                         connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
                     self._keep_reserve()
+
+    def after_transaction(self, work: Callable[[], object]) -> None:
+        """Do what a garbage collection asks for: at once, or when the transaction that it came upon has ended."""
+        with self._lock:
+            if self._connection is not None and self._connection.in_transaction:  # this thread's own: it has the lock
+                self._put_off.append(work)
+                return
+        work()
+
+    def _catch_up(self) -> None:
+        while self._put_off:
+            try:
+                self._put_off.pop()()
+            except (StoreError, OSError) as error:  # noqa: PERF203  whoever writes has nothing to do with it
+                import logging  # noqa: PLC0415  hardly ever
+
+                logging.getLogger("pylxc").warning("after a transaction: %s", error)
 
     def _set_durable(self, connection: sqlite3.Connection, *, durable: bool) -> None:
         if durable != self._durable:

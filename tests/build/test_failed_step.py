@@ -71,6 +71,17 @@ def test_nobody_looks(failing, engine):
     assert set(Path(engine.root, "layers").iterdir()) == layers  # what was there is cache
 
 
+def test_it_goes_in_the_middle_of_a_transaction(failing, engine):
+    """The garbage collector comes when it likes, in whichever thread."""
+    error = failing()
+    staged = engine.root / "staging"
+    with engine.store._database.writing(durable=False):
+        del error
+        gc.collect()
+        assert list(staged.iterdir())
+    assert list(staged.iterdir()) == []
+
+
 def test_the_container_outlives_the_error(failing, engine):
     before = images(engine)
     container = failing().container
