@@ -45,10 +45,10 @@ def test_the_next_command_does_not_wait(build, held):
 
 
 def test_it_is_the_same_image_as_one_by_one(build, monkeypatch):
-    beside = build(TWO)
+    beside = build(TWO, network="none")
     monkeypatch.setattr("pylxc.runtime.rootless.is_privileged", lambda: False)
     monkeypatch.setattr("pylxc.runtime.rootless.apply", lambda _plan: None)
-    assert build(TWO, no_cache=True).id == beside.id
+    assert build(TWO, network="none", no_cache=True).id == beside.id
 
 
 def test_a_command_sees_the_times_that_the_layer_will_have(build):

@@ -147,7 +147,7 @@ def test_networks_are_kept_where_they_can_be_read(engine, made, kind):
             network.remove()
             assert tables() == set()
         else:
-            networking._unmake(lab._row)
+            networking._unmake(engine.store, lab._row)
         assert pylxc.Network.list(engine=fresh) == []
 
 
@@ -164,4 +164,4 @@ def test_places_on_a_network_that_is_lost_are_found(engine, made):
         assert (problem.kind, lab.id in problem.subject) == ("reference", True)
         assert engine.repair().ok
         container.remove()
-        networking._unmake(lab._row)
+        networking._unmake(engine.store, lab._row)

@@ -41,6 +41,7 @@ ISSUE = (
         "diff",
         "prune",
         "store",
+        "compose",
     ),
 )
 

@@ -136,6 +136,7 @@ def make_home(home: Path) -> None:
 def user():
     home = Path("/home", USER)
     subprocess.run(["userdel", "--remove", USER], check=False, capture_output=True)
+    shutil.rmtree(home, ignore_errors=True)  # of a run that was killed between the two
     subprocess.run(["useradd", "--create-home", "--shell", "/bin/sh", USER], check=True)
     try:
         make_home(home)
