@@ -210,20 +210,25 @@ def anything(value: Any, at: At) -> Any:  # noqa: ARG001  as the other readers
 # -- sequences and mappings --------------------------------------------------------------------------------------------
 
 
+def items_of(value: Any, at: At) -> list[tuple[Any, At]]:
+    """Return the items of a sequence, each with where it stands, but those that were taken back (``!reset``)."""
+    if not isinstance(value, List):
+        raise expected("a sequence", value, at)
+    places = enumerate(value.items_with_places())
+    return [(item, At((*at.path, index), place)) for index, (item, place) in places if item is not RESET]
+
+
 def list_of(kind: Reader, *, unique: bool = False) -> Reader:
     """Make a reader of sequences. ``unique``: no item may stand there twice."""
 
     def reader(value: Any, at: At) -> List:
-        if not isinstance(value, List):
-            raise expected("a sequence", value, at)
+        items = items_of(value, at)
         found = List(value.place)
-        for index, (item, place) in enumerate(value.items_with_places()):
-            inside = At((*at.path, index), place)
-            if item is RESET:
-                continue
-            if unique and any(item == other and type(item) is type(other) for other in value[:index]):
+        for item, inside in items:
+            before = value[: inside.path[-1]] if unique else ()
+            if any(item == other and type(item) is type(other) for other in before):
                 raise inside.error(f"{shown(item)} stands there twice")
-            found.add(read(kind, item, inside), place)
+            found.add(read(kind, item, inside), inside.place)
         return found
 
     return reader
@@ -296,11 +301,9 @@ def pairs(*, nothing: str | None) -> Reader:
     def reader(value: Any, at: At) -> Map:
         found = Map(at.place)
         if isinstance(value, List):
-            for index, (item, place) in enumerate(value.items_with_places()):
-                if item is RESET:
-                    continue
-                name, equals, given = text(item, At((*at.path, index), place)).partition("=")
-                found.put(name, given if equals else nothing, place)
+            for item, inside in items_of(value, at):
+                name, equals, given = text(item, inside).partition("=")
+                found.put(name, given if equals else nothing, inside.place)
             return found
         if not isinstance(value, Map):
             raise expected("a mapping, or a sequence of NAME=value", value, at)

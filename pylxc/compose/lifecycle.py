@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 
     from pylxc.compose.found import Found
     from pylxc.container import Container
+    from pylxc.network import Network
+    from pylxc.volume import Volume
 
     Tell = Callable[[str, str, str], object]
 
@@ -123,38 +125,27 @@ def take_down(  # noqa: PLR0913  one for each flag
         for one in there
         if one not in mine
     ]
-    warnings += _remove_networks(found, tell)
+    warnings += _remove("Network", found.networks(), tell)
     contents.remove(found.engine, found.project)
     if volumes:
-        warnings += _remove_volumes(found, tell)
+        warnings += _remove("Volume", found.volumes(), tell)
     if rmi:
         _remove_images(found, images, tell, every=rmi == "all")
     return warnings
 
 
-def _remove_networks(found: Found, tell: Tell) -> list[str]:
+def _remove(kind: str, things: Sequence[Network | Volume], tell: Tell) -> list[str]:
+    """Remove networks, or volumes; return why some stay."""
     warnings = []
-    for network in found.networks():
+    for thing in things:
         try:
-            network.remove(force=True)
+            thing.remove(force=True)
         except Conflict as error:  # noqa: PERF203  one must not keep the others from going
             warnings.append(str(error))
         except NetworkNotFound:
             continue
         else:
-            tell("Network", network.name, "Removed")
-    return warnings
-
-
-def _remove_volumes(found: Found, tell: Tell) -> list[str]:
-    warnings = []
-    for volume in found.volumes():
-        try:
-            volume.remove(force=True)
-        except Conflict as error:  # noqa: PERF203  one must not keep the others from going
-            warnings.append(str(error))
-        else:
-            tell("Volume", volume.name, "Removed")
+            tell(kind, thing.name, "Removed")
     return warnings
 
 

@@ -104,18 +104,12 @@ def port_number(value: Any, at: At) -> int:
 
 def ports(value: Any, at: At) -> List:
     """Read what is published: every item may be a number, a short form (of several ports), or a mapping."""
-    if not isinstance(value, List):
-        raise expected("a sequence", value, at)
+    items = kinds.items_of(value, at)
     found = List(value.place)
-    for index, (item, place) in enumerate(value.items_with_places()):
-        inside = At((*at.path, index), place)
-        if item is RESET:
-            continue
-        if isinstance(item, Map):
-            found.add(_PORT(item, inside), place)
-            continue
-        for port in _short_ports(item, inside):
-            found.add(port, place)
+    for item, inside in items:
+        several = [_PORT(item, inside)] if isinstance(item, Map) else _short_ports(item, inside)
+        for port in several:
+            found.add(port, inside.place)
     return found
 
 

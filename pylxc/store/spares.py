@@ -15,8 +15,8 @@ import weakref
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
+from pylxc.errors import StoreError
 from pylxc.identity import own_identity, process_start_time
-from pylxc.runtime import native
 
 if TYPE_CHECKING:
     from pylxc.store.layout import Layout
@@ -44,7 +44,7 @@ class Spares:
         owner = own_identity()
         name = f"{owner.pid}-{owner.start_time}-{id}"
         try:
-            if not is_spare(path):
+            if not _is_spare(path):
                 return False
             for attribute in os.listxattr(path):
                 os.removexattr(path, attribute)
@@ -75,7 +75,7 @@ class Spares:
 
     def drop(self) -> None:
         """Remove those of this process."""
-        _remove(self._directory, self._own(), os.getpid())
+        _remove(self._layout, self._own(), os.getpid())
 
     def sweep(self) -> None:
         """Remove those whose process is gone."""
@@ -86,11 +86,11 @@ class Spares:
         """Return the names of this process's: a child of a fork begins with none, its parent's stay the parent's."""
         if self._owner != os.getpid():
             self._owner, self._names = os.getpid(), []
-            weakref.finalize(self, _remove, self._directory, self._names, self._owner)
+            weakref.finalize(self, _remove, self._layout, self._names, self._owner)
         return self._names
 
 
-def is_spare(path: str) -> bool:
+def _is_spare(path: str) -> bool:
     """Say whether a directory is as :class:`Spares` has them. Raises OSError."""
     return os.listdir(path) == [WORK] and not os.listdir(f"{path}/{WORK}")  # noqa: PTH208
 
@@ -100,14 +100,9 @@ def _has_owner(name: str) -> bool:
     return found is not None and process_start_time(int(found[1])) == int(found[2])
 
 
-def _remove(directory: str, names: list[str], owner: int) -> None:
+def _remove(layout: Layout, names: list[str], owner: int) -> None:
     """Remove a process's spare directories, at its end too; what cannot be removed then is for the next sweep."""
-    if not names or owner != os.getpid():
-        return
-    with suppress(OSError):
-        parent = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-        try:
+    if owner == os.getpid():
+        with suppress(StoreError):
             while names:
-                native.remove_tree(parent, names.pop())
-        finally:
-            os.close(parent)
+                layout.remove_below(f"{layout.root}/{DIRECTORY}", [names.pop()])
