@@ -361,7 +361,8 @@ class Launching:
                 # is in one of these.
                 return (yield from self._launch_exec(payload, streams, pid_fd))
             except SpawnError as error:
-                if error.stage == "namespaces":
+                # The cgroups go with the main process, the namespaces a moment later.
+                if error.stage == "namespaces" or (error.stage == "cgroup" and runtime.wait_readable(pid_fd, 0)):
                     raise Conflict(self.name, "ended while the command was being started") from error
                 raise
             finally:

@@ -301,3 +301,20 @@ def test_signals_to_the_callers_group_do_not_reach_a_container(box):
         fields = Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()
         assert int(fields[3]) == pid  # a session of its own, so no terminal's signals come
         assert signal.getsignal(signal.SIGINT) is not None
+
+
+def test_an_exec_whose_container_ends_before_it_has_joined_its_cgroups(box, monkeypatch):
+    with box.start("sleep", "100") as container:
+        real = container._cgroups
+
+        def ended() -> tuple[str, ...]:
+            found = real()
+            assert found
+            container.kill("KILL")
+            container.wait(timeout=20)
+            await_true(lambda: not any(map(os.path.exists, found)), "the end of the cgroups")
+            return found
+
+        monkeypatch.setattr(container, "_cgroups", ended)
+        with pytest.raises(pylxc.Conflict, match="ended while the command was being started"):
+            container.exec(["true"])
