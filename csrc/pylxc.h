@@ -217,7 +217,7 @@ struct pylxc_address {
 struct pylxc_endpoint {
     char name[16], bridge[16];       /* of the link inside, and of the network's bridge on the host */
     uint8_t mac[6], reserved[2];
-    uint32_t mtu, padding;           /* mtu: 0 = the kernel's default */
+    uint32_t mtu, padding;           /* mtu: 0 = that of the bridge */
     struct pylxc_address own[2];
     struct pylxc_address gateway[2]; /* of default routes */
 };

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from pylxc import names, sourcedate
-from pylxc.errors import Conflict, ImageNotFound, SpawnError, SpecError, StoreError
+from pylxc.errors import Conflict, ImageNotFound, NetworkNotFound, SpawnError, SpecError, StoreError
 from pylxc.identity import is_locked, own_identity
 from pylxc.runtime import native, record, transfer
 from pylxc.runtime.process import wait_readable
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from pylxc.runtime.isolation import Tree
     from pylxc.runtime.waiting import Waiting
     from pylxc.spec import ContainerSpec
-    from pylxc.store import LayerRow, Lease, Store, Wish
+    from pylxc.store import LayerRow, Lease, Store, VolumeUse
 
 HOST = "host"  # the word that means the embedded image wherever a reference may stand
 HOST_FRESH = 0.1  # s for which the machine's packages are not looked at again
@@ -421,7 +421,7 @@ class Engine:
             row = ContainerRow(container.id, name, container.image.id, text, container.created, owner)
             uses = make_volumes(self, volumes) if volumes else ()
             try:
-                self.store.containers.add(row, uses, self._wishes_of(container, name))
+                self._add_on_networks(row, uses, container)
             except Conflict:
                 if spec.name or attempt == NAME_ATTEMPTS - 1:
                     raise
@@ -431,13 +431,22 @@ class Engine:
         self.store.events.add("created", container.id, name=name, image=spec.image)
         return name
 
-    def _wishes_of(self, container: Launching, name: str) -> Sequence[Wish]:
-        """Return the networks that a container is to be on."""
+    def _add_on_networks(self, row: ContainerRow, uses: Sequence[VolumeUse], container: Launching) -> None:
+        """Add a container's row, with its places on networks."""
         if not container.spec.networks():
-            return ()
-        from pylxc import networking  # noqa: PLC0415  most containers are on none
+            self.store.containers.add(row, uses)
+            return
+        from pylxc import networking  # noqa: PLC0415  not needed by those who are on none
+        from pylxc.store.networks import DEFAULT  # noqa: PLC0415
 
-        return networking.wishes_of(self, container, name)
+        wishes = networking.wishes_of(container, row.name)
+        try:
+            self.store.containers.add(row, uses, wishes)
+        except NetworkNotFound as error:
+            if error.name != DEFAULT:
+                raise
+            networking.default_row(self.store)  # needed for the first time, or removed meanwhile
+            self.store.containers.add(row, uses, wishes)
 
     def container(self, name_or_id: str) -> Container:
         """Return a container by name, id or the beginning of an id. Raises ContainerNotFound, Conflict."""

@@ -261,7 +261,7 @@ class Launching:
                 plan.flags |= p.PLAN_KEEP_WORK if self._is_spared else 0
                 if log:
                     self._keep_streams(plan)
-                self._child = yield from self._start_on(plan, streams, tree)
+                self._child = yield from self._start_on(plan, streams, tree, links)
             except BaseException as error:
                 cgroup.remove(self.id)
                 self._engine.store.hostsfiles.leave(self.id)
@@ -286,14 +286,12 @@ class Launching:
         except OSError as error:
             raise StoreError(self._directory(), explain(error)) from error
 
-    def _join_networks(self) -> None:
+    def _join_networks(self, links: Links | None) -> None:
         """Let the others on its networks know the container, and it them: before its process runs."""
-        if not self.spec.networks():
+        if links is None or links.join is None:
             return
-        from pylxc import networking  # noqa: PLC0415  most containers are on none
-
         try:
-            networking.join(self._engine, self)
+            links.join()
         except OSError as error:
             raise StoreError(self._directory(), explain(error)) from error
 
@@ -323,12 +321,12 @@ class Launching:
         if self.spec.log:
             plan.log_size, plan.log_files = self.spec.log["max_size"], self.spec.log["max_files"]
 
-    def _start_on(self, plan: p.Plan, streams: StreamSet, tree: Tree) -> Waiting[Child]:
+    def _start_on(self, plan: p.Plan, streams: StreamSet, tree: Tree, links: Links | None) -> Waiting[Child]:
         """Start a plan; what it needs of the store is made while the helper makes the namespaces (0.3 ms each)."""
         child = begin(plan, streams, owned=not self.spec.detach)
         try:
             self._make_place(tree)
-            self._join_networks()
+            self._join_networks(links)
             directory = os.open(self._directory(), os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
             try:
                 native.release(child, directory)

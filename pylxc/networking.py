@@ -19,7 +19,7 @@ import os
 import socket
 import time
 from contextlib import closing, contextmanager, suppress
-from functools import lru_cache
+from functools import lru_cache, partial
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
@@ -37,7 +37,7 @@ from pylxc.store.layout import locked
 from pylxc.store.networks import DEFAULT
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
     from pylxc.engine import Engine
     from pylxc.launching import Launching
@@ -233,7 +233,7 @@ def _can_have_default(engine: Engine) -> bool:
     place = keeping.place_of(engine.scaffold)
     if place not in _found_possible:
         try:
-            row = _default_row(store)
+            row = default_row(store)
             with closing(_stack_for(store, [row])) as stack:
                 held = bring_up(engine, row, stack)
             if held >= 0:
@@ -246,7 +246,7 @@ def _can_have_default(engine: Engine) -> bool:
     return _found_possible[place]
 
 
-def _default_row(store: Store) -> NetworkRow:
+def default_row(store: Store) -> NetworkRow:
     """Return the default network; it is added to the store where it is missing, and made when it is used."""
     found = store.networks.find(DEFAULT)
     if found is not None and not found.going:
@@ -374,8 +374,8 @@ def _address_to_the_world(version: int) -> str:
 # -- a container on them -----------------------------------------------------------------------------------------------
 
 
-def wishes_of(engine: Engine, container: Launching, name: str) -> Sequence[Wish]:
-    """Return the networks that a container of this name is to be on; the default one is there then."""
+def wishes_of(container: Launching, name: str) -> Sequence[Wish]:
+    """Return the networks that a container of this name is to be on. The default one may have to be made first."""
     spec = container.spec
     wanted = spec.networks()
     if not wanted:
@@ -385,8 +385,6 @@ def wishes_of(engine: Engine, container: Launching, name: str) -> Sequence[Wish]
             "it has rights over one container's namespaces only; let both be on networks and share none, or share all"
         )
         raise UnsupportedError("networks of a container that shares another one's namespaces", remedy)
-    if DEFAULT in wanted:
-        _default_row(engine.store)
     names = (name, *spec.aliases, *((spec.hostname,) if spec.hostname else ()), container.id[:12])
     addresses = tuple(filter(None, (spec.ip, spec.ip6)))
     return [Wish(each, tuple(dict.fromkeys(names)), addresses) for each in wanted]
@@ -395,7 +393,7 @@ def wishes_of(engine: Engine, container: Launching, name: str) -> Sequence[Wish]
 def prepare(engine: Engine, container: Launching) -> Links | None:
     """Make the networks of a container that is about to start ready; None: it has none of its own.
 
-    While it is being started :func:`join` must follow. Raises OSError.
+    While it is being started ``join`` of what is returned must follow. Raises OSError.
     """
     name, flags = joining.other(container.spec)
     if flags & joining.NEWNET:
@@ -407,11 +405,12 @@ def prepare(engine: Engine, container: Launching) -> Links | None:
     try:
         for end in ends:
             held = max(held, bring_up(engine, end.network, stack))
-        if DEFAULT in container.spec.networks():
-            ends = engine.store.networks.ends(container.id)  # it may have got other addresses
+        if any(engine.store.networks.has_moved(end.network) for end in ends if end.network.is_shared):
+            ends = engine.store.networks.ends(container.id)
         with suppress(FileNotFoundError):
             os.unlink(_changed(engine, container.id))  # noqa: PTH108  the plan has them all
-        return _links(container.spec, ends, stack, engine.store.hostsfiles.path(container.id), held)
+        hosts = engine.store.hostsfiles.path(container.id)
+        return _links(container.spec, ends, stack, hosts, held, partial(_join, engine, container, ends))
     except BaseException:
         stack.close()
         if held >= 0:
@@ -436,22 +435,28 @@ def _stack_for(store: Store, rows: Sequence[NetworkRow]) -> Stack:
     return shared
 
 
-def _links(spec: ContainerSpec, ends: Sequence[End], stack: Stack, hosts: str, held: int) -> Links:
+def _links(  # noqa: PLR0913, PLR0917  what a network namespace is made of
+    spec: ContainerSpec,
+    ends: Sequence[End],
+    stack: Stack,
+    hosts: str,
+    held: int,
+    join: Callable[[], None] | None = None,
+) -> Links:
     """Return what a container with these ends, which are in that stack, gets. ``hosts``: its hosts file."""
     has_v6 = any(subnet.version == _V6 for end in ends for subnet in end.network.parsed)
     shared = stack if isinstance(stack, stacks.Shared) else None
     forwarder = uplink.DNS if shared is not None and shared.answers_dns else ""
     resolv_conf = resolver.content(spec.dns, ipv6=has_v6, forwarder=forwarder)
-    return Links(tuple(_encoded(ends, stack)), resolv_conf, hosts, held, shared=shared)
+    return Links(tuple(_encoded(ends, stack)), resolv_conf, hosts, held, shared=shared, join=join)
 
 
-def join(engine: Engine, container: Launching) -> None:
+def _join(engine: Engine, container: Launching, ends: Sequence[End]) -> None:
     """Let a container that is being started be known on its networks, and know the others.
 
     Raises OSError. Should it not start after all, ``hostsfiles.leave`` must follow.
     """
-    ends = engine.store.networks.ends(container.id)
-    engine.store.hostsfiles.join(container.id, header_of(container.spec, ends))
+    engine.store.hostsfiles.join(container.id, header_of(container.spec, ends), ends)
 
 
 @contextmanager
@@ -465,7 +470,7 @@ def lent_links(engine: Engine, spec: ContainerSpec, lease: str) -> Iterator[Link
         return
     (name,) = spec.networks()
     if name == DEFAULT:
-        _default_row(engine.store)
+        default_row(engine.store)
     end = engine.store.networks.lend(name, lease)
     try:
         with closing(_stack_for(engine.store, [end.network])) as stack:
@@ -506,7 +511,6 @@ def _endpoint(end: End, stack: Stack, *, is_way_out: bool) -> network.Endpoint:
         name=end.link,
         bridge=end.network.bridge,
         mac=end.mac,
-        mtu=network.mtu(end.network.bridge, stack),
         addresses=end.addresses,
         gateways=gateways,
     )
@@ -662,4 +666,4 @@ def find(engine: Engine, name_or_id: str) -> NetworkRow:
     except NetworkNotFound:
         if name_or_id != DEFAULT:
             raise
-        return _default_row(engine.store)
+        return default_row(engine.store)

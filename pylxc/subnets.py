@@ -108,6 +108,12 @@ def address(subnet: Subnet, number: int) -> Interface:
     return ipaddress.ip_interface((int(subnet.network_address) + number, subnet.prefixlen))
 
 
+@lru_cache(maxsize=1024)
+def gateways(texts: tuple[str, ...]) -> tuple[Address, ...]:
+    """Return the host's addresses in the subnets that were written down as text."""
+    return tuple(address(subnet, GATEWAY).ip for subnet in parsed(texts))
+
+
 def number_of(subnets: Sequence[Subnet], given: Sequence[str], option: str = "address") -> int:
     """Return the number of addresses that a user names, of one subnet or of each. Raises SpecError."""
     found: set[int] = set()

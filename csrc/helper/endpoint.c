@@ -38,15 +38,34 @@ static int choose_name(char *ret)
     return 0;
 }
 
-static int make_pair(int outer, int netns, uint32_t bridge, const char *name, const struct pylxc_endpoint *e)
+struct bridge {
+    int index, mtu; /* mtu: what links on it are to have */
+};
+
+static int find_bridge(int fd, const struct pylxc_endpoint *e, struct bridge *ret)
+{
+    ret->index = netlink_index(fd, e->bridge);
+    ret->mtu = ret->index < 0 ? ret->index : e->mtu ? (int)e->mtu : netlink_mtu(fd, e->bridge);
+    return ret->mtu < 0 ? ret->mtu : 0;
+}
+
+/* One queue: the kernel makes as many as there are processors, with entries in sysfs for each, and a pair that lets the
+ * packets through where they are sent has no use for them. */
+static void what_both_have(struct netlink *n, int mtu)
+{
+    netlink_u32(n, IFLA_MTU, (uint32_t)mtu);
+    netlink_u32(n, IFLA_NUM_TX_QUEUES, 1);
+    netlink_u32(n, IFLA_NUM_RX_QUEUES, 1);
+}
+
+static int make_pair(int outer, int netns, struct bridge bridge, const char *name, const struct pylxc_endpoint *e)
 {
     NETLINK(n, 512);
     struct ifinfomsg host = {.ifi_family = AF_UNSPEC_, .ifi_flags = IFF_UP, .ifi_change = IFF_UP}, peer = {0};
     netlink_message(&n, RTM_NEWLINK, NLM_F_CREATE | NLM_F_EXCL, &host, sizeof host);
     netlink_string(&n, IFLA_IFNAME, name);
-    if (e->mtu)
-        netlink_u32(&n, IFLA_MTU, e->mtu);
-    netlink_u32(&n, IFLA_MASTER, bridge);
+    netlink_u32(&n, IFLA_MASTER, (uint32_t)bridge.index);
+    what_both_have(&n, bridge.mtu);
     size_t info = netlink_nest(&n, IFLA_LINKINFO);
     netlink_string(&n, IFLA_INFO_KIND, "veth");
     size_t data = netlink_nest(&n, IFLA_INFO_DATA), other = netlink_nest(&n, VETH_INFO_PEER);
@@ -57,8 +76,7 @@ static int make_pair(int outer, int netns, uint32_t bridge, const char *name, co
     }
     netlink_string(&n, IFLA_IFNAME, e->name);
     netlink_attribute(&n, IFLA_ADDRESS, e->mac, sizeof e->mac);
-    if (e->mtu)
-        netlink_u32(&n, IFLA_MTU, e->mtu);
+    what_both_have(&n, bridge.mtu);
     netlink_u32(&n, IFLA_NET_NS_FD, (uint32_t)netns);
     netlink_end(&n, other);
     netlink_end(&n, data);
@@ -112,14 +130,16 @@ static int configure(int inner, const struct pylxc_endpoint *e)
 int endpoint_attach(int outer, int inner, int netns, const struct pylxc_endpoint *endpoint)
 {
     char name[16];
-    int bridge = netlink_index(outer, endpoint->bridge), r = -EEXIST;
-    if (bridge < 0)
-        return bridge;
+    struct bridge bridge;
+    int r = find_bridge(outer, endpoint, &bridge);
+    if (r < 0)
+        return r;
     /* EEXIST may be the inner name's, too: then it is so again and again. */
+    r = -EEXIST;
     for (int i = 0; i < ATTEMPTS && r == -EEXIST; i++) {
         r = choose_name(name);
         if (r >= 0)
-            r = make_pair(outer, netns, (uint32_t)bridge, name, endpoint);
+            r = make_pair(outer, netns, bridge, name, endpoint);
     }
     if (r < 0)
         return r;

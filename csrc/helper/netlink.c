@@ -206,17 +206,28 @@ const void *netlink_find(const struct rtattr *first, unsigned left, uint16_t typ
     return NULL;
 }
 
-int netlink_index(int fd, const char *name)
+/* Asks one of the numbers that netdevice(7) has of a link. */
+static int ask_number(int fd, const char *name, unsigned long request_code)
 {
     struct {
         char name[16];
-        int index;
+        int number;
         char rest[20];
-    } request = {.index = 0};
+    } request = {.number = 0};
     size_t length = strlen(name);
     if (length >= sizeof request.name)
         return -ENODEV;
     memcpy(request.name, name, length);
-    long r = sys(ioctl, fd, 0x8933 /* SIOCGIFINDEX */, &request);
-    return r < 0 ? (int)r : request.index;
+    long r = sys(ioctl, fd, request_code, &request);
+    return r < 0 ? (int)r : request.number;
+}
+
+int netlink_index(int fd, const char *name)
+{
+    return ask_number(fd, name, 0x8933 /* SIOCGIFINDEX */);
+}
+
+int netlink_mtu(int fd, const char *name)
+{
+    return ask_number(fd, name, 0x8921 /* SIOCGIFMTU */);
 }

@@ -46,6 +46,8 @@ int netlink_dump(int fd, uint16_t type, const void *head, size_t size, struct ne
 const void *netlink_find(const struct rtattr *first, unsigned left, uint16_t type, size_t least);
 /* The index of a link by its name, asked on any netlink socket: of that socket's namespace. Or a negative errno. */
 int netlink_index(int fd, const char *name);
+/* Likewise its MTU. */
+int netlink_mtu(int fd, const char *name);
 
 enum { NETLINK_ROUTE_ = 0, NETLINK_NETFILTER_ = 12 };
 #endif

@@ -19,7 +19,7 @@ from pylxc._native import ffi, lib
 from pylxc.errors import UnsupportedError
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from pylxc.runtime.stack import Shared
     from pylxc.subnets import Address, Interface, Subnet
@@ -49,7 +49,10 @@ HOST = Stack()
 
 @frozen(kw_only=True)
 class Endpoint:
-    """A container's end of a network: the link's ``name`` inside, its ``addresses`` and the ``gateways`` by default."""
+    """A container's end of a network: the link's ``name`` inside, its ``addresses`` and the ``gateways`` by default.
+
+    ``mtu`` 0: that of the bridge.
+    """
 
     name: str
     bridge: str
@@ -74,7 +77,7 @@ class Links:
 
     ``held``: a descriptor that the monitor keeps open (-1: none), ``shared``: the stack that the bridges are in, where
     that is not the host's; :meth:`let_go` closes both here. Without a hosts file its names are the plan's; ``gateways``
-    are the host's addresses.
+    are the host's addresses. ``join``: what is to be done before its process runs, so that the others know it.
     """
 
     endpoints: tuple[bytes, ...]
@@ -83,6 +86,7 @@ class Links:
     held: int = -1
     gateways: tuple[str, ...] = ()
     shared: Shared | None = None
+    join: Callable[[], None] | None = None
 
     def let_go(self) -> None:
         """Close what was opened for the monitor, which has its own by now or does not come."""
@@ -118,16 +122,11 @@ def _failed(what: str) -> OSError:
     return OSError(ffi.errno, f"{what}: {os.strerror(ffi.errno)}")
 
 
-def _index(name: str, stack: Stack) -> int:
-    """Return the number of a link; 0 where there is none of this name."""
-    ret = ffi.new("uint32_t *")
-    lib.pylxc_link_index(stack.route(), name.encode(), ret)
-    return int(ret[0])
-
-
 def is_there(name: str, stack: Stack = HOST) -> bool:
     """Say whether there is a link of this name."""
-    return _index(name, stack) > 0
+    ret = ffi.new("uint32_t *")
+    lib.pylxc_link_index(stack.route(), name.encode(), ret)
+    return int(ret[0]) > 0
 
 
 def make_bridge(name: str, mac: bytes, addresses: Sequence[Interface], mtu: int = 0, stack: Stack = HOST) -> None:
@@ -196,11 +195,6 @@ def ways_out(stack: Stack = HOST) -> list[Route]:
 def uplink_mtu(stack: Stack = HOST) -> int:
     """Return the MTU of the link that the default route leads to; 0 where there is none."""
     return next(filter(None, (_mtu(way.index, stack) for way in ways_out(stack))), 0)
-
-
-def mtu(name: str, stack: Stack = HOST) -> int:
-    """Return the MTU of a link; 0 where there is none of this name."""
-    return _mtu(_index(name, stack), stack)
 
 
 def _mtu(index: int, stack: Stack) -> int:

@@ -45,13 +45,20 @@ def _slot(text: str) -> bytes:
 
 def make(path: str, header: Sequence[str], lines: Iterable[bytes]) -> None:
     """Write a hosts file that nobody has bound yet. Raises OSError."""
-    temporary = f"{path}.new"
-    fd = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC | os.O_NOFOLLOW, MODE)
-    with open(fd, "wb") as file:  # noqa: PTH123  a descriptor
+    head = "\n".join(header).encode()
+    content = head.ljust(-(-(len(head) + 1) // SLOT) * SLOT - 1) + b"\n" + b"".join(lines)
+    how = os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW
+    try:
+        _write_new(os.open(path, how | os.O_EXCL, MODE), content)
+    except FileExistsError:  # of an earlier start: what its container did to it, owners and attributes, goes with it
+        _write_new(os.open(f"{path}.new", how | os.O_TRUNC, MODE), content)
+        os.rename(f"{path}.new", path)  # noqa: PTH104
+
+
+def _write_new(fd: int, content: bytes) -> None:
+    with open(fd, "wb") as file:
         os.fchmod(fd, MODE)  # whatever the caller's umask
-        head = "\n".join(header).encode()
-        file.write(head.ljust(-(-(len(head) + 1) // SLOT) * SLOT - 1) + b"\n" + b"".join(lines))
-    os.rename(temporary, path)  # noqa: PTH104
+        file.write(content)
 
 
 @contextmanager
@@ -135,8 +142,14 @@ class HostsFiles:
         """Return the file of a container."""
         return f"{self._layout.container(container)}/hosts"
 
-    def join(self, container: str, header: Sequence[str]) -> None:
-        """Let a container that is about to start be known on its networks, and know the others. Raises OSError."""
+    def join(self, container: str, header: Sequence[str], ends: Sequence[End]) -> None:
+        """Let a container that is about to start be known on its networks, and know the others. Raises OSError.
+
+        ``ends``: its places. Where all are on the default network nobody is to be told, and nothing to be noted.
+        """
+        if all(end.network.is_shared for end in ends):
+            make(self.path(container), header, (line for end in ends for line in lines_of(end)))
+            return
         with locked(f"{self._layout.root}/containers"):
             members, untold = self._networks.change_names(container, up=True)
             mine = [end for end in members if end.container == container]

@@ -109,7 +109,7 @@ class End:
         """The host's addresses on the network."""
         from pylxc import subnets  # noqa: PLC0415
 
-        return tuple(subnets.address(subnet, subnets.GATEWAY).ip for subnet in self.network.parsed)
+        return subnets.gateways(self.network.subnets)
 
     @property
     def mac(self) -> bytes:
@@ -181,6 +181,11 @@ class Networks:
     def move(self, id: str, subnets: Sequence[str]) -> None:  # noqa: A002  docker's name
         """Give a network that nobody is on now, though containers may have places there, other subnets."""
         self._database.write("UPDATE networks SET subnets = ? WHERE id = ?", (" ".join(subnets), id))
+
+    def has_moved(self, row: NetworkRow) -> bool:
+        """Say whether a network has other subnets by now than the row says."""
+        found = self._database.row("SELECT subnets FROM networks WHERE id = ?", (row.id,))
+        return found is not None and found[0] != " ".join(row.subnets)
 
     def disown(self, id: str) -> None:  # noqa: A002  docker's name
         """Let a network outlive the process that it belongs to."""
