@@ -16,6 +16,7 @@ from attrs import evolve
 
 from pylxc.errors import Conflict, ContainerNotFound, SpawnError, SpecError, StoreError, UnsupportedError
 from pylxc.execution import await_start, begin, environment, launch
+from pylxc.normalise import NORMAL
 from pylxc.runtime import cgroup, isolation, joining, life, native, record, rootless
 from pylxc.runtime import plan as p
 from pylxc.runtime import process as runtime
@@ -201,9 +202,7 @@ class Launching:
     ) -> Payload:
         """Return what runs: the main process, or with ``command`` a further one."""
         spec, config = self.spec, self.image.config
-        argv = spec.argv(config.entrypoint, config.cmd)
-        if command is not None:
-            argv = evolve(spec, command=command, entrypoint=()).argv(None, None)  # type: ignore[arg-type]
+        argv = spec.argv(config.entrypoint, config.cmd) if command is None else NORMAL["command"]("command", command)
         if not argv:
             raise SpecError("command", argv, "is empty; give the program to execute, and its arguments")
         if user is not None or workdir is not None or env:
@@ -348,16 +347,16 @@ class Launching:
 
     def _spawn_exec(self, payload: Payload, streams: StreamSet) -> Waiting[Child]:
         with streams:
-            pid_fd = self._pid_fd()
+            pid_fd, pid = self._process()
             try:
                 try:
-                    return (yield from self._launch_exec(payload, streams, pid_fd))
+                    return (yield from self._launch_exec(payload, streams, pid_fd, pid))
                 except SpawnError as error:
                     if error.errno != errno.EBUSY:
                         raise
                 # A full init was just about to take the cgroup for a parent of others, which takes no process: now it
                 # is in one of these.
-                return (yield from self._launch_exec(payload, streams, pid_fd))
+                return (yield from self._launch_exec(payload, streams, pid_fd, pid))
             except SpawnError as error:
                 # The cgroups go with the main process, the namespaces a moment later.
                 if error.stage == "namespaces" or (error.stage == "cgroup" and runtime.wait_readable(pid_fd, 0)):
@@ -366,15 +365,15 @@ class Launching:
             finally:
                 os.close(pid_fd)
 
-    def _launch_exec(self, payload: Payload, streams: StreamSet, pid_fd: int) -> Waiting[Child]:
-        ids, cgroups = self._ids(), self._cgroups()
+    def _launch_exec(self, payload: Payload, streams: StreamSet, pid_fd: int, pid: int) -> Waiting[Child]:
+        ids, cgroups = self._ids(pid), self._cgroups(pid)
         plan = isolation.exec_plan(self.spec, payload, ids, cgroups=cgroups, terminal=streams.size)
         plan.target_fd = plan.descriptor(pid_fd)
         return (yield from steps_of(launch, plan, streams, owned=True))
 
-    def _cgroups(self) -> tuple[str, ...]:
-        """Return the cgroups for a further process."""
-        return cgroup.directories(self.id, self.status().pid if self.spec.init == SYSTEM else 0)
+    def _cgroups(self, pid: int) -> tuple[str, ...]:
+        """Return the cgroups for a further process beside the main one."""
+        return cgroup.directories(self.id, pid if self.spec.init == SYSTEM else 0)
 
     @contextmanager
     def _inside(self) -> Iterator[p.Plan]:
@@ -384,9 +383,9 @@ class Launching:
             self._make_place(tree)
             yield isolation.resting_plan(self.spec, tree, self._volumes())
             return
-        pid_fd = self._pid_fd()
+        pid_fd, pid = self._process()
         try:
-            plan = isolation.inside_plan(self._ids())
+            plan = isolation.inside_plan(self._ids(pid))
             plan.target_fd = plan.descriptor(pid_fd)
             yield plan
         except SpawnError as error:
@@ -403,10 +402,9 @@ class Launching:
         if not name:
             yield None
             return
-        other = self._engine.container(name)
-        pid_fd, userns_fd = other._pid_fd(), -1  # noqa: SLF001  one of its own kind
+        pid_fd, pid = self._engine.container(name)._process()  # noqa: SLF001  one of its own kind
+        userns_fd = -1
         try:
-            pid = other.status().pid
             userns_fd = joining.user_namespace(pid)
             yield joining.Joined(pid_fd, userns_fd, pid, flags)
         except ProcessLookupError as error:
@@ -416,19 +414,23 @@ class Launching:
                 if fd >= 0:
                     os.close(fd)
 
-    def _ids(self) -> isolation.Ids | None:
+    def _ids(self, pid: int) -> isolation.Ids | None:
         """Return the ids of the running main process. Raises Conflict when it does not run."""
         try:
-            return isolation.ids_of(self.status().pid)
+            return isolation.ids_of(pid)
         except (FileNotFoundError, ProcessLookupError) as error:
             raise Conflict(self.name, "ended while the command was being started") from error
 
     def _pid_fd(self) -> int:
         """Return a new pidfd of the main process. Raises Conflict when it does not run."""
+        return self._process()[0]
+
+    def _process(self) -> tuple[int, int]:
+        """Return a new pidfd of the main process, and its pid. Raises Conflict when it does not run."""
         status = self.status()
         if status in RUNS:
             if self._child is not None and self._child.pid_fd >= 0 and self._child.pid == status.pid:
-                return os.dup(self._child.pid_fd)
+                return os.dup(self._child.pid_fd), status.pid
             try:
                 fd = native.pidfd_open(status.pid)
             except ProcessLookupError:
@@ -436,7 +438,7 @@ class Launching:
             else:
                 # The pid may have become another process's between the two looks; then the record has changed too.
                 if self.status() in RUNS:
-                    return fd
+                    return fd, status.pid
                 os.close(fd)
         raise Conflict(self.name, f"is not running ({self.status()}); start it first")
 

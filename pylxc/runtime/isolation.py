@@ -493,11 +493,12 @@ def ids_of(pid: int) -> Ids | None:
     """Return the ids of a container that runs; None: the caller's. Raises ProcessLookupError, FileNotFoundError."""
     if os.stat(f"/proc/{pid}/ns/user").st_ino == os.stat("/proc/self/ns/user").st_ino:  # noqa: PTH116
         return None
-    maps = []
-    for name in ("uid_map", "gid_map"):
-        with open(f"/proc/{pid}/{name}") as file:  # noqa: PTH123
-            maps.append(file.read())
-    return Ids(uid_map=maps[0].strip(), gid_map=maps[1].strip())
+    return Ids(uid_map=_map_of(pid, "uid_map"), gid_map=_map_of(pid, "gid_map"))
+
+
+def _map_of(pid: int, name: str) -> str:
+    with open(f"/proc/{pid}/{name}", "rb", buffering=0) as file:  # noqa: PTH123
+        return file.readall().decode().strip()
 
 
 def add_terminal(plan: Plan, size: tuple[int, int] | None, *, console: bool = False) -> None:

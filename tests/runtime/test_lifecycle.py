@@ -307,8 +307,8 @@ def test_an_exec_whose_container_ends_before_it_has_joined_its_cgroups(box, monk
     with box.start("sleep", "100") as container:
         real = container._cgroups
 
-        def ended() -> tuple[str, ...]:
-            found = real()
+        def ended(pid: int) -> tuple[str, ...]:
+            found = real(pid)
             assert found
             container.kill("KILL")
             container.wait(timeout=20)
