@@ -447,7 +447,7 @@ def _links(  # noqa: PLR0913, PLR0917  what a network namespace is made of
     has_v6 = any(subnet.version == _V6 for end in ends for subnet in end.network.parsed)
     shared = stack if isinstance(stack, stacks.Shared) else None
     forwarder = uplink.DNS if shared is not None and shared.answers_dns else ""
-    resolv_conf = resolver.content(spec.dns, ipv6=has_v6, forwarder=forwarder)
+    resolv_conf = resolver.content(spec, ipv6=has_v6, forwarder=forwarder)
     return Links(tuple(_encoded(ends, stack)), resolv_conf, hosts, held, shared=shared, join=join)
 
 

@@ -64,6 +64,7 @@ _NOT_NAMES = ("none", "host", "default")  # of networks
 HOST_GATEWAY = "host-gateway"  # in extra_hosts: this host, as it is reached from the container's network
 _CONTAINER = r"[a-zA-Z0-9][a-zA-Z0-9_.-]*"
 _KNOWN_AS = r"[a-zA-Z0-9_](?:[a-zA-Z0-9_.-]{0,252}[a-zA-Z0-9_])?"
+_DNS_OPTION = r"[a-z][a-z0-9-]*(:[0-9]{1,5})?"
 _CPUSET = r"[0-9]+(?:-[0-9]+)?(?:,[0-9]+(?:-[0-9]+)?)*"
 _RESTART = r"no|always|unless-stopped|on-failure(?::[0-9]+)?"
 _PLATFORM = r"[a-z0-9]+/[a-z0-9_]+(?:/[a-z0-9.]+)?"
@@ -132,6 +133,11 @@ def _matching(pattern: str, remedy: str) -> Normalise:
         return value
 
     return normalise
+
+
+def _each_matching(pattern: str, remedy: str) -> Normalise:
+    one = _matching(pattern, remedy)
+    return lambda option, value: tuple(one(option, item) for item in _items(option, value))
 
 
 def _shared(option: str, value: Any) -> str:
@@ -430,6 +436,11 @@ def _addresses(option: str, value: Any) -> tuple[str, ...]:
     return tuple(_address(option, item) for item in _items(option, value))
 
 
+def _domains(option: str, value: Any) -> tuple[str, ...]:
+    found = tuple(_items(option, value))
+    return found if found == (".",) else _hostnames(option, found)
+
+
 def _one_address(version: int) -> Normalise:
     example = "10.5.0.9" if version == 4 else "fd00:5::9"  # noqa: PLR2004  IP versions
 
@@ -656,6 +667,8 @@ NORMAL: dict[str, Normalise] = {
     "ip6": _one_address(6),
     "aliases": _hostnames,
     "dns": _addresses,
+    "dns_search": _domains,
+    "dns_opt": _each_matching(_DNS_OPTION, 'give options of resolv.conf(5), such as "ndots:2" or "edns0"'),
     "extra_hosts": _extra_hosts,
     "memory": _size,
     "memory_swap": _swap,

@@ -47,6 +47,8 @@ class Options(TypedDict, total=False):
     ip6: str | None
     aliases: Sequence[str] | None
     dns: Sequence[str] | None
+    dns_search: Sequence[str] | None
+    dns_opt: Sequence[str] | None
     extra_hosts: Mapping[str, str] | Sequence[str] | None
 
     memory: Size | None

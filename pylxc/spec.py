@@ -82,7 +82,9 @@ class ContainerSpec:
     ``"bridge"``) containers know each other by ``name``, ``hostname``, the beginning of their id and ``aliases``, and
     on all of them the host as ``host.pylxc.internal``, by their /etc/hosts. The way out is by the first network that is
     not internal. ``dns``: name servers in place of the host's; those that only the host's loopback reaches are left
-    out. ``extra_hosts``: name -> address, or ``"host-gateway"`` for this host.
+    out. ``dns_search``: domains that names are looked for in, in place of the host's (``["."]``: in none), ``dns_opt``:
+    options such as ``"ndots:2"`` (resolv.conf(5)). ``extra_hosts``: name -> address, or ``"host-gateway"`` for this
+    host.
 
     ``ports``: what is reached from the host: ``{6379: 0}`` (0: any free port, which :meth:`Container.address` tells),
     ``{"53/udp": ("127.0.0.1", 5353)}``, ``{80: [8080, "[::1]:8081"]}``, ranges (``{"8000-8010": "9000-9010"}``), or
@@ -125,6 +127,8 @@ class ContainerSpec:
     ip6: str | None = None
     aliases: tuple[str, ...] = ()
     dns: tuple[str, ...] = ()
+    dns_search: tuple[str, ...] = ()
+    dns_opt: tuple[str, ...] = ()
     extra_hosts: dict[str, str] = field(factory=dict, hash=False)
 
     memory: int | None = None
@@ -256,8 +260,10 @@ class ContainerSpec:
             raise SpecError("aliases", self.aliases, f"with network={self.network!r} nobody can ask for it by name")
         if HOST_GATEWAY in self.extra_hosts.values() and self.network == "none":
             raise SpecError("extra_hosts", HOST_GATEWAY, 'with network="none" the host cannot be reached')
-        if self.dns and isinstance(self.network, str) and self.network.startswith("container:"):
-            raise SpecError("dns", self.dns, "it has those of the container whose network it shares; set them there")
+        for option in ("dns", "dns_search", "dns_opt"):
+            value = getattr(self, option)
+            if value and isinstance(self.network, str) and self.network.startswith("container:"):
+                raise SpecError(option, value, "it has those of the container whose network it shares; set them there")
 
     def networks(self) -> tuple[str, ...]:
         """Return the names of the networks that it is on; () with the host's, another container's or none.

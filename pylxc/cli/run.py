@@ -53,6 +53,8 @@ _OPTIONS: tuple[tuple[tuple[str, ...], str, dict[str, Any], str], ...] = (
     (("--network-alias",), "aliases", _MANY, "A further name for it on its networks."),
     (("-p", "--publish"), "ports", _MANY, "Publish a port: [[address:]port:]port[/udp]; ranges: 8000-8010:80-90."),
     (("--dns",), "dns", _MANY, "A name server."),
+    (("--dns-search",), "dns_search", _MANY, 'A domain that names are looked for in; ".": in none.'),
+    (("--dns-option", "--dns-opt"), "dns_opt", _MANY, 'An option of resolv.conf(5), such as "ndots:2".'),
     (("--add-host",), "extra_hosts", _MANY, "Add a line to /etc/hosts: name:address, or name:host-gateway."),
     *LIMITS,
     (("--oom-score-adj",), "oom_score_adj", {"type": int}, "How readily it is killed when memory runs out."),

@@ -339,7 +339,7 @@ def _attributes(mount: Mount) -> int:
 def covered(spec: ContainerSpec) -> tuple[str, ...]:
     """Return the paths that something is mounted on in a container, beside what its image asks for."""
     own: tuple[str, ...] = ("/proc", "/dev", "/sys", "/etc/hostname", "/etc/hosts")
-    own += ("/etc/resolv.conf",) if spec.network == "host" or spec.networks() or spec.dns else ()
+    own += ("/etc/resolv.conf",) if spec.network == "host" or spec.networks() or resolver.is_own(spec) else ()
     own += ("/run", "/tmp") if spec.init == "system" else ()  # noqa: S108  its own
     return (*own, *(mount.target for mount in spec.filesystems()), *(device.target for device in spec.devices))
 
@@ -414,8 +414,8 @@ def _resolv_conf(spec: ContainerSpec, links: Links | None) -> str | bytes:
     """Return what /etc/resolv.conf is to be; "" leaves the image's."""
     if links is not None:
         return links.resolv_conf
-    if spec.dns:
-        return resolver.content(spec.dns, ipv6=True)
+    if resolver.is_own(spec):
+        return resolver.content(spec, ipv6=True)
     return resolver.read_whole() if spec.network == "host" else ""
 
 

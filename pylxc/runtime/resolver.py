@@ -11,12 +11,13 @@ from functools import lru_cache
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from pylxc.spec import ContainerSpec
 
 PATH = "/etc/resolv.conf"
 # Where those who run a stub on the loopback keep the servers behind it.
 BEHIND_STUBS = ("/run/systemd/resolve/resolv.conf", "/run/NetworkManager/no-stub-resolv.conf")
 LARGEST = 64 << 10  # bytes that are read
+NO_SEARCH = (".",)  # of dns_search, docker's word: no domain is looked in
 
 
 def read(path: str = PATH) -> str:
@@ -69,16 +70,31 @@ def reachable(*, ipv6: bool) -> tuple[str, list[str]]:
     return first, []
 
 
-def content(dns: Sequence[str], *, ipv6: bool, forwarder: str = "") -> str:
-    """Return a container's resolv.conf. ``dns``: the servers that were asked for in place of the host's.
+def is_own(spec: ContainerSpec) -> bool:
+    """Say whether a container is to have another resolv.conf than what its network gives it."""
+    return bool(spec.dns or spec.dns_search or spec.dns_opt)
+
+
+def content(spec: ContainerSpec, *, ipv6: bool, forwarder: str = "") -> str:
+    """Return a container's resolv.conf: what its spec asks for in place of the host's, and the rest of the host's.
 
     ``forwarder``: who answers for the host's servers where none of them can be reached; "" for nobody.
     """
-    text, found = (read(), list(dns)) if dns else reachable(ipv6=ipv6)
+    text, found = (read(), list(spec.dns)) if spec.dns else reachable(ipv6=ipv6)
     if forwarder and not found:
         found = [forwarder]
-    kept = [line for line in text.splitlines() if line.split()[:1] in (["search"], ["domain"], ["options"])]
-    lines = [*kept, *(f"nameserver {server}" for server in found)]
+    lines = [*_others(text, spec), *(f"nameserver {server}" for server in found)]
     if not found:
         lines.append("# The host has no name server that can be reached from here; give one with the option dns.")
     return "\n".join(lines) + "\n"
+
+
+def _others(text: str, spec: ContainerSpec) -> list[str]:
+    """Return the lines about domains and options."""
+    lines = []
+    for words, own in ((("search", "domain"), spec.dns_search), (("options",), spec.dns_opt)):
+        if not own:
+            lines += [line for line in text.splitlines() if line.split()[:1] in [[word] for word in words]]
+        elif own != NO_SEARCH:
+            lines.append(f"{words[0]} {' '.join(own)}")
+    return lines

@@ -251,6 +251,12 @@ def test_name_servers(box: Box, lab: pylxc.Network, monkeypatch: pytest.MonkeyPa
     own_servers = ["search example.org", "options ndots:2", "nameserver 192.0.2.1", "nameserver 2001:db8::1"]
     assert seen(network="lab", dns=["192.0.2.1", "2001:db8::1"]) == own_servers
     assert seen(network="none", dns=["192.0.2.1"])[-1:] == ["nameserver 192.0.2.1"]
+    assert seen(network="lab", dns_search=["one.example", "two.example"], dns_opt=["ndots:1", "edns0"]) == [
+        "search one.example two.example",
+        "options ndots:1 edns0",
+        "nameserver 192.0.2.53",
+    ]
+    assert seen(network="none", dns_search=["."]) == ["options ndots:2", "nameserver 192.0.2.53"]
     files[resolver.PATH] = "search stub.example\nnameserver 127.0.0.53\n"
     (line,) = [line for line in seen(network="lab") if not line.startswith("search")]
     assert line.startswith("# The host has no name server that can be reached")
@@ -269,6 +275,8 @@ def test_name_servers(box: Box, lab: pylxc.Network, monkeypatch: pytest.MonkeyPa
         ({"network": []}, "network"),
         ({"network": "x:y"}, "network"),
         ({"network": "container:x", "dns": ["192.0.2.1"]}, "dns"),
+        ({"network": "container:x", "dns_search": ["example.org"]}, "dns_search"),
+        ({"network": "container:x", "dns_opt": ["edns0"]}, "dns_opt"),
     ],
 )
 def test_options_that_do_not_go_together(options: dict[str, object], option: str) -> None:

@@ -52,6 +52,8 @@ CARRIED_OUT = {
     "ip6": ("fd00:05::9", "fd00:5::9"),
     "aliases": (["db"], ("db",)),
     "dns": (["192.0.2.53"], ("192.0.2.53",)),
+    "dns_search": (["example.org", "corp.example"], ("example.org", "corp.example")),
+    "dns_opt": ("ndots:2", ("ndots:2",)),
     "extra_hosts": (["db:192.0.2.1", "six=2001:db8::1"], {"db": "192.0.2.1", "six": "2001:db8::1"}),
     "shm_size": ("1m", 1 << 20),
     "memory": ("512m", 512 << 20),
@@ -196,6 +198,8 @@ def test_image_and_command_are_no_options():
         *(("ip6", value) for value in ("10.5.0.9", "fd00::1%eth0", "::/64")),
         *(("expose", value) for value in (0, "80/sctpx", "90-80", "a", True, 70000)),
         *(("dns", value) for value in ("x", ["1.2.3"], ["1.2.3.4\n"])),
+        *(("dns_search", value) for value in ("a b", ["a", "."], ["a\nnameserver 192.0.2.1"], 5)),
+        *(("dns_opt", value) for value in ("ndots: 2", ["edns0\n"], ["a b"], 5)),
         *(
             ("extra_hosts", value)
             for value in (["x"], {"a b": "1.2.3.4"}, {"a\nb": "1.2.3.4"}, {"a": "1.2.3.4\n6.6.6.6 b"})
