@@ -1,6 +1,6 @@
 """Environments: the containers, networks and volumes of an application, described by one Compose or Fig file.
 
-What callers see; the files are read by ``compose/loading.py``, and what is done with them is in ``compose/`` too.
+What callers see; the files are read by ``compose/files/loading.py``, and what is done with them is in ``compose/`` too.
 Invariant: an :class:`Environment` knows what its files say; what there is of it the store is asked for with every call,
 so any process may see to what another one has brought up.
 """
@@ -22,12 +22,12 @@ if TYPE_CHECKING:
     from types import TracebackType
 
     from pylxc.build.events import BuildEvent
-    from pylxc.compose.converge import Wishes
-    from pylxc.compose.following import ServiceLine
-    from pylxc.compose.found import Found
-    from pylxc.compose.graph import Form
+    from pylxc.compose.export.graph import Form
     from pylxc.compose.model import Model
-    from pylxc.compose.syncing import Synced
+    from pylxc.compose.parts.found import Found
+    from pylxc.compose.running.converge import Wishes
+    from pylxc.compose.running.following import ServiceLine
+    from pylxc.compose.running.syncing import Synced
     from pylxc.container import Container
     from pylxc.engine import Engine
     from pylxc.eventstream import Event
@@ -109,7 +109,7 @@ class Environment:
             'test'
 
         """
-        from pylxc.compose.loading import load  # noqa: PLC0415  only here
+        from pylxc.compose.files.loading import load  # noqa: PLC0415  only here
 
         given = [file] if isinstance(file, (str, os.PathLike)) else list(file)
         model = load(
@@ -133,7 +133,7 @@ class Environment:
             >>> pylxc.Environment.get("shop").down()                                # doctest: +SKIP
 
         """
-        from pylxc.compose import labels  # noqa: PLC0415  only here
+        from pylxc.compose.parts import labels  # noqa: PLC0415  only here
         from pylxc.errors import NotFound  # noqa: PLC0415
 
         made = cls(_engine(engine), project, None)
@@ -155,7 +155,7 @@ class Environment:
             ['shop', 'test']
 
         """
-        from pylxc.compose.found import projects  # noqa: PLC0415  only here
+        from pylxc.compose.parts.found import projects  # noqa: PLC0415  only here
 
         chosen = _engine(engine)
         return [cls.get(name, engine=chosen) for name in projects(chosen)]
@@ -193,7 +193,7 @@ class Environment:
             ['Service', 'Deployment']
 
         """
-        from pylxc.compose.kubernetes import manifests  # noqa: PLC0415  only here
+        from pylxc.compose.export.kubernetes import manifests  # noqa: PLC0415  only here
 
         return manifests(self._known())
 
@@ -211,7 +211,7 @@ class Environment:
                 └── needs db (healthy)
 
         """
-        from pylxc.compose.graph import graph  # noqa: PLC0415  only here
+        from pylxc.compose.export.graph import graph  # noqa: PLC0415  only here
 
         return graph(self._known(), form)
 
@@ -272,7 +272,7 @@ class Environment:
             [<Container shop-db-1 …>, <Container shop-web-1 …>]
 
         """
-        from pylxc.compose.converge import Wishes  # noqa: PLC0415  only here
+        from pylxc.compose.running.converge import Wishes  # noqa: PLC0415  only here
 
         wishes = Wishes(
             services=services,
@@ -310,7 +310,7 @@ class Environment:
             >>> environment.create(); environment.start()                           # doctest: +SKIP
 
         """
-        from pylxc.compose.converge import Wishes  # noqa: PLC0415  only here
+        from pylxc.compose.running.converge import Wishes  # noqa: PLC0415  only here
 
         wishes = Wishes(
             services=services,
@@ -324,7 +324,7 @@ class Environment:
         return (yield from self._bring_up(wishes))
 
     def _bring_up(self, wishes: Wishes) -> Waiting[Sequence[Container]]:
-        from pylxc.compose.converge import Up  # noqa: PLC0415  only here
+        from pylxc.compose.running.converge import Up  # noqa: PLC0415  only here
 
         model = self._known()
         found = yield from _work(lambda stop: Up(self._engine, model, wishes, stop).run())
@@ -358,7 +358,7 @@ class Environment:
             []
 
         """
-        from pylxc.compose import lifecycle  # noqa: PLC0415  only here
+        from pylxc.compose.running import lifecycle  # noqa: PLC0415  only here
 
         if rmi not in (None, "all", "local"):
             raise SpecError("rmi", rmi, 'give "all" or "local"')
@@ -407,7 +407,7 @@ class Environment:
             ['shop-db-1', 'shop-web-1']
 
         """
-        from pylxc.compose import lifecycle  # noqa: PLC0415  only here
+        from pylxc.compose.running import lifecycle  # noqa: PLC0415  only here
 
         found = self._chosen(services)
         return found if all else lifecycle.running(found)
@@ -432,7 +432,7 @@ class Environment:
             ...     print(line.container, "|", line.log.text, end="")
 
         """
-        from pylxc.compose import following  # noqa: PLC0415  only here
+        from pylxc.compose.running import following  # noqa: PLC0415  only here
 
         yield from following.logs(
             self._found(),
@@ -455,7 +455,7 @@ class Environment:
             ...     print(event.name, event.kind)
 
         """
-        from pylxc.compose import following  # noqa: PLC0415  only here
+        from pylxc.compose.running import following  # noqa: PLC0415  only here
         from pylxc.eventstream import EventStream  # noqa: PLC0415
 
         stream = EventStream(self._engine, follow=follow, since=since, until=until, filters={})
@@ -506,7 +506,8 @@ class Environment:
             >>> environment.start("db")                                             # doctest: +SKIP
 
         """
-        from pylxc.compose import lifecycle, making  # noqa: PLC0415  only here
+        from pylxc.compose.parts import making  # noqa: PLC0415  only here
+        from pylxc.compose.running import lifecycle  # noqa: PLC0415  only here
 
         found, model = self._chosen(services), self._all_services()
 
@@ -524,7 +525,7 @@ class Environment:
             >>> environment.stop(timeout=3)                                         # doctest: +SKIP
 
         """
-        from pylxc.compose import lifecycle  # noqa: PLC0415  only here
+        from pylxc.compose.running import lifecycle  # noqa: PLC0415  only here
 
         found = self._chosen(services)
         yield from _work(lambda stop: lifecycle.stop_each(found, timeout, _quiet, self._all_services(), stop))
@@ -559,7 +560,7 @@ class Environment:
             ['shop-db-1', 'shop-web-1']
 
         """
-        from pylxc.compose import lifecycle  # noqa: PLC0415  only here
+        from pylxc.compose.running import lifecycle  # noqa: PLC0415  only here
 
         if stop:
             yield from steps_of(self.stop, *services)
@@ -692,7 +693,7 @@ class Environment:
         options: Mapping[str, Any],
     ) -> Waiting[tuple[str, str | Sequence[str] | None, dict[str, Any]]]:
         """Return the image, the command and the options of a container that ``run`` makes; its dependencies are up."""
-        from pylxc.compose import oneoff  # noqa: PLC0415  only here
+        from pylxc.compose.running import oneoff  # noqa: PLC0415  only here
 
         model = self._known()
         call = partial(
@@ -754,7 +755,7 @@ class Environment:
             ('shop-web:latest',)
 
         """
-        from pylxc.compose import images  # noqa: PLC0415  only here
+        from pylxc.compose.parts import images  # noqa: PLC0415  only here
 
         model, chosen = self._known(), self._chosen_services(services)
         built = {name: service for name, service in chosen.items() if service.get("build")}
@@ -784,7 +785,7 @@ class Environment:
             'sha256:…'
 
         """
-        from pylxc.compose import images  # noqa: PLC0415  only here
+        from pylxc.compose.parts import images  # noqa: PLC0415  only here
 
         model, chosen = self._known(), self._chosen_services(services)
         pulled = {name: one for name, one in chosen.items() if one.get("image") and not one.get("build")}
@@ -822,7 +823,7 @@ class Environment:
             ...     print(change.service, change.action, change.paths)
 
         """
-        from pylxc.compose import syncing  # noqa: PLC0415  only here
+        from pylxc.compose.running import syncing  # noqa: PLC0415  only here
         from pylxc.runtime.waiting import Wait  # noqa: PLC0415
 
         rules = syncing.rules_of(self._known(), self._chosen_services(services))
@@ -847,7 +848,7 @@ class Environment:
     # -- plumbing ----------------------------------------------------------------------------------------------------
 
     def _found(self) -> Found:
-        from pylxc.compose.found import Found as FoundClass  # noqa: PLC0415  only here
+        from pylxc.compose.parts.found import Found as FoundClass  # noqa: PLC0415  only here
 
         return FoundClass(self._engine, self.name)
 
@@ -912,7 +913,7 @@ def _work(call: Callable[[threading.Event], T]) -> Waiting[T]:
 
 def _for_each(names: Mapping[str, object], work: Callable[[str], T]) -> Waiting[dict[str, T]]:
     """Do something for each name, side by side; return what it returned by name."""
-    from pylxc.compose.order import side_by_side  # noqa: PLC0415  only here
+    from pylxc.compose.running.order import side_by_side  # noqa: PLC0415  only here
 
     found: dict[str, T] = {}
 
@@ -934,7 +935,7 @@ def _left(deadline: float | None, what: str, timeout: float | None) -> float | N
 
 
 def _service_of(container: Container) -> str:
-    from pylxc.compose.found import service_of  # noqa: PLC0415
+    from pylxc.compose.parts.found import service_of  # noqa: PLC0415
 
     return service_of(container)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from textwrap import dedent
 from typing import TYPE_CHECKING
 
-from pylxc.compose.loading import load
+from pylxc.compose.files.loading import load
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from pylxc.compose.loading import load
+from pylxc.compose.files.loading import load
 from pylxc.errors import ComposeError
 
 if TYPE_CHECKING:

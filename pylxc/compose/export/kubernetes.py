@@ -12,8 +12,8 @@ import base64
 import os
 from typing import TYPE_CHECKING, Any
 
-from pylxc.compose.pods import Pod, dns_name, ports_of
-from pylxc.compose.reading import read_file
+from pylxc.compose.export.pods import Pod, dns_name, ports_of
+from pylxc.compose.syntax.reading import read_file
 from pylxc.errors import UnsupportedError
 
 if TYPE_CHECKING:

@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, Any
 
 from attrs import evolve, frozen
 
-from pylxc.compose import labels
-from pylxc.compose.refusals import unsupported
+from pylxc.compose.parts import labels
+from pylxc.compose.parts.refusals import unsupported
 from pylxc.errors import Conflict, ContainerNotFound, SpecError
 from pylxc.mounts import Mount
 from pylxc.volumeuse import volumes_for
@@ -24,8 +24,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
     from typing import Literal
 
-    from pylxc.compose.found import Found
     from pylxc.compose.model import Model
+    from pylxc.compose.parts.found import Found
     from pylxc.container import Container
     from pylxc.engine import Engine
 

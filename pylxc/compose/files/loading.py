@@ -8,12 +8,12 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING, Any
 
-from pylxc.compose import completing, consistency, projects
-from pylxc.compose.fig import is_fig
-from pylxc.compose.interpolation import interpolate
-from pylxc.compose.layers import Layers
+from pylxc.compose.files import completing, consistency, projects
+from pylxc.compose.files.fig import is_fig
+from pylxc.compose.files.layers import Layers
 from pylxc.compose.model import Model
-from pylxc.compose.tree import At, Map, Place
+from pylxc.compose.syntax.interpolation import interpolate
+from pylxc.compose.syntax.tree import At, Map, Place
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence

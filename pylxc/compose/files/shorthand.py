@@ -12,15 +12,15 @@ import posixpath
 import re
 from typing import TYPE_CHECKING, Any
 
-from pylxc.compose import kinds
-from pylxc.compose.kinds import expected, list_of, record, text
-from pylxc.compose.tree import RESET, At, List, Map
-from pylxc.compose.words import SplitError, split
+from pylxc.compose.files import kinds
+from pylxc.compose.files.kinds import expected, list_of, record, text
+from pylxc.compose.syntax.tree import RESET, At, List, Map
+from pylxc.compose.syntax.words import SplitError, split
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from pylxc.compose.kinds import Reader
+    from pylxc.compose.files.kinds import Reader
 
 _PORT_LIMIT = 65535
 _PROTOCOLS = ("tcp", "udp", "sctp")

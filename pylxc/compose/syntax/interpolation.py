@@ -10,12 +10,12 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Any
 
-from pylxc.compose.tree import transformed
+from pylxc.compose.syntax.tree import transformed
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from pylxc.compose.tree import At
+    from pylxc.compose.syntax.tree import At
 
     Lookup = Callable[[str], str | None]
     Warn = Callable[[str], None]

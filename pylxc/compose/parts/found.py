@@ -9,7 +9,7 @@ from __future__ import annotations
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
-from pylxc.compose import labels
+from pylxc.compose.parts import labels
 from pylxc.container import Container
 from pylxc.errors import ContainerNotFound, SpecError
 from pylxc.network import Network

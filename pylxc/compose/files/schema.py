@@ -10,8 +10,8 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Any
 
-from pylxc.compose import shorthand as short
-from pylxc.compose.kinds import (
+from pylxc.compose.files import shorthand as short
+from pylxc.compose.files.kinds import (
     anything,
     duration,
     flag,
@@ -32,11 +32,11 @@ from pylxc.compose.kinds import (
     text_or_none,
     word,
 )
-from pylxc.compose.shorthand import either, made, named
-from pylxc.compose.tree import At, List, Map
+from pylxc.compose.files.shorthand import either, made, named
+from pylxc.compose.syntax.tree import At, List, Map
 
 if TYPE_CHECKING:
-    from pylxc.compose.kinds import Reader
+    from pylxc.compose.files.kinds import Reader
 
 NAME = r"[a-zA-Z0-9._-]+"
 _BIG = 2**63 - 1

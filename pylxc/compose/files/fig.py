@@ -9,9 +9,9 @@ from __future__ import annotations
 import difflib
 from typing import TYPE_CHECKING, Any
 
-from pylxc.compose.kinds import expected, text
-from pylxc.compose.shorthand import is_path
-from pylxc.compose.tree import At, List, Map, Place
+from pylxc.compose.files.kinds import expected, text
+from pylxc.compose.files.shorthand import is_path
+from pylxc.compose.syntax.tree import At, List, Map, Place
 
 if TYPE_CHECKING:
     from collections.abc import Callable

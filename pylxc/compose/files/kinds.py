@@ -11,8 +11,8 @@ import difflib
 import re
 from typing import TYPE_CHECKING, Any
 
-from pylxc.compose.scalars import as_text
-from pylxc.compose.tree import RESET, At, List, Map, Override
+from pylxc.compose.syntax.scalars import as_text
+from pylxc.compose.syntax.tree import RESET, At, List, Map, Override
 from pylxc.errors import SpecError
 from pylxc.units import format_decimal, parse_size
 

@@ -14,14 +14,14 @@ from typing import TYPE_CHECKING
 
 from attrs import frozen
 
-from pylxc.compose import dotenv
-from pylxc.compose.reading import read_file
+from pylxc.compose.syntax import dotenv
+from pylxc.compose.syntax.reading import read_file
 from pylxc.errors import ComposeError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from pylxc.compose.interpolation import Lookup, Warn
+    from pylxc.compose.syntax.interpolation import Lookup, Warn
 
 NAMES = ("compose.yaml", "compose.yml", "docker-compose.yml", "docker-compose.yaml", "fig.yml", "fig.yaml")
 _OVERRIDES = {"compose": ("compose.override.yml", "compose.override.yaml")}

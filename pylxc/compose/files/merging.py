@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from pylxc.compose.tree import RESET, List, Map, Override
+from pylxc.compose.syntax.tree import RESET, List, Map, Override
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Hashable

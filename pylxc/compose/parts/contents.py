@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING, Any
 
 from attrs import field, frozen
 
-from pylxc.compose import labels
-from pylxc.compose.refusals import unsupported
+from pylxc.compose.parts import labels
+from pylxc.compose.parts.refusals import unsupported
 from pylxc.errors import Conflict, SpecError, StoreError
 from pylxc.mounts import Mount
 from pylxc.runtime import rootless

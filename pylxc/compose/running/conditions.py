@@ -9,7 +9,7 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING
 
-from pylxc.compose.order import StoppedError
+from pylxc.compose.running.order import StoppedError
 from pylxc.errors import Conflict, ExitError, TimeoutExpired
 from pylxc.launching import ALIVE
 from pylxc.readiness import output_of, raise_if_unhealthy

@@ -9,9 +9,9 @@ from __future__ import annotations
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
-from pylxc.compose import contents, labels, making
-from pylxc.compose.found import service_of, status_of
-from pylxc.compose.order import backwards, check_cycles, in_order, side_by_side
+from pylxc.compose.parts import contents, labels, making
+from pylxc.compose.parts.found import service_of, status_of
+from pylxc.compose.running.order import backwards, check_cycles, in_order, side_by_side
 from pylxc.errors import Conflict, ContainerNotFound, ImageNotFound, NetworkNotFound, SpecError
 from pylxc.launching import ALIVE
 from pylxc.runtime import kept
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Mapping, Sequence
     from typing import Any
 
-    from pylxc.compose.found import Found
+    from pylxc.compose.parts.found import Found
     from pylxc.container import Container
     from pylxc.network import Network
     from pylxc.volume import Volume

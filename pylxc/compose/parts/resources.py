@@ -10,9 +10,9 @@ import json
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
-from pylxc.compose import labels
-from pylxc.compose.refusals import unsupported
-from pylxc.compose.wiring import directory_of, links_to_networks
+from pylxc.compose.parts import labels
+from pylxc.compose.parts.refusals import unsupported
+from pylxc.compose.parts.wiring import directory_of, links_to_networks
 from pylxc.errors import Conflict, NetworkNotFound, SpecError, VolumeNotFound
 from pylxc.network import Network
 from pylxc.volume import Volume
@@ -20,8 +20,8 @@ from pylxc.volume import Volume
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from pylxc.compose.found import Found
     from pylxc.compose.model import Model
+    from pylxc.compose.parts.found import Found
 
 
 def digest(value: object) -> str:

@@ -8,8 +8,8 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING, Any
 
-from pylxc.compose import labels
-from pylxc.compose.refusals import unsupported
+from pylxc.compose.parts import labels
+from pylxc.compose.parts.refusals import unsupported
 from pylxc.errors import ImageNotFound, SpecError
 from pylxc.image import Image
 from pylxc.runtime.waiting import drive, steps_of

@@ -9,12 +9,12 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING
 
-from pylxc.compose.interpolation import SubstitutionError, substitute
+from pylxc.compose.syntax.interpolation import SubstitutionError, substitute
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    from pylxc.compose.interpolation import Lookup, Warn
+    from pylxc.compose.syntax.interpolation import Lookup, Warn
 
 _BLANK = " \t\v\f\r"
 _START = re.compile(r"(?:\s+|#[^\n]*)*")

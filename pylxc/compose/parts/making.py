@@ -11,11 +11,11 @@ from typing import TYPE_CHECKING, Any
 from attrs import asdict, evolve, frozen
 
 from pylxc import verbs
-from pylxc.compose import labels
-from pylxc.compose.contents import contents_of
-from pylxc.compose.resources import digest
-from pylxc.compose.services import command_of, explained, options_of
-from pylxc.compose.wiring import (
+from pylxc.compose.parts import labels
+from pylxc.compose.parts.contents import contents_of
+from pylxc.compose.parts.resources import digest
+from pylxc.compose.parts.services import command_of, explained, options_of
+from pylxc.compose.parts.wiring import (
     Link,
     dependencies,
     links_of,
@@ -30,9 +30,9 @@ from pylxc.network import Network
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from pylxc.compose.contents import Content
-    from pylxc.compose.found import Found
     from pylxc.compose.model import Model
+    from pylxc.compose.parts.contents import Content
+    from pylxc.compose.parts.found import Found
     from pylxc.container import Container
     from pylxc.image import Image
     from pylxc.mounts import Mount

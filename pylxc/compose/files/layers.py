@@ -14,22 +14,22 @@ from typing import TYPE_CHECKING, Any
 
 from attrs import evolve, field, frozen
 
-from pylxc.compose.completing import absolute, bare, is_remote, look_up, maps, resolve_paths
-from pylxc.compose.fig import is_fig, modernised
-from pylxc.compose.interpolation import interpolate
-from pylxc.compose.merging import distinct_everywhere, merged
-from pylxc.compose.projects import read_variables
-from pylxc.compose.reading import documents, read_file
-from pylxc.compose.schema import FILE, RESOURCES
-from pylxc.compose.shorthand import port_count
-from pylxc.compose.tree import At, List, Map, Override, Place, plain, stripped
-from pylxc.compose.words import split
+from pylxc.compose.files.completing import absolute, bare, is_remote, look_up, maps, resolve_paths
+from pylxc.compose.files.fig import is_fig, modernised
+from pylxc.compose.files.merging import distinct_everywhere, merged
+from pylxc.compose.files.projects import read_variables
+from pylxc.compose.files.schema import FILE, RESOURCES
+from pylxc.compose.files.shorthand import port_count
+from pylxc.compose.syntax.interpolation import interpolate
+from pylxc.compose.syntax.reading import documents, read_file
+from pylxc.compose.syntax.tree import At, List, Map, Override, Place, plain, stripped
+from pylxc.compose.syntax.words import split
 from pylxc.errors import ComposeError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
-    from pylxc.compose.interpolation import Warn
+    from pylxc.compose.syntax.interpolation import Warn
 
 _SERVICE = ("services", "*")
 _FIG_NAMES = frozenset({"fig.yml", "fig.yaml"})  # no variable was filled in then

@@ -9,12 +9,12 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING, Any
 
-from pylxc.compose import contents, images, making, resources
-from pylxc.compose.conditions import await_all
-from pylxc.compose.converge import Up, Wishes, find_service
-from pylxc.compose.found import Found
-from pylxc.compose.refusals import check
-from pylxc.compose.wiring import dependencies
+from pylxc.compose.parts import contents, images, making, resources
+from pylxc.compose.parts.found import Found
+from pylxc.compose.parts.refusals import check
+from pylxc.compose.parts.wiring import dependencies
+from pylxc.compose.running.conditions import await_all
+from pylxc.compose.running.converge import Up, Wishes, find_service
 
 if TYPE_CHECKING:
     import threading

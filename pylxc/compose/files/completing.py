@@ -11,8 +11,8 @@ import os
 import re
 from typing import TYPE_CHECKING, Any
 
-from pylxc.compose.schema import RESOURCES
-from pylxc.compose.tree import RESET, List, Map, Override
+from pylxc.compose.files.schema import RESOURCES
+from pylxc.compose.syntax.tree import RESET, List, Map, Override
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping

@@ -15,14 +15,14 @@ from typing import TYPE_CHECKING, Any
 
 from attrs import frozen
 
-from pylxc.compose import contents, images, labels, making, resources
-from pylxc.compose.conditions import await_all
-from pylxc.compose.found import Snapshot, number_of, service_of, status_of
-from pylxc.compose.order import closure, in_order, side_by_side
-from pylxc.compose.refusals import check, unsupported
-from pylxc.compose.services import replicas_of
-from pylxc.compose.undo import Undo
-from pylxc.compose.wiring import anonymous_in, dependencies
+from pylxc.compose.parts import contents, images, labels, making, resources
+from pylxc.compose.parts.found import Snapshot, number_of, service_of, status_of
+from pylxc.compose.parts.refusals import check, unsupported
+from pylxc.compose.parts.services import replicas_of
+from pylxc.compose.parts.wiring import anonymous_in, dependencies
+from pylxc.compose.running.conditions import await_all
+from pylxc.compose.running.order import closure, in_order, side_by_side
+from pylxc.compose.running.undo import Undo
 from pylxc.errors import PylxcError, SpecError
 from pylxc.launching import ALIVE
 from pylxc.network import Network
@@ -32,8 +32,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
     from pylxc.build.events import BuildEvent
-    from pylxc.compose.making import Draft
     from pylxc.compose.model import Model
+    from pylxc.compose.parts.making import Draft
     from pylxc.container import Container
     from pylxc.engine import Engine
     from pylxc.image import Image

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from pylxc.compose.tree import List, Map, locate
+from pylxc.compose.syntax.tree import List, Map, locate
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Iterator

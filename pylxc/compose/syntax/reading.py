@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING, Any
 
 from attrs import define
 
-from pylxc.compose.scalars import plain_value, tagged_value
-from pylxc.compose.tree import RESET, At, List, Map, Override, Place
+from pylxc.compose.syntax.scalars import plain_value, tagged_value
+from pylxc.compose.syntax.tree import RESET, At, List, Map, Override, Place
 from pylxc.errors import ComposeError
 
 if TYPE_CHECKING:

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from attrs import field, frozen
 
-from pylxc.compose.refusals import unsupported
+from pylxc.compose.parts.refusals import unsupported
 from pylxc.errors import Conflict, ContainerNotFound, PylxcError
 from pylxc.runtime.watching import Watch
 

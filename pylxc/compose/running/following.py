@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Any
 
 from attrs import frozen
 
-from pylxc.compose import labels
-from pylxc.compose.found import is_one_off, service_of
+from pylxc.compose.parts import labels
+from pylxc.compose.parts.found import is_one_off, service_of
 from pylxc.errors import ContainerNotFound
 from pylxc.eventstream import EventStream
 from pylxc.runtime.waiting import Wait, stream_of
@@ -22,7 +22,7 @@ from pylxc.runtime.waiting import Wait, stream_of
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator, Sequence
 
-    from pylxc.compose.found import Found
+    from pylxc.compose.parts.found import Found
     from pylxc.container import Container
     from pylxc.eventstream import Event
     from pylxc.runtime.logs import LogLine

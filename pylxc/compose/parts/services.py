@@ -10,7 +10,7 @@ from __future__ import annotations
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
-from pylxc.compose.refusals import unsupported
+from pylxc.compose.parts.refusals import unsupported
 from pylxc.errors import ComposeError, SpecError
 from pylxc.units import parse_duration
 
