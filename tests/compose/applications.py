@@ -12,6 +12,17 @@ if TYPE_CHECKING:
 
     from pylxc.compose.model import Model
 
+# The first example of Fig's documentation.
+FIRST_FIG = """\
+web:
+  build: .
+  links:
+   - db
+  ports:
+   - 8000:8000
+db:
+  image: hagzag/pgsql
+"""
 SHOP = """\
 services:
   web_app:

@@ -451,30 +451,17 @@ VOLUME = record(
     }
 )
 
-SECRET = record(
-    {
-        "driver": text,
-        "driver_opts": OPTIONS,
-        "environment": text,
-        "external": short.external,
-        "file": text,
-        "labels": LABELS,
-        "name": text,
-        "template_driver": text,
-    }
-)
-
-CONFIG = record(
-    {
-        "content": text,
-        "environment": text,
-        "external": short.external,
-        "file": text,
-        "labels": LABELS,
-        "name": text,
-        "template_driver": text,
-    }
-)
+# What secrets and configs have both.
+_CONTENT: dict[str, Reader] = {
+    "environment": text,
+    "external": short.external,
+    "file": text,
+    "labels": LABELS,
+    "name": text,
+    "template_driver": text,
+}
+SECRET = record({**_CONTENT, "driver": text, "driver_opts": OPTIONS})
+CONFIG = record({**_CONTENT, "content": text})
 
 MODEL = record({"context_size": integer, "model": text, "name": text, "runtime_flags": TEXTS})
 
