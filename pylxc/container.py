@@ -15,15 +15,17 @@ from typing import TYPE_CHECKING, Any, Literal, overload
 
 from attrs import evolve
 
+from pylxc.defaults import engine_of
 from pylxc.errors import Conflict, ContainerNotFound, SpawnError, SpecError, TimeoutExpired, UnsupportedError
 from pylxc.execution import complete
-from pylxc.filters import check_filters, passes
+from pylxc.filters import OF_CONTAINERS, checked_filters, passes
 from pylxc.launching import ALIVE, RUNS, Launching
 from pylxc.normalise import signal_number
 from pylxc.process import Process
 from pylxc.runtime import cgroup, kept, record
 from pylxc.runtime import process as runtime
 from pylxc.runtime.waiting import Wait, deadline_of, iterates, steps_of, waits
+from pylxc.scoped import Scoped
 from pylxc.spec import SYSTEM
 from pylxc.streams import DEVNULL, PIPE, open_streams
 
@@ -31,7 +33,6 @@ if TYPE_CHECKING:
     import socket
     from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
     from contextlib import AbstractContextManager
-    from types import TracebackType
     from typing import IO, BinaryIO, TextIO, TypeVar
 
     from _typeshed import OpenBinaryMode, OpenTextMode, StrPath
@@ -59,7 +60,7 @@ ASK_AGAIN = 0.5  # s; an init that has only just been started is deaf yet, and r
 LOG_POLL = 0.1  # s between two looks at a log that is followed, where it cannot be watched
 
 
-class Container(Launching):
+class Container(Launching, Scoped):
     r"""A container. Made by :func:`pylxc.create`, :func:`pylxc.start` or :meth:`Container.get`.
 
     ``id`` (64 hex digits), ``name``, ``image`` (the :class:`~pylxc.Image` it was made from), ``spec`` and ``created``
@@ -80,7 +81,7 @@ class Container(Launching):
 
         Raises ContainerNotFound; Conflict when several ids begin so.
         """
-        return _engine(engine).container(name_or_id)
+        return engine_of(engine).container(name_or_id)
 
     @classmethod
     def list(
@@ -96,10 +97,9 @@ class Container(Launching):
         "unhealthy", "none"), "ancestor": an image, "label": "key" or "key=value"}``.
         Raises SpecError for a filter that does not exist.
         """
-        chosen = dict(filters or {})
-        running = not all and "status" not in chosen
-        check_filters(chosen)
-        found = [container for container in _engine(engine).containers() if passes(container, chosen)]
+        wanted = checked_filters(filters, OF_CONTAINERS)
+        running = not all and "status" not in wanted
+        found = [container for container in engine_of(engine).containers() if passes(container, wanted, OF_CONTAINERS)]
         return [container for container in found if _is_alive(container)] if running else found
 
     # -- asking -----------------------------------------------------------------------------------------------------
@@ -806,14 +806,6 @@ class Container(Launching):
 
     # -- plumbing ---------------------------------------------------------------------------------------------------
 
-    def __enter__(self) -> Container:  # noqa: PYI034  Self is not in Python 3.10
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._leave()
-
     @waits
     def _leave(self) -> Waiting[None]:
         """Remove the container, unless it was given away."""
@@ -878,9 +870,3 @@ def _is_alive(container: Container) -> bool:
 def _check_port(port: int) -> None:
     if isinstance(port, bool) or not isinstance(port, int) or not 1 <= port <= PORT_LIMIT:
         raise SpecError("port", port, f"give a port from 1 to {PORT_LIMIT}")
-
-
-def _engine(engine: Engine | None) -> Engine:
-    from pylxc.engine import Engine as EngineClass  # noqa: PLC0415  the engine imports this module
-
-    return engine if engine is not None else EngineClass.default()

@@ -14,12 +14,13 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from pylxc.defaults import engine_of
 from pylxc.errors import SpecError, TimeoutExpired
 from pylxc.runtime.waiting import Work, iterates, steps_of, waits
+from pylxc.scoped import Scoped
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
-    from types import TracebackType
 
     from pylxc.build.events import BuildEvent
     from pylxc.compose.export.graph import Form
@@ -46,7 +47,7 @@ def _quiet(kind: str, name: str, what: str) -> None:
     """Take what is told, where nobody wants to know."""
 
 
-class Environment:
+class Environment(Scoped):
     """An application of several containers, as one file describes it. Made by :meth:`load` or :meth:`get`.
 
     ``name`` is the project's: containers are called ``NAME-SERVICE-1``, networks ``NAME_default``, volumes
@@ -120,7 +121,7 @@ class Environment:
             environment=environment,
             working_dir=None if working_dir is None else Path(working_dir),
         )
-        return cls(_engine(engine), model.name, model)
+        return cls(engine_of(engine), model.name, model)
 
     @classmethod
     def get(cls, project: str, *, engine: Engine | None = None) -> Environment:
@@ -136,7 +137,7 @@ class Environment:
         from pylxc.compose.parts import labels  # noqa: PLC0415  only here
         from pylxc.errors import NotFound  # noqa: PLC0415
 
-        made = cls(_engine(engine), project, None)
+        made = cls(engine_of(engine), project, None)
         there = made._found().containers(one_off=True)
         if not there and not made._found().networks():
             raise NotFound(project, "no project of this name has a container; `pylxc compose ls` lists those that have")
@@ -157,7 +158,7 @@ class Environment:
         """
         from pylxc.compose.parts.found import projects  # noqa: PLC0415  only here
 
-        chosen = _engine(engine)
+        chosen = engine_of(engine)
         return [cls.get(name, engine=chosen) for name in projects(chosen)]
 
     @property
@@ -885,14 +886,6 @@ class Environment:
         every = self._all_services()
         return {name: every[name] for name in services or known.document.get("services") or {}}
 
-    def __enter__(self) -> Environment:  # noqa: PYI034  Self is not in Python 3.10
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._leave()
-
     @waits
     def _leave(self) -> Waiting[None]:
         """Take it down, unless it was to outlive this process."""
@@ -943,9 +936,3 @@ def _service_of(container: Container) -> str:
 def _names_service(text: str) -> bool:
     """Say whether a text is "SERVICE:PATH", by docker's rule: a path of this machine begins with / or ."""
     return ":" in text and not text.startswith(("/", "."))
-
-
-def _engine(engine: Engine | None) -> Engine:
-    from pylxc.engine import Engine as EngineClass  # noqa: PLC0415  `import pylxc` stays cheap
-
-    return engine if engine is not None else EngineClass.default()

@@ -21,7 +21,7 @@ LAYERS = (
     # values
     (
         "capabilities digests documents health identity imageconfig mounts names normalise options platforms reference "
-        "result seccomp sourcedate spec status stats streams subnets units untrusted"
+        "result scoped seccomp sourcedate spec status stats streams subnets units untrusted"
     ),
     # the kernel
     "runtime linux",
@@ -31,7 +31,7 @@ LAYERS = (
     "store",
     # the object model
     (
-        "attachment bootstrap changes container diagnosis engine eventstream execution files "
+        "attachment bootstrap changes container defaults diagnosis engine eventstream execution files "
         "filters hostimage image inside launching layer layerview network networking obtaining process publishing "
         "readiness systeminit verbs volume volumeuse"
     ),
