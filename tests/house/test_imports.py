@@ -32,8 +32,8 @@ LAYERS = (
     # the object model
     (
         "attachment bootstrap changes container defaults diagnosis engine eventstream execution files "
-        "filters hostimage image inside launching layer layerview network networking obtaining process publishing "
-        "readiness systeminit verbs volume volumeuse"
+        "filters hostimage image inside launching layer layerview living network networking obtaining process "
+        "publishing readiness systeminit verbs volume volumeuse working"
     ),
     "build",
     "exchange",
