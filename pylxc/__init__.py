@@ -18,8 +18,8 @@ if TYPE_CHECKING:
     from pylxc.build.fluent import Build
     from pylxc.care.reports import CheckReport, DiskUsage, Problem, Pruned, RepairReport, Usage
     from pylxc.changes import Change
-    from pylxc.compose.following import ServiceLine
-    from pylxc.compose.syncing import Synced
+    from pylxc.compose.running.following import ServiceLine
+    from pylxc.compose.running.syncing import Synced
     from pylxc.container import Container
     from pylxc.diagnosis import Diagnosis, Finding, doctor
     from pylxc.engine import Engine
@@ -147,8 +147,8 @@ _HOMES = {
     "build.fluent": ("Build",),
     "changes": ("Change",),
     "care.reports": ("CheckReport", "DiskUsage", "Problem", "Pruned", "RepairReport", "Usage"),
-    "compose.following": ("ServiceLine",),
-    "compose.syncing": ("Synced",),
+    "compose.running.following": ("ServiceLine",),
+    "compose.running.syncing": ("Synced",),
     "container": ("Container",),
     "diagnosis": ("Diagnosis", "Finding", "doctor"),
     "engine": ("Engine",),

@@ -24,11 +24,11 @@ from pylxc.runtime.logs import Pieces, is_there
 from pylxc.runtime.process import wait_readable
 from pylxc.runtime.waiting import readable, steps_of, waits, writable
 from pylxc.runtime.watching import Watch
+from pylxc.scoped import Scoped
 from pylxc.streams import check_size, set_size
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from types import TracebackType
 
     from pylxc.container import Container
     from pylxc.runtime.waiting import Waiting
@@ -158,7 +158,7 @@ def _is_hung_up(fd: int) -> bool:
     return bool(poll.poll(0))
 
 
-class Attachment:
+class Attachment(Scoped):
     r"""A running container as its terminal, or its pipes, would be seen: what it writes, and its standard input.
 
     Iterating over it yields :class:`Output` as it comes, until the container has ended for good; a start by the restart
@@ -284,6 +284,8 @@ class Attachment:
         self._input.release()
         self._stop()
 
+    _leave = close
+
     def _stop(self) -> None:
         self._over = True
         self._pieces.close()
@@ -294,14 +296,6 @@ class Attachment:
             setattr(self, name, -1)
             if fd >= 0:
                 os.close(fd)
-
-    def __enter__(self) -> Attachment:  # noqa: PYI034  Self is not in Python 3.10
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
 
     def __del__(self) -> None:
         """Close what nobody closed; ``stdin`` may still be in somebody's hands, and closes itself."""

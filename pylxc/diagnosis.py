@@ -12,13 +12,16 @@ from typing import TYPE_CHECKING
 
 from attrs import frozen
 
-from pylxc.engine import Engine, kernel_is
+from pylxc.defaults import engine_of
+from pylxc.engine import kernel_is
 from pylxc.errors import PylxcError
 from pylxc.runtime import cgroup, native, rootless, subordinate, uplink
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from typing import Literal
+
+    from pylxc.engine import Engine
 
     Level = Literal["ok", "warning", "error"]
 
@@ -82,7 +85,7 @@ def doctor(*, engine: Engine | None = None) -> Diagnosis:
         ...
 
     """
-    chosen = engine if engine is not None else Engine.default()
+    chosen = engine_of(engine)
     return Diagnosis(tuple(finding for check in _CHECKS for finding in check(chosen)))
 
 

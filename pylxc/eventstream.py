@@ -17,13 +17,14 @@ from typing import TYPE_CHECKING, Any, Literal, get_args
 
 from attrs import frozen
 
+from pylxc.defaults import engine_of
 from pylxc.errors import ContainerNotFound, SpecError
 from pylxc.runtime.watching import Watch
+from pylxc.scoped import Scoped
 from pylxc.store.layout import explained
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
-    from types import TracebackType
 
     from pylxc.engine import Engine
     from pylxc.store.eventlog import EventReader
@@ -95,13 +96,10 @@ def events(
         ...         print(event.name, event.exit_code)
 
     """
-    from pylxc.engine import Engine as EngineClass  # noqa: PLC0415  `import pylxc` stays cheap
-
-    chosen = engine if engine is not None else EngineClass.default()
-    return EventStream(chosen, follow=follow, since=since, until=until, filters=filters or {})
+    return EventStream(engine_of(engine), follow=follow, since=since, until=until, filters=filters or {})
 
 
-class EventStream:
+class EventStream(Scoped):
     """The events that :func:`pylxc.events` gives: an iterator, and a context manager that closes it.
 
     It may be closed by another thread than the one that waits for an event, which then comes to its end. An event loop
@@ -168,6 +166,8 @@ class EventStream:
                 self._release()
             self._close_bell()
 
+    _leave = close
+
     def __iter__(self) -> EventStream:
         return self
 
@@ -181,14 +181,6 @@ class EventStream:
                 if not (self._found or self.ended):
                     self._wait()
             return self._found.popleft()
-
-    def __enter__(self) -> EventStream:  # noqa: PYI034
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
 
     def __del__(self) -> None:
         """Close what nobody closed."""

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from attrs import field, frozen
 
+from pylxc.defaults import engine_of
 from pylxc.errors import SpecError
 from pylxc.imageconfig import ImageConfig, ImageDocument
 from pylxc.layer import Layer
@@ -93,12 +94,12 @@ class Image:
 
         Raises ImageNotFound, naming what is near; Conflict when several ids begin so; SpecError for a malformed one.
         """
-        return _engine(engine).image(ref)
+        return engine_of(engine).image(ref)
 
     @classmethod
     def list(cls, *, engine: Engine | None = None) -> list[Image]:
         """Return all images, the newest first."""
-        chosen = _engine(engine)
+        chosen = engine_of(engine)
         return [cls.of(chosen, row) for row in chosen.store.images.list()]
 
     @classmethod
@@ -108,7 +109,7 @@ class Image:
         It shows ``/usr`` and the part of ``/etc`` that programs need; never home directories, keys, shadow files,
         sockets or other users' data. The word ``"host"`` means it wherever a reference may stand.
         """
-        return _engine(engine).host_image()
+        return engine_of(engine).host_image()
 
     @classmethod
     def log(cls, ref: str, *, engine: Engine | None = None) -> Sequence[TagMove]:
@@ -117,7 +118,7 @@ class Image:
         Each says what the tag named before (``old``) and after (``new``; ids, "" = nothing), and the ``time`` (s since
         the epoch).
         """
-        return _engine(engine).store.images.log(ref)
+        return engine_of(engine).store.images.log(ref)
 
     @classmethod
     def rollback(cls, ref: str, steps: int = 1, *, engine: Engine | None = None) -> Image:
@@ -134,7 +135,7 @@ class Image:
         if not isinstance(steps, int) or steps < 1:
             raise SpecError("steps", steps, "give how many moves to go back, at least 1")
         check_tag(ref)
-        images = _engine(engine).store.images
+        images = engine_of(engine).store.images
         images.tag(images.find(f"{ref}@{{{steps}}}").id, ref)
         return cls.get(ref, engine=engine)
 
@@ -143,7 +144,7 @@ class Image:
     @classmethod
     def scratch(cls, *, engine: Engine | None = None) -> Image:
         """Return the empty image: no layer, no configuration. It is what ``FROM scratch`` starts from."""
-        chosen = _engine(engine)
+        chosen = engine_of(engine)
         document = ImageDocument(config=ImageConfig(), platform=this_platform(), created=0.0, diff_ids=())
         with chosen.store.leases.take() as lease:
             return cls.of(chosen, chosen.store.images.add(document, None, lease))
@@ -227,7 +228,7 @@ class Image:
         from pylxc.build.build import build  # noqa: PLC0415  only for builds
 
         return build(
-            _engine(engine),
+            engine_of(engine),
             context,
             dockerfile,
             tags=(tag,) if isinstance(tag, str) else tuple(tag or ()),
@@ -266,7 +267,7 @@ class Image:
         """
         from pylxc.build.imports import from_tar  # noqa: PLC0415  only for imports
 
-        return from_tar(_engine(engine), source, ref, config, message)
+        return from_tar(engine_of(engine), source, ref, config, message)
 
     @classmethod
     def from_directory(
@@ -283,7 +284,7 @@ class Image:
         """
         from pylxc.build.imports import from_directory  # noqa: PLC0415  only for imports
 
-        return from_directory(_engine(engine), path, ref, config)
+        return from_directory(engine_of(engine), path, ref, config)
 
     @classmethod
     def load(
@@ -323,7 +324,7 @@ class Image:
         """Load all images of an archive and return them, in the archive's order; see :meth:`load`."""
         from pylxc.exchange.load import load  # noqa: PLC0415  only for archives
 
-        return load(_engine(engine), source, platform or "")
+        return load(engine_of(engine), source, platform or "")
 
     @classmethod
     def pull(
@@ -364,7 +365,7 @@ class Image:
         """
         from pylxc.exchange.pull import pull  # noqa: PLC0415  only for registries
 
-        return pull(_engine(engine), ref, platform=platform or "", on_progress=on_progress, settings=settings)
+        return pull(engine_of(engine), ref, platform=platform or "", on_progress=on_progress, settings=settings)
 
     @classmethod
     def pull_all(
@@ -379,7 +380,7 @@ class Image:
         """Pull the images of all tags of a name without a tag, in the registry's order; see :meth:`pull`."""
         from pylxc.exchange.pull import pull_all  # noqa: PLC0415  only for registries
 
-        return pull_all(_engine(engine), ref, platform=platform or "", on_progress=on_progress, settings=settings)
+        return pull_all(engine_of(engine), ref, platform=platform or "", on_progress=on_progress, settings=settings)
 
     @staticmethod
     def search_tags(ref: str, *, settings: Settings | None = None) -> Sequence[str]:
@@ -416,7 +417,7 @@ class Image:
         from pylxc.bootstrap import bootstrap  # noqa: PLC0415  only here
 
         chosen = ref or f"{distribution}:{suite}"
-        return bootstrap(_engine(engine), distribution, suite, tuple(packages), mirror, chosen)
+        return bootstrap(engine_of(engine), distribution, suite, tuple(packages), mirror, chosen)
 
     # -- using ------------------------------------------------------------------------------------------------------
 
@@ -532,9 +533,3 @@ def check_tag(text: str) -> None:
     reference = Reference.parse(text)
     if reference.digest or reference.before:
         raise SpecError("tag", text, 'only a plain name:tag can name an image, such as "app:1"')
-
-
-def _engine(engine: Engine | None) -> Engine:
-    from pylxc.engine import Engine as EngineClass  # noqa: PLC0415  `import pylxc` stays cheap
-
-    return engine if engine is not None else EngineClass.default()

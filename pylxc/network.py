@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING
 from attrs import frozen
 
 from pylxc import networking, subnets
-from pylxc.errors import Conflict, NetworkNotFound, SpecError
-from pylxc.filters import has_label
+from pylxc.defaults import engine_of
+from pylxc.errors import Conflict, NetworkNotFound
+from pylxc.filters import checked_filters, has_label, passes, says
 from pylxc.normalise import NORMAL, network_name
 
 if TYPE_CHECKING:
@@ -106,7 +107,7 @@ class Network:
             ('10.5.0.1',)
 
         """
-        chosen = _engine(engine)
+        chosen = engine_of(engine)
         checked = network_name(name)
         wanted = () if subnet is None else subnets.parse(subnet)
         given: dict[str, str] = {} if labels is None else NORMAL["labels"]("labels", labels)
@@ -119,7 +120,7 @@ class Network:
 
         Raises NetworkNotFound; Conflict when several ids begin so.
         """
-        chosen = _engine(engine)
+        chosen = engine_of(engine)
         return cls(chosen, networking.find(chosen, name_or_id))
 
     @classmethod
@@ -130,14 +131,11 @@ class Network:
         "false", "dangling": "true" (no container is on it) or "false"}``. Raises SpecError for a filter that does not
         exist.
         """
-        chosen = _engine(engine)
-        wanted = dict(filters or {})
-        for key in wanted:
-            if key not in FILTERS:
-                raise SpecError("filters", key, f"there are {', '.join(sorted(FILTERS))}")
+        chosen = engine_of(engine)
+        wanted = checked_filters(filters, FILTERS)
         networking.sweep(chosen.store)
         found = (cls(chosen, row) for row in chosen.store.networks.list())
-        return [one for one in found if all(FILTERS[key](one, value) for key, value in wanted.items())]
+        return [network for network in found if passes(network, wanted, FILTERS)]
 
     @classmethod
     def prune(
@@ -158,7 +156,7 @@ class Network:
             ('lab',)
 
         """
-        return _engine(engine).prune(
+        return engine_of(engine).prune(
             containers=False,
             images=False,
             cache=False,
@@ -236,22 +234,10 @@ class Network:
         return f"<Network {self.name} {self.id[:12]} {' '.join(self.subnets)}>"
 
 
-def _says(value: bool, wanted: str, key: str) -> bool:  # noqa: FBT001  what is compared
-    if wanted.lower() not in ("true", "1", "false", "0"):
-        raise SpecError("filters", {key: wanted}, 'give "true" or "false"')
-    return value == (wanted.lower() in ("true", "1"))
-
-
 FILTERS: dict[str, Callable[[Network, str], bool]] = {
-    "dangling": lambda network, value: _says(not network.members(), value, "dangling"),
+    "dangling": lambda network, value: says(not network.members(), value, "dangling"),
     "id": lambda network, value: network.id.startswith(value),
-    "internal": lambda network, value: _says(network.internal, value, "internal"),
+    "internal": lambda network, value: says(network.internal, value, "internal"),
     "label": lambda network, value: has_label(network.labels, value),
     "name": lambda network, value: value in network.name,
 }
-
-
-def _engine(engine: Engine | None) -> Engine:
-    from pylxc.engine import Engine as EngineClass  # noqa: PLC0415  `import pylxc` stays cheap
-
-    return engine if engine is not None else EngineClass.default()

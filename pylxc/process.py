@@ -14,11 +14,11 @@ from pylxc.errors import Conflict, TimeoutExpired
 from pylxc.runtime import native, record
 from pylxc.runtime import process as runtime
 from pylxc.runtime.waiting import deadline_of, drive, readable, steps_of, waits
+from pylxc.scoped import Scoped
 from pylxc.streams import check_size, set_size
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from types import TracebackType
     from typing import IO, Any, Literal
 
     from pylxc.container import Container
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 SIGKILL, SIGTERM = 9, 15
 
 
-class Process:
+class Process(Scoped):
     r"""A running process, like ``subprocess.Popen``.
 
     ``args`` (tuple of str), ``pid`` (on the host), ``returncode`` (int, 128 + n for signal n, None while it runs),
@@ -173,14 +173,6 @@ class Process:
     def kill(self) -> None:
         """Send SIGKILL."""
         self.send_signal(SIGKILL)
-
-    def __enter__(self) -> Process:  # noqa: PYI034  Self is not in Python 3.10
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._leave()
 
     @waits
     def _leave(self) -> Waiting[None]:

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from pylxc.container import Container
+    from pylxc.working import Working
 
 # Where a socket for all addresses is reached from this machine.
 _REACHED_AT = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104  not bound
@@ -31,7 +32,7 @@ def wanted(port: int | str) -> Port:
     return found[0]
 
 
-def address(container: Container, port: int | str) -> tuple[str, int]:
+def address(container: Working, port: int | str) -> tuple[str, int]:
     """Return the host and port at which a port of the container is reached from this machine."""
     asked = wanted(port)
     if container.spec.network == "host":

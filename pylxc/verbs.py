@@ -8,6 +8,7 @@ from __future__ import annotations
 from functools import partial
 from typing import TYPE_CHECKING
 
+from pylxc.defaults import engine_of
 from pylxc.errors import SpecError
 from pylxc.execution import complete
 from pylxc.process import Process
@@ -175,7 +176,4 @@ def _captured(option: StreamOption) -> StreamOption:
 def _make(
     engine: Engine | None, image: str | Image, command: Command, options: Mapping[str, Any], *, listed: bool = True
 ) -> Waiting[Container]:
-    from pylxc.engine import Engine as EngineClass  # noqa: PLC0415  `import pylxc` stays cheap
-
-    chosen = engine if engine is not None else EngineClass.default()
-    return steps_of(chosen.create_container, image, command, options, listed=listed)
+    return steps_of(engine_of(engine).create_container, image, command, options, listed=listed)

@@ -12,7 +12,9 @@ from typing import TYPE_CHECKING
 
 from attrs import field, frozen
 
-from pylxc.errors import SpecError, VolumeNotFound
+from pylxc.defaults import engine_of
+from pylxc.errors import VolumeNotFound
+from pylxc.filters import checked_filters, has_label, passes, says
 from pylxc.mounts import volume_name
 from pylxc.normalise import NORMAL
 
@@ -69,7 +71,7 @@ class Volume:
             PosixPath('/var/lib/pylxc/volumes/data/data')
 
         """
-        chosen = _engine(engine)
+        chosen = engine_of(engine)
         checked = os.urandom(32).hex() if name is None else volume_name(name, "name")
         given: dict[str, str] = {} if labels is None else NORMAL["labels"]("labels", labels)
         return _of(chosen, chosen.store.volumes.add(checked, given))
@@ -77,7 +79,7 @@ class Volume:
     @classmethod
     def get(cls, name: str, *, engine: Engine | None = None) -> Volume:
         """Return the volume of this name. Raises VolumeNotFound."""
-        chosen = _engine(engine)
+        chosen = engine_of(engine)
         return _of(chosen, chosen.store.volumes.get(name))
 
     @classmethod
@@ -87,13 +89,10 @@ class Volume:
         ``filters``: ``{"name": part of it, "label": "key" or "key=value", "dangling": "true" (no container has it) or
         "false"}``. Raises SpecError for a filter that does not exist.
         """
-        chosen = _engine(engine)
-        wanted = dict(filters or {})
-        for key in wanted:
-            if key not in FILTERS:
-                raise SpecError("filters", key, f"there are {', '.join(sorted(FILTERS))}")
+        chosen = engine_of(engine)
+        wanted = checked_filters(filters, FILTERS)
         found = (_of(chosen, row) for row in chosen.store.volumes.list())
-        return [volume for volume in found if all(FILTERS[key](volume, value) for key, value in wanted.items())]
+        return [volume for volume in found if passes(volume, wanted, FILTERS)]
 
     @classmethod
     def prune(
@@ -114,7 +113,7 @@ class Volume:
             ('data',)
 
         """
-        return _engine(engine).prune(
+        return engine_of(engine).prune(
             containers=False,
             images=False,
             cache=False,
@@ -164,20 +163,9 @@ class Volume:
                 raise
 
 
-def _has_label(volume: Volume, wanted: str) -> bool:
-    key, equals, value = wanted.partition("=")
-    return key in volume.labels and (not equals or volume.labels[key] == value)
-
-
-def _is_dangling(volume: Volume, wanted: str) -> bool:
-    if wanted.lower() not in ("true", "1", "false", "0"):
-        raise SpecError("filters", {"dangling": wanted}, 'give "true" or "false"')
-    return (not volume.containers()) == (wanted.lower() in ("true", "1"))
-
-
 FILTERS: dict[str, Callable[[Volume, str], bool]] = {
-    "dangling": _is_dangling,
-    "label": _has_label,
+    "dangling": lambda volume, value: says(not volume.containers(), value, "dangling"),
+    "label": lambda volume, value: has_label(volume.labels, value),
     "name": lambda volume, value: value in volume.name,
 }
 
@@ -185,9 +173,3 @@ FILTERS: dict[str, Callable[[Volume, str], bool]] = {
 def _of(engine: Engine, row: VolumeRow) -> Volume:
     path = Path(engine.store.layout.volume(row.name), "data")
     return Volume(row.name, row.created, row.labels, row.anonymous, path, engine)
-
-
-def _engine(engine: Engine | None) -> Engine:
-    from pylxc.engine import Engine as EngineClass  # noqa: PLC0415  `import pylxc` stays cheap
-
-    return engine if engine is not None else EngineClass.default()

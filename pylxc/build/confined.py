@@ -13,9 +13,10 @@ import posixpath
 import stat
 from typing import IO, TYPE_CHECKING, ClassVar, Literal, TypeVar
 
+from pylxc.scoped import Scoped
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
-    from types import TracebackType
 
 T = TypeVar("T")
 Kind = Literal["file", "directory", "symlink", "fifo", "character", "block", "hardlink"]
@@ -44,7 +45,7 @@ class ContextError(ValueError):
         return f"{self.path}: {self.reason}"
 
 
-class ConfinedTree:
+class ConfinedTree(Scoped):
     """A directory opened for reading. Every path is walked by descriptor, and no component may be a link.
 
     Links are followed by :meth:`resolve` alone, which takes the root for "/" and for the parent of the root.
@@ -59,18 +60,12 @@ class ConfinedTree:
         # Files come in the order of their directories, so the last one opened is mostly the one needed.
         self._last: tuple[str, int] = ("", self._fd)
 
-    def __enter__(self) -> ConfinedTree:  # noqa: PYI034  Self is not in Python 3.10
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, value: BaseException | None, traceback: TracebackType | None
-    ) -> None:
-        self.close()
-
     def close(self) -> None:
         """Give the descriptors back."""
         self._forget()
         os.close(self._fd)
+
+    _leave = close
 
     def _forget(self) -> None:
         if self._last[1] != self._fd:

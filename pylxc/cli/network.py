@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from pylxc.cli.app import ask, describe_each, each
-from pylxc.cli.tables import format_option, moment, parse_filters, passes, print_rows, short_id
+from pylxc.cli.tables import format_option, moment, parse_filters, passes, print_rows, says, short_id
 from pylxc.filters import has_label
 
 if TYPE_CHECKING:
@@ -52,14 +52,8 @@ def create(  # noqa: PLR0913  one for each flag
     click.echo(made.id)
 
 
-def _truth(value: bool, wanted: str, key: str) -> bool:  # noqa: FBT001  what is compared
-    if wanted.lower() not in ("true", "1", "false", "0"):
-        raise click.UsageError(f"filter {key}={wanted!r}: give true or false")
-    return value == (wanted.lower() in ("true", "1"))
-
-
 _FILTERS: dict[str, Callable[[pylxc.Network, str], bool]] = {
-    "dangling": lambda item, wanted: _truth(not item.members(), wanted, "dangling"),
+    "dangling": lambda item, wanted: says(not item.members(), wanted, "dangling"),
     "driver": lambda _, wanted: wanted == "bridge",
     "id": lambda item, wanted: item.id.startswith(wanted),
     "label": lambda item, value: has_label(item.labels, value),

@@ -12,6 +12,7 @@ import click
 from pylxc.cli.ports import shown
 from pylxc.cli.tables import age, format_option, moment, parse_filters, passes, print_rows, quoted, short_id
 from pylxc.errors import ContainerNotFound
+from pylxc.filters import has_label, labels_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -33,16 +34,6 @@ _HEADERS = {
 }
 
 
-def _has_label(container: pylxc.Container, wanted: str) -> bool:
-    key, equals, value = wanted.partition("=")
-    labels = _labels(container)
-    return key in labels and (not equals or labels[key] == value)
-
-
-def _labels(container: pylxc.Container) -> dict[str, str]:
-    return {**container.image.config.labels, **container.spec.labels}
-
-
 def _networks(container: pylxc.Container) -> tuple[str, ...]:
     network = container.spec.network
     return (network,) if isinstance(network, str) else network
@@ -60,7 +51,7 @@ _FILTERS: dict[str, Callable[[pylxc.Container, str], bool]] = {
     "exited": lambda container, value: str(container.status().exit_code) == value,
     "health": lambda container, value: (container.status().health or "none") == value,
     "id": lambda container, value: container.id.startswith(value),
-    "label": _has_label,
+    "label": lambda container, value: has_label(labels_of(container), value),
     "name": lambda container, value: value in container.name,
     "network": lambda container, value: value in _networks(container),
     "status": lambda container, value: str(container.status()) == value,
@@ -85,7 +76,7 @@ def _details(container: pylxc.Container, status: Status) -> dict[str, str]:
     return {
         "CreatedAt": moment(container.created),
         "State": str(status),
-        "Labels": ",".join(f"{name}={value}" for name, value in sorted(_labels(container).items())),
+        "Labels": ",".join(f"{name}={value}" for name, value in sorted(labels_of(container).items())),
         "Networks": ",".join(_networks(container)),
         "Mounts": ",".join(mount.source or mount.type for mount in container.spec.filesystems()),
     }

@@ -87,3 +87,10 @@ def passes(item: Any, filters: Sequence[tuple[str, str]], known: Mapping[str, Ca
     """Say whether an item passes: values of one name are alternatives, different names add up, as in docker."""
     names = {name for name, _ in filters}
     return all(any(known[name](item, value) for other, value in filters if other == name) for name in names)
+
+
+def says(value: bool, wanted: str, key: str) -> bool:  # noqa: FBT001  what is compared
+    """Say whether a flag is as the filter ``key`` asks. Raises click.UsageError for other words than true and false."""
+    if wanted.lower() not in ("true", "1", "false", "0"):
+        raise click.UsageError(f"filter {key}={wanted!r}: give true or false")
+    return value == (wanted.lower() in ("true", "1"))

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from pylxc.cli.app import ask, describe_each, each
-from pylxc.cli.tables import format_option, moment, parse_filters, passes, print_rows
+from pylxc.cli.tables import format_option, moment, parse_filters, passes, print_rows, says
 from pylxc.filters import has_label
 from pylxc.units import format_size
 
@@ -37,14 +37,8 @@ def create(settings: Settings, /, *, driver: str, labels: tuple[str, ...], name:
     click.echo(pylxc.Volume.create(name, labels=labels, engine=settings.engine()).name)
 
 
-def _is_dangling(item: pylxc.Volume, wanted: str) -> bool:
-    if wanted.lower() not in ("true", "1", "false", "0"):
-        raise click.UsageError(f"filter dangling={wanted!r}: give true or false")
-    return (not item.containers()) == (wanted.lower() in ("true", "1"))
-
-
 _FILTERS: dict[str, Callable[[pylxc.Volume, str], bool]] = {
-    "dangling": _is_dangling,
+    "dangling": lambda item, wanted: says(not item.containers(), wanted, "dangling"),
     "driver": lambda _, wanted: wanted == "local",
     "label": lambda item, value: has_label(item.labels, value),
     "name": lambda item, wanted: wanted in item.name,

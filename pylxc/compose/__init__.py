@@ -1,8 +1,8 @@
-"""Compose and Fig files, read into one model of an application.
+"""Applications of several containers: Compose and Fig files, and what is made, kept up and told of what they say.
 
-``loading`` puts the steps in order: ``reading`` makes trees of YAML, ``interpolation`` fills in variables, ``schema``
-says what may stand where and turns every short form into the long one, ``layers`` brings in what files extend and
-include and lays one over another by the rules of ``merging``, ``completing`` adds what is implied, ``consistency``
-checks what no single value shows. ``fig`` reads the files of 2013. Nothing here starts anything or looks at the store.
-Invariant: what is refused is refused with file, line and key; a key that is not known is never passed over.
+``syntax`` turns text into trees, ``files`` turns trees into the one ``model`` of an application. From there on only the
+model counts: ``parts`` makes a container, a network, a volume or an image of it, ``running`` brings all of them up and
+down, ``export`` shows the model elsewhere. :class:`pylxc.Environment` is the door.
+Invariant: ``files`` starts nothing and does not look at the store; ``parts`` and ``running`` know the model alone, not
+the files that it came from.
 """

@@ -9,14 +9,11 @@ from __future__ import annotations
 import errno
 import os
 from contextlib import suppress
-from typing import TYPE_CHECKING
 
 from pylxc.errors import UnsupportedError
 from pylxc.linux import InotifyFlag, InotifyInitFlag, inotify_add_watch, inotify_init1
 from pylxc.runtime.process import wait_readable
-
-if TYPE_CHECKING:
-    from types import TracebackType
+from pylxc.scoped import Scoped
 
 # Content, attributes (a container's state is one), and names that come and go.
 _CHANGES = (
@@ -36,7 +33,7 @@ _LIMITS = {
 }
 
 
-class Watch:
+class Watch(Scoped):
     """A descriptor that becomes readable when one of some files, or what is directly in some directories, changes.
 
     ``fileno()`` makes it fit for ``select``, ``poll`` and ``loop.add_reader``. As a context manager it is closed when
@@ -93,13 +90,7 @@ class Watch:
         if fd >= 0:
             os.close(fd)
 
-    def __enter__(self) -> Watch:  # noqa: PYI034  Self is not in Python 3.10
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
+    _leave = close
 
     def __del__(self) -> None:
         """Close what nobody closed."""

@@ -5,13 +5,24 @@ from __future__ import annotations
 from textwrap import dedent
 from typing import TYPE_CHECKING
 
-from pylxc.compose.loading import load
+from pylxc.compose.files.loading import load
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from pylxc.compose.model import Model
 
+# The first example of Fig's documentation.
+FIRST_FIG = """\
+web:
+  build: .
+  links:
+   - db
+  ports:
+   - 8000:8000
+db:
+  image: hagzag/pgsql
+"""
 SHOP = """\
 services:
   web_app:

@@ -14,7 +14,7 @@ import pytest
 from compose_cases import CASES, Case
 from compose_results import HERE, HOME, RECORDED, environment, fingerprint, ours, theirs, write
 
-from pylxc.compose.loading import load
+from pylxc.compose.files.loading import load
 from pylxc.errors import ComposeError
 
 

@@ -9,6 +9,7 @@ import subprocess
 from typing import TYPE_CHECKING
 
 import pytest
+from applications import FIRST_FIG
 from composing import ids, names
 from ownnet import host
 
@@ -84,16 +85,6 @@ class Handler(BaseHTTPRequestHandler):
 with database() as connection, connection.cursor() as cursor:
     cursor.execute("CREATE TABLE IF NOT EXISTS visits (id serial)")
 ThreadingHTTPServer(("", 8000), Handler).serve_forever()
-"""
-FIG = """
-web:
-  build: .
-  links:
-   - db
-  ports:
-   - 8000:8000
-db:
-  image: hagzag/pgsql
 """
 TIERS = """
 services:
@@ -191,7 +182,7 @@ def ask() -> dict[str, int | str]:
 
 
 def test_the_fig_file_of_2013_comes_up_unchanged(application: Path, tiers: pylxc.Engine) -> None:
-    (application / "fig.yml").write_text(FIG)
+    (application / "fig.yml").write_text(FIRST_FIG)
     with pylxc.Environment.load(application / "fig.yml", engine=tiers) as environment:
         environment.up()
         environment.ps("web")[0].wait_ready(http="http://localhost:8000/", timeout=60)

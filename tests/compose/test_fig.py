@@ -6,8 +6,9 @@ from textwrap import dedent
 from typing import TYPE_CHECKING
 
 import pytest
+from applications import FIRST_FIG
 
-from pylxc.compose.loading import load
+from pylxc.compose.files.loading import load
 from pylxc.errors import ComposeError
 
 if TYPE_CHECKING:
@@ -24,19 +25,7 @@ def read(place: Path, text: str, name: str = "fig.yml", **variables: str) -> Mod
 
 
 def test_the_first_example(tmp_path: Path) -> None:
-    model = read(
-        tmp_path,
-        """\
-        web:
-          build: .
-          links:
-           - db
-          ports:
-           - 8000:8000
-        db:
-          image: hagzag/pgsql
-        """,
-    )
+    model = read(tmp_path, FIRST_FIG)
     assert model.fig
     assert model.name == "app"
     assert model.document == {

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 from applications import loaded, shop
 
-from pylxc.compose.graph import graph
+from pylxc.compose.export.graph import graph
 from pylxc.errors import UnsupportedError
 
 if TYPE_CHECKING:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from pylxc.compose.loading import load
+from pylxc.compose.files.loading import load
 from pylxc.errors import ComposeError
 
 if TYPE_CHECKING:
@@ -51,7 +51,7 @@ def test_bombs_are_refused_in_little_memory(tmp_path: Path, name: str) -> None:
     (tmp_path / "compose.yaml").write_bytes(text if isinstance(text, bytes) else text.encode())
     program = dedent("""\
         import pathlib, sys
-        from pylxc.compose.loading import load
+        from pylxc.compose.files.loading import load
         from pylxc.errors import ComposeError
         try:
             load([pathlib.Path(sys.argv[1])], environment={})

@@ -15,7 +15,7 @@ import pytest
 import yaml
 from applications import loaded, shop
 
-from pylxc.compose.kubernetes import manifests
+from pylxc.compose.export.kubernetes import manifests
 from pylxc.errors import ComposeError, UnsupportedError
 
 if TYPE_CHECKING:

@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from pylxc.compose.loading import load
-from pylxc.compose.projects import NAMES
-from pylxc.compose.schema import SERVICE_KEYS
+from pylxc.compose.files.loading import load
+from pylxc.compose.files.projects import NAMES
+from pylxc.compose.files.schema import SERVICE_KEYS
 from pylxc.errors import ComposeError
 
 SERVICE = "services: {a: {image: debian}}\n"

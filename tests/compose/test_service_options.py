@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 import pylxc
-from pylxc.compose import services
-from pylxc.compose.loading import load
-from pylxc.compose.refusals import CARRIED_OUT, REFUSED, WITHOUT_EFFECT, check
-from pylxc.compose.schema import SERVICE_KEYS
+from pylxc.compose.files.loading import load
+from pylxc.compose.files.schema import SERVICE_KEYS
+from pylxc.compose.parts import services
+from pylxc.compose.parts.refusals import CARRIED_OUT, REFUSED, WITHOUT_EFFECT, check
 
 if TYPE_CHECKING:
     from pathlib import Path

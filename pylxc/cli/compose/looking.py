@@ -43,7 +43,7 @@ _HEADERS = {
 @click.pass_obj
 def config(chosen: Chosen, /, *, services: tuple[str, ...], **given: Any) -> None:
     """Show what the files say: variables filled in, files merged, short forms made long."""
-    from pylxc.compose.printing import to_json, to_yaml  # noqa: PLC0415  heavy modules are imported where they are used
+    from pylxc.compose.export.printing import to_json, to_yaml  # noqa: PLC0415  heavy modules are imported where they are used
 
     environment = chosen.load()
     document = environment.config()
@@ -92,7 +92,7 @@ def ps(chosen: Chosen, /, *, services: tuple[str, ...], states: tuple[str, ...],
 
 def _row(container: pylxc.Container, *, whole: bool) -> dict[str, str] | None:
     from pylxc.cli.ports import shown  # noqa: PLC0415
-    from pylxc.compose import labels  # noqa: PLC0415
+    from pylxc.compose.parts import labels  # noqa: PLC0415
     from pylxc.errors import ContainerNotFound  # noqa: PLC0415
 
     spec, image = container.spec, container.image.config
