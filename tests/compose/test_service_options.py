@@ -64,6 +64,7 @@ SAID = [
     ("ulimits: {nproc: 10, nofile: {soft: 5, hard: 6}}", {"ulimits": {"nproc": 10, "nofile": (5, 6)}}),
     ("sysctls: {net.core.somaxconn: 1024}", {"sysctls": {"net.core.somaxconn": "1024"}}),
     ("dns: 192.0.2.1", {"dns": ["192.0.2.1"]}),
+    ("dns_search: example.org\ndns_opt: ['ndots:2']", {"dns_search": ["example.org"], "dns_opt": ["ndots:2"]}),
     (
         "extra_hosts: ['a:192.0.2.1', 'b=2001:db8::1']",
         {"extra_hosts": {"a": "192.0.2.1", "b": "2001:db8::1"}},
@@ -113,7 +114,6 @@ REFUSALS = [
     ("cpu_rt_runtime: 95000", "cpu_rt_runtime"),
     ("credential_spec: {file: x.json}", "credential_spec"),
     ("device_cgroup_rules: ['c 1:3 mr']", "device_cgroup_rules"),
-    ("dns_search: example.org", "dns_search"),
     ("gpus: all", "gpus"),
     ("mac_address: 02:42:ac:11:00:03", "mac_address"),
     ("mem_swappiness: 10", "mem_swappiness"),

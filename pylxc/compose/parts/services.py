@@ -29,6 +29,8 @@ _SAME = {
     "cpu_shares": "cpu_shares",
     "cpuset": "cpuset",
     "dns": "dns",
+    "dns_opt": "dns_opt",
+    "dns_search": "dns_search",
     "entrypoint": "entrypoint",
     "group_add": "groups",
     "init": "init",
