@@ -1,7 +1,8 @@
-"""Says what the inside of a container consists of, as operations of a plan: the one place that holds the defaults.
+"""Says what the inside of a container consists of, as operations of a plan: its root, its ids, its privileges.
 
-Invariant: everything a payload can see or do beyond its image is decided here; the order of the operations is the order
-in which the helper can carry them out (file systems, then files, then masks, then the pivot, then privileges).
+What is mounted in it comes of ``kernelfiles``, ``mounting`` and ``etcfiles``. Invariant: everything a payload can see
+or do beyond its image is decided here and there; the order of the operations is the order in which the helper can carry
+them out (file systems, then files, then masks, then the pivot, then privileges).
 """
 
 from __future__ import annotations
@@ -10,20 +11,18 @@ import errno
 import os
 import stat
 from contextlib import contextmanager, suppress
-from functools import lru_cache
 from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 from attrs import evolve, frozen
 
-from pylxc.errors import SpecError, UnsupportedError
-from pylxc.mounts import Mount
-from pylxc.normalise import HOST_GATEWAY, HOST_NAME, RLIMITS, sysctl_path
-from pylxc.runtime import idrange, joining, propagation, resolver, rootless
+from pylxc.normalise import RLIMITS, sysctl_path
+from pylxc.runtime import idrange, joining, rootless
 from pylxc.runtime import plan as p
-from pylxc.runtime.cgroup import SYSTEMD, hierarchies
-from pylxc.runtime.devicefilter import DEVICES, number_of
-from pylxc.runtime.plan import MountAttribute as Attr
+from pylxc.runtime.cgroup import hierarchies
+from pylxc.runtime.etcfiles import add_etc
+from pylxc.runtime.kernelfiles import ALL_OFF, add_devices, add_system, hidden_paths, kernel_filesystems
+from pylxc.runtime.mounting import add_mounts
 from pylxc.runtime.plan import Plan
 
 if TYPE_CHECKING:
@@ -35,25 +34,9 @@ if TYPE_CHECKING:
 
 # CLONE_NEW* of clone(2).
 NEWNS, NEWUSER = 0x20000, 0x10000000
-ALL_OFF = Attr.NOSUID | Attr.NODEV | Attr.NOEXEC
-MANY_MOUNTS = 1000  # from here on the kernel's limit is asked for
 
-MASKED = (
-    *(f"/proc/{name}" for name in ("acpi", "asound", "interrupts", "kcore", "keys", "latency_stats", "sched_debug")),
-    *(f"/proc/{name}" for name in ("scsi", "timer_list", "timer_stats")),
-    *("/sys/firmware", "/sys/devices/virtual/powercap"),
-)
 STORE_TREE = (
     'the store, seen with the ids of the container (its file system must know id-mapped mounts, or userns="host")'
-)
-READ_ONLY = tuple(f"/proc/{name}" for name in ("bus", "fs", "irq", "sys", "sysrq-trigger"))
-CGROUP_ROOT = "/sys/fs/cgroup"
-LINKS = (
-    ("/dev/ptmx", "pts/ptmx"),
-    ("/dev/fd", "/proc/self/fd"),
-    ("/dev/stdin", "/proc/self/fd/0"),
-    ("/dev/stdout", "/proc/self/fd/1"),
-    ("/dev/stderr", "/proc/self/fd/2"),
 )
 
 
@@ -229,194 +212,12 @@ def _settle(tree: Tree) -> None:
     os.utime(tree.upper, ns=(time, time))
 
 
-@lru_cache(maxsize=16)
-def kernel_filesystems(shm_size: int, privileged: bool, foreign_network: bool, tty_group: bool) -> Plan:  # noqa: FBT001  a cache's key
-    """Return the operations for /proc, /dev and /sys: the same for most containers, and half of all.
-
-    ``foreign_network``: the network is not of the container's user namespace, so a sysfs of it cannot be mounted there.
-    ``tty_group``: there is a group 5, whose the terminals are.
-    """
-    plan = Plan()
-    place = p.MAKE_DIRECTORY | p.MAKE_PLAIN  # masks go by these paths: links must not lead them elsewhere
-    plan.add(p.MOUNT, "proc", "/proc", "", flags=Attr.NOSUID | Attr.NODEV | Attr.NOEXEC, a=place)
-    # nodev: the nodes are mounts of the host's, so one that the container's root makes here opens nothing.
-    dev = Attr.NOSUID | Attr.NODEV | Attr.NOEXEC
-    plan.add(p.MOUNT, "tmpfs", "/dev", "mode=755,size=65536k", flags=dev, a=place)
-    for path, major, minor in DEVICES:
-        plan.add(p.DEVICE, path, path, a=major, b=minor)
-    for path, target in LINKS:
-        plan.add(p.SYMLINK, path, target)
-    pts = "newinstance,ptmxmode=0666,mode=0620" + (",gid=5" if tty_group else "")
-    plan.add(p.MOUNT, "devpts", "/dev/pts", pts, flags=Attr.NOSUID | Attr.NOEXEC, a=place)
-    shm = f"mode=1777,size={shm_size}"
-    plan.add(p.MOUNT, "tmpfs", "/dev/shm", shm, flags=ALL_OFF, a=place)  # noqa: S108
-    plan.add(p.MOUNT, "mqueue", "/dev/mqueue", "", flags=ALL_OFF, a=place)
-    sys_flags = ALL_OFF | (0 if privileged else Attr.RDONLY)
-    if foreign_network:
-        how = p.MAKE_LIKE_SOURCE | p.MAKE_PLAIN | p.BIND_RECURSIVE
-        plan.add(p.BIND, "/sys", "/sys", flags=sys_flags, a=how, subject="/sys of the host")
-        plan.add(p.MASK, CGROUP_ROOT, subject="the host's cgroups")  # they came along
-    else:
-        plan.add(p.MOUNT, "sysfs", "/sys", "", flags=sys_flags, a=place)
-    return plan
-
-
-@lru_cache(maxsize=1)
-def hidden_paths() -> Plan:
-    """Return the operations that mask paths and make them read-only."""
-    plan = Plan()
-    plan.add(p.MASK, *MASKED, subject="masked paths")
-    plan.add(p.READ_ONLY, *READ_ONLY, subject="read-only paths")
-    return plan
-
-
-def add_mounts(plan: Plan, spec: ContainerSpec, tree: Tree, volumes: Mapping[str, str], *, maps_owners: bool) -> None:
-    """Add the caller's own mounts; parents come before what lies below them. An error names them as they were given.
-
-    ``volumes``: target -> directory of the store, for the spec's volumes and those that the image asks for.
-    ``maps_owners``: the owner of a bind's source is the container's root unless the mount says otherwise.
-    """
-    numbers = {mount.target: n for n, mount in enumerate((*spec.mounts, *spec.volumes, *spec.tmpfs))}
-    _check_number(len(numbers))
-    images = [Mount(type="volume", target=target) for target in volumes if target not in numbers]
-    for mount in sorted((*spec.filesystems(), *images), key=lambda mount: mount.target.count("/")):
-        number = numbers.get(mount.target)
-        origin = "VOLUME of the image" if number is None else f"mounts[{number}]"
-        words = f"{origin}: {mount.source or mount.type} on {mount.target}"
-        flags = _attributes(mount)
-        if mount.type == "tmpfs":
-            data = mount.data or "mode=1777"
-            plan.add(p.MOUNT, "tmpfs", mount.target, data, flags=flags, a=p.MAKE_DIRECTORY, subject=words)
-        elif mount.type == "volume":
-            source = tree.inside(volumes[mount.target])
-            part = (f"/{mount.subpath}", mount.target, source) if mount.subpath else (source, mount.target)
-            words = f"{origin}: {mount.source}/{mount.subpath} on {mount.target}" if mount.subpath else words
-            plan.add(p.BIND, *part, flags=flags, a=p.MAKE_LIKE_SOURCE, subject=words)
-        else:
-            words += " with idmap (its file system must know id-mapped mounts)" if mount.idmap else ""
-            how = _how_to_bind(mount, maps_owner=maps_owners)
-            plan.add(p.BIND, mount.source, mount.target, flags=flags, a=how, subject=words)
-
-
-def _check_number(mounts: int) -> None:
-    """Refuse at once what the kernel would refuse after a hundred thousand mounts. Raises SpecError."""
-    if mounts < MANY_MOUNTS:
-        return
-    with open("/proc/sys/fs/mount-max") as file:  # noqa: PTH123
-        most = int(file.read())
-    if mounts >= most:
-        raise SpecError("mounts", f"{mounts} mounts", f"a mount namespace holds at most {most} (sysctl fs.mount-max)")
-
-
-def _how_to_bind(mount: Mount, *, maps_owner: bool) -> int:
-    if mount.is_slave or mount.is_shared:
-        propagation.check(mount)
-    if mount.idmap and not rootless.is_privileged():
-        _check_own(mount)
-    how = (
-        (True, p.MAKE_LIKE_SOURCE),
-        (mount.recursive, p.BIND_RECURSIVE),
-        (mount.is_slave, p.BIND_SLAVE),
-        (mount.is_shared, p.BIND_SHARED),
-        (maps_owner if mount.idmap is None else mount.idmap and rootless.is_privileged(), p.BIND_OWNER),
-        (mount.idmap is True and rootless.is_privileged(), p.BIND_MAPPED),
-    )
-    return sum(flag for on, flag in how if on)
-
-
-def _check_own(mount: Mount) -> None:
-    """Refuse to show another user's files as root's: an ordinary user's own are root's in its containers already."""
-    if os.path.exists(mount.source) and os.stat(mount.source).st_uid != os.geteuid():  # noqa: PTH110, PTH116
-        raise UnsupportedError(f"idmap of {mount.source}", "it is another user's; only the machine's root can map that")
-
-
-def _attributes(mount: Mount) -> int:
-    # nodev always: a device comes in by the option `devices`, not by a node in a directory that the payload can write.
-    chosen = ((mount.read_only, Attr.RDONLY), (mount.nosuid, Attr.NOSUID), (mount.noexec, Attr.NOEXEC))
-    return sum((flag for on, flag in chosen if on), start=Attr.NODEV)
-
-
 def covered(spec: ContainerSpec) -> tuple[str, ...]:
     """Return the paths that something is mounted on in a container, beside what its image asks for."""
     own: tuple[str, ...] = ("/proc", "/dev", "/sys", "/etc/hostname", "/etc/hosts")
     own += ("/etc/resolv.conf",) if spec.network == "host" or spec.networks() or resolver.is_own(spec) else ()
     own += ("/run", "/tmp") if spec.init == "system" else ()  # noqa: S108  its own
     return (*own, *(mount.target for mount in spec.filesystems()), *(device.target for device in spec.devices))
-
-
-def add_system(plan: Plan, spec: ContainerSpec) -> None:
-    """Add what a full init expects to find mounted, for it may not mount anything.
-
-    Its part of the cgroup tree is what its cgroup namespace shows: the container's own cgroup, as the root. On hosts
-    with both versions only the tree of v2 is shown, so that it takes that one.
-    Source: https://systemd.io/CONTAINER_INTERFACE/.
-    """
-    taken = {mount.target for mount in spec.filesystems()}
-    modest = Attr.NOSUID | Attr.NODEV
-    places = (("/run", 755, modest), ("/run/lock", 1777, modest | Attr.NOEXEC), ("/tmp", 1777, modest))  # noqa: S108
-    for target, mode, flags in places:
-        if target not in taken:
-            plan.add(p.MOUNT, "tmpfs", target, f"mode={mode}", flags=flags, a=p.MAKE_DIRECTORY)
-    words = "the container's own cgroups"
-    flags = modest | Attr.NOEXEC
-    if hierarchies().v2:
-        plan.add(p.MOUNT, "cgroup2", CGROUP_ROOT, "", flags=flags, subject=words)
-        return
-    plan.add(p.MOUNT, "tmpfs", CGROUP_ROOT, "mode=755", flags=flags)
-    plan.add(
-        p.MOUNT, "cgroup", f"{CGROUP_ROOT}/systemd", f"none,{SYSTEMD}", flags=flags, a=p.MAKE_DIRECTORY, subject=words
-    )
-
-
-def add_devices(plan: Plan, spec: ContainerSpec) -> None:
-    """Add the host's devices that the caller asked for (all of them for ``privileged``)."""
-    wanted = [(device.source, device.target) for device in spec.devices]
-    for source, target in [*wanted, *(_host_devices() if spec.privileged else ())]:
-        _, major, minor = number_of(source)
-        words = f"device {source} as {target}"
-        plan.add(p.DEVICE, source, target, a=major, b=minor, flags=p.DEVICE_COPY, subject=words)
-
-
-def _host_devices() -> list[tuple[str, str]]:
-    taken = {path for path, _, _ in DEVICES}
-    found = []
-    with os.scandir("/dev") as entries:
-        for entry in entries:
-            mode = entry.stat(follow_symlinks=False).st_mode
-            is_node = stat.S_ISCHR(mode) or stat.S_ISBLK(mode)
-            if is_node and entry.path not in taken and entry.name not in ("ptmx", "console"):
-                found.append((entry.path, entry.path))
-    return sorted(found)
-
-
-def add_etc(plan: Plan, spec: ContainerSpec, hostname: str, tree: Tree, links: Links | None = None) -> None:
-    """Add /etc/hosts, /etc/hostname, and /etc/resolv.conf where there is anybody to be asked.
-
-    On networks the hosts file is one of the store's: it changes while the container runs.
-    """
-    plan.add(p.FILE, "/etc/hostname", f"{hostname}\n", flags=0o644, subject="/etc/hostname")
-    if links is not None and links.hosts:
-        how = p.MAKE_LIKE_SOURCE
-        plan.add(p.BIND, tree.inside(links.hosts), "/etc/hosts", flags=ALL_OFF, a=how, subject="/etc/hosts")
-    else:
-        home = links.gateways if links is not None else ("127.0.0.1",) if spec.network == "host" else ()
-        lines = ["127.0.0.1\tlocalhost", "::1\tlocalhost ip6-localhost ip6-loopback", f"127.0.1.1\t{hostname}"]
-        lines += [f"{address}\t{HOST_NAME}" for address in home]
-        for host, address in spec.extra_hosts.items():
-            lines += [f"{each}\t{host}" for each in (home if address == HOST_GATEWAY else (address,))]
-        plan.add(p.FILE, "/etc/hosts", "\n".join(lines) + "\n", flags=0o644, subject="/etc/hosts")
-    content = _resolv_conf(spec, links)
-    if content:
-        plan.add(p.FILE, "/etc/resolv.conf", content, flags=0o644, subject="/etc/resolv.conf")
-
-
-def _resolv_conf(spec: ContainerSpec, links: Links | None) -> str | bytes:
-    """Return what /etc/resolv.conf is to be; "" leaves the image's."""
-    if links is not None:
-        return links.resolv_conf
-    if resolver.is_own(spec):
-        return resolver.content(spec, ipv6=True)
-    return resolver.read_whole() if spec.network == "host" else ""
 
 
 def add_identity(plan: Plan, payload: Payload, spec: ContainerSpec) -> None:

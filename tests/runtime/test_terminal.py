@@ -17,7 +17,7 @@ import pytest
 from boxes import await_true
 
 import pylxc
-from pylxc.runtime import isolation, native
+from pylxc.runtime import kernelfiles, native
 
 SOURCES = Path(__file__).parents[2] / "csrc"
 
@@ -455,11 +455,11 @@ def link_in_dev(monkeypatch):
     """Let the container's /dev hold a link in the place of the console, as if somebody had been faster."""
 
     def make(target: str) -> None:
-        monkeypatch.setattr(isolation, "LINKS", (*isolation.LINKS, ("/dev/console", target)))
-        isolation.kernel_filesystems.cache_clear()
+        monkeypatch.setattr(kernelfiles, "LINKS", (*kernelfiles.LINKS, ("/dev/console", target)))
+        kernelfiles.kernel_filesystems.cache_clear()
 
     yield make
-    isolation.kernel_filesystems.cache_clear()
+    kernelfiles.kernel_filesystems.cache_clear()
 
 
 @pytest.mark.parametrize("target", ["/canary", "../canary", "/proc/self/fd/0", "/proc/1/root/canary", "null"])

@@ -12,21 +12,21 @@ import pytest
 from modes import IS_ROOT
 
 import pylxc
-from pylxc.runtime import isolation
+from pylxc.runtime import isolation, kernelfiles
 
-MASKED, READ_ONLY = isolation.MASKED, isolation.READ_ONLY
+MASKED, READ_ONLY = kernelfiles.MASKED, kernelfiles.READ_ONLY
 
 
 @contextmanager
 def without(monkeypatch, name: str):
     """Start containers without the masked, or the read-only, paths."""
-    monkeypatch.setattr(isolation, name, ("/nothing/there",))
-    isolation.hidden_paths.cache_clear()
+    monkeypatch.setattr(kernelfiles, name, ("/nothing/there",))
+    kernelfiles.hidden_paths.cache_clear()
     try:
         yield
     finally:
         monkeypatch.undo()
-        isolation.hidden_paths.cache_clear()
+        kernelfiles.hidden_paths.cache_clear()
 
 
 def test_masked_paths_are_empty(cage, monkeypatch):

@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 
 import pylxc
-from pylxc import normalise, spec
+from pylxc import spec
+from pylxc.normalise import resources
 
 FORWARD = "net.ipv4.ip_forward"
 # Of the whole machine, harmless, and seldom set: what it is is put back.
@@ -73,7 +74,7 @@ def test_there_is_no_release_agent_inside(cage):
 @contextmanager
 def anything_goes(monkeypatch):
     """Take every sysctl for one that has a namespace."""
-    monkeypatch.setattr(normalise, "_SYSCTLS", frozenset({normalise.sysctl_path(GLOBAL)}))
+    monkeypatch.setattr(resources, "_SYSCTLS", frozenset({resources.sysctl_path(GLOBAL)}))
     yield
     monkeypatch.undo()
 

@@ -10,7 +10,7 @@ import pytest
 from boxes import cgroups
 
 import pylxc
-from pylxc.runtime import cgroup, idrange, isolation
+from pylxc.runtime import cgroup, idrange, isolation, mounting
 
 SECONDS = 10.0  # on a machine that does other things meanwhile; refusals take a hundredth of it
 KIBI = 1024
@@ -34,7 +34,7 @@ def test_a_hundred_thousand_mounts_are_refused(cage, canary, monkeypatch):
 @pytest.mark.root
 def test_the_kernel_refuses_them_too(cage, canary, monkeypatch):
     """It bites: without the look beforehand they are mounted one by one, until the kernel has enough of it."""
-    monkeypatch.setattr(isolation, "MANY_MOUNTS", 1 << 30)
+    monkeypatch.setattr(mounting, "MANY_MOUNTS", 1 << 30)
     limit = Path("/proc/sys/fs/mount-max")
     before = limit.read_text()
     limit.write_text("1000")

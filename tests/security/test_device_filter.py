@@ -12,7 +12,7 @@ import attrs
 import pytest
 
 import pylxc
-from pylxc.runtime import cgroup, devicefilter, isolation, native
+from pylxc.runtime import cgroup, devicefilter, mounting, native
 from pylxc.runtime.devicefilter import Rule, compile_rules, lines, rules_for
 from pylxc.spec import ContainerSpec
 
@@ -50,8 +50,8 @@ def version(request, monkeypatch):
 @pytest.fixture
 def nodes_open(monkeypatch):
     """Mounts of the caller's without ``nodev``: the wall that stands before the filter is down."""
-    attributes = isolation._attributes
-    monkeypatch.setattr(isolation, "_attributes", lambda mount: attributes(mount) & ~isolation.Attr.NODEV)
+    attributes = mounting._attributes
+    monkeypatch.setattr(mounting, "_attributes", lambda mount: attributes(mount) & ~mounting.Attr.NODEV)
 
 
 OPTIONS = {"userns": "host", "tmpfs": ["/t"]}
