@@ -616,6 +616,7 @@ class Container(Launching):
         """
         from pylxc import files  # noqa: PLC0415  not on the start path
 
+        yield from self._make_writable()
         yield from steps_of(files.copy_in, self._inside, src, dst, archive=archive, follow=follow)
 
     @waits
@@ -638,6 +639,7 @@ class Container(Launching):
         """
         from pylxc import files  # noqa: PLC0415  not on the start path
 
+        yield from self._make_writable()
         yield from steps_of(files.copy_out, self._inside, src, dst, archive=archive, follow=follow)
 
     @overload

@@ -179,6 +179,10 @@ static int overlay(struct launch *l, const struct pylxc_op *op, const char *uppe
         r = set_path(fs, "workdir", work);
     if (r >= 0 && is_volatile(op))
         r = sys(fsconfig, fs, FSCONFIG_SET_FLAG, "volatile", 0, 0);
+    /* Without an index the kernel only warns of an upper directory that is in use (overlayfs.rst, "Sharing and copying
+     * layers"). */
+    if (r >= 0 && op->flags & PYLXC_OVERLAY_ALONE)
+        r = sys(fsconfig, fs, FSCONFIG_SET_STRING, "index", "on", 0);
     if (r < 0)
         return (int)r;
     fd_close int mount = finish_filesystem(fs, MOUNT_ATTR_NODEV | (*upper ? 0 : MOUNT_ATTR_RDONLY));
@@ -199,6 +203,7 @@ static int joined_options(struct launch *l, struct text *to, const struct pylxc_
     int r = 0;
     text_add(to, "userxattr");
     text_add(to, is_volatile(op) ? ",volatile" : "");
+    text_add(to, op->flags & PYLXC_OVERLAY_ALONE ? ",index=on" : "");
     const char *layer = op_string(op, 3);
     for (unsigned i = 3; i < op->strings && r >= 0; i++, layer += strlen(layer) + 1) {
         text_add(to, i > 3 ? ":" : ",lowerdir=");
