@@ -255,8 +255,11 @@ int op_overlay(struct launch *l, const struct pylxc_op *op)
         r = (int)sys(mkdirat, l->memory_fd, op_string(op, 0), 0755);
     if (r < 0)
         return r;
-    return op->flags & PYLXC_OVERLAY_JOINED ? overlay_joined(l, op, upper.data, work.data)
-                                            : overlay(l, op, upper.data, work.data);
+    r = op->flags & PYLXC_OVERLAY_JOINED ? overlay_joined(l, op, upper.data, work.data)
+                                         : overlay(l, op, upper.data, work.data);
+    /* The kernel looks who else has the upper directory before it finds that it was made over other layers than these
+     * (fs/overlayfs/super.c: ovl_get_upper, then ovl_get_indexdir). */
+    return r == -ESTALE && op->flags & PYLXC_OVERLAY_ALONE ? 0 : r;
 }
 
 int op_bind_root(struct launch *l, const struct pylxc_op *op)

@@ -186,7 +186,7 @@ class Uppers:
 
     def _take_back(self, id: str, layer: str) -> bool:  # noqa: A002
         """Do without a copy where nothing else wants the layer: it is none any more. False: it is wanted, or in use."""
-        with self._alone(id) as lock:
+        with self._leases.noted(freeing=True), self._alone(id) as lock:
             if lock is None or self.layer_of(id) != layer:
                 return False
             with self._database.writing(durable=True) as connection:
@@ -197,7 +197,7 @@ class Uppers:
             if layer not in gone:
                 return False
             self._put_back(id, layer)
-        self._layers.clear(gone)
+            self._layers.clear(gone)
         return True
 
     # -- after a kill, and after a power loss -----------------------------------------------------------------------
