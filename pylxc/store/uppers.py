@@ -13,7 +13,7 @@ import fcntl
 import os
 import sqlite3
 from contextlib import contextmanager, suppress
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from pylxc.errors import StoreError
 from pylxc.identity import boot_id
@@ -30,7 +30,6 @@ if TYPE_CHECKING:
     from pylxc.store.leases import Lease, Leases
 
 _MARK = "user.pylxc.commit"  # of the directory "work": nobody has used the upper directory since
-_EXCLUSIVE = fcntl.LOCK_EX | fcntl.LOCK_NB
 _A_MOMENT = 0.01  # s
 _GIVE = "INSERT INTO given_uppers VALUES (?, ?) ON CONFLICT (container) DO UPDATE SET layer = excluded.layer"
 _FORGET = "DELETE FROM given_uppers WHERE container = ?"
@@ -89,13 +88,13 @@ class Uppers:
 
     @contextmanager
     def _alone(self, id: str) -> Iterator[int | None]:  # noqa: A002
-        """Let nobody use the upper directory for a moment; gives None where somebody does, or nothing was written."""
+        """Let nobody use the upper directory for a moment; gives the lock (-1: none is), None where somebody does."""
         lock = self._open_lock(id)
         try:
-            is_free = lock >= 0
+            is_free = True
             try:
-                if is_free:
-                    fcntl.flock(lock, _EXCLUSIVE)
+                if lock >= 0:
+                    fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
                 is_free = False
             yield lock if is_free else None
@@ -111,7 +110,7 @@ class Uppers:
         None, too, where overlayfs keeps an index of it, which would name what another tree is made of.
         """
         with self._alone(id) as lock:
-            if lock is None or os.path.lexists(f"{self._layout.container(id)}/work/index"):
+            if lock is None or lock < 0 or os.path.lexists(f"{self._layout.container(id)}/work/index"):
                 return None
             mark = os.urandom(16).hex().encode()
             os.setxattr(lock, _MARK, mark)
@@ -123,7 +122,7 @@ class Uppers:
         False, with nothing done, where the mark is good no more. Raises StoreError; nothing has changed then.
         """
         with self._alone(id) as lock:
-            if lock is None or not _has(lock, mark):
+            if lock is None or lock < 0 or not _has(lock, mark):
                 return False
             try:
                 # On disk before the rename can be: after a power loss it tells whose the tree is.
@@ -208,18 +207,23 @@ class Uppers:
         A layer that a power loss came upon before it was on disk is none any more; the tree is the container's, which
         is no worse off with it than without a commit.
         """
-        for id, layer in self._database.rows("SELECT container, layer FROM given_uppers"):  # noqa: A001
-            lock = self._open_lock(id)
-            try:
-                if lock >= 0:
-                    fcntl.flock(lock, _EXCLUSIVE)
-                self._forget_unsettled(layer)
-                self._settle(id, layer)
-            except BlockingIOError:
-                continue  # whoever changes it lives
-            finally:
-                if lock >= 0:
-                    os.close(lock)
+        for id, layer in self._rows():  # noqa: A001  docker's name
+            with self._alone(id) as lock:
+                if lock is not None:  # else whoever changes it lives
+                    self._forget_unsettled(layer)
+                    self._settle(id, layer)
+
+    def amiss(self) -> list[str]:
+        """Return the containers whose rows :meth:`recover` would change."""
+        found = []
+        for id, layer in self._rows():  # noqa: A001  docker's name
+            with self._alone(id) as lock:
+                if lock is not None and (os.path.lexists(self._own(id)) or not self._layers.exists(layer)):
+                    found.append(id)
+        return found
+
+    def _rows(self) -> list[tuple[Any, ...]]:
+        return self._database.rows("SELECT container, layer FROM given_uppers ORDER BY container")
 
     def _forget_unsettled(self, layer: str) -> None:
         query = (

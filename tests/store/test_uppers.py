@@ -199,6 +199,24 @@ def test_a_power_loss_before_the_layer_was_on_disk(tmp_path):
     close(store)
 
 
+def test_what_a_kill_left_is_told_and_mended(tmp_path):
+    root = tmp_path / "store"
+    committed(root)
+    store = Store(root)
+    assert store.uppers.amiss() == []
+    forget_image(store)
+    with index_of(store).writing(durable=True) as connection:
+        connection.execute("DELETE FROM layers WHERE digest = ?", (DIGEST,))
+    assert store.uppers.amiss() == [ID]
+    store.layers.sweep()
+    store.layers.clear((DIGEST,))
+    assert Path(store.uppers.place(ID), "file").read_text() == TEXT, "it is no rubbish"
+    store.uppers.recover()
+    assert store.uppers.amiss() == []
+    close(store)
+    close(look(root, is_at_home=True))
+
+
 # -- kill -9 at each step ----------------------------------------------------------------------------------------------
 
 
