@@ -1,9 +1,10 @@
 """diff and commit of a container with many small files and a large one, against docker's, in turns within one run.
 
 ``python3 benchmarks/commit.py`` prints the medians, and docker's as a multiple: of the methods of a Python process that
-is there already, and of whole commands. Docker's daemon is started for the run, on a directory and a socket of its own,
-where Debian's docker.io is installed. Nothing is removed before the end: where files were removed, ext4 without a
-journal makes new ones ten times as slowly for some minutes, for whoever comes next. Needs root.
+is there already, and of whole commands; commits of the container as it runs, and "at rest", when it has ended, and the
+start that comes after such a one. Docker's daemon is started for the run, on a directory and a socket of its own, where
+Debian's docker.io is installed. Nothing is removed before the end: where files were removed, ext4 without a journal
+makes new ones ten times as slowly for some minutes, for whoever comes next. Needs root.
 """
 
 from __future__ import annotations
@@ -33,6 +34,7 @@ WRITE = (
 )
 TOUCH = "date +%s.%N >/data/0; head -c 64 /dev/urandom >>/data/0"  # another layer each time
 IMAGE = "pylxc-commit"
+AT_REST = " at rest"  # of a job: the container has ended
 
 
 def make_rootfs(directory: Path) -> Path:
@@ -71,11 +73,18 @@ class Pylxc:
             "commit": called(*command, "commit", self._container.name, "committed"),
             "diff()": self._container.diff,
             "commit()": lambda: self._container.commit("committed"),
+            "start()": self._container.start,
         }
+        self.jobs |= {f"{name}{AT_REST}": self.jobs[name] for name in ("commit", "commit()")}
 
     def prepare(self) -> None:
         """Let the next commit be one of something new."""
+        self._container.start()
         self._container.exec(["sh", "-c", TOUCH])
+
+    def rest(self) -> None:
+        """Let the container end."""
+        self._container.stop(timeout=0)
 
     def close(self) -> None:
         """Remove the container."""
@@ -99,10 +108,17 @@ class Docker:
             self.close()
             raise
         commit = called(*self._client("commit", "box", "committed"))
-        self.jobs = {"diff": called(*self._client("diff", "box")), "commit": commit}
+        start = called(*self._client("start", "box"))
+        self.jobs = {"diff": called(*self._client("diff", "box")), "commit": commit, "start()": start}
+        self.jobs[f"commit{AT_REST}"] = commit
+
+    def rest(self) -> None:
+        """Let the container end."""
+        called(*self._client("stop", "-t", "0", "box"))()
 
     def prepare(self) -> None:
         """Let the next commit be one of something new."""
+        called(*self._client("start", "box"))()
         called(*self._client("exec", "box", "sh", "-c", TOUCH))()
 
     def close(self) -> None:
@@ -128,10 +144,13 @@ def measure(found: list[Pylxc | Docker], rounds: int) -> dict[tuple[str, str], l
     times: dict[tuple[str, str], list[float]] = {}
     for number in range(rounds):
         turn = in_turn(found, number)
-        for job in ("diff", "commit", "diff()", "commit()"):
+        for job in ("diff", "commit", "diff()", "commit()", f"commit{AT_REST}", f"commit(){AT_REST}", "start()"):
             for peer in turn:
                 if job in peer.jobs:
-                    peer.prepare()
+                    if job != "start()":  # that is the one after a commit at rest
+                        peer.prepare()
+                    if job.endswith(AT_REST):
+                        peer.rest()
                     os.sync()
                     times.setdefault((job, peer.name), []).append(timed(peer.jobs[job]))
     return times
@@ -155,10 +174,10 @@ def main() -> None:
                 peer.close()
     print(f"a container with {SMALL} files of {SMALL_SIZE} bytes and one of {LARGE} MiB, {rounds} rounds")
     for (job, peer), ms in sorted(times.items()):
-        rival = times.get((job.removesuffix("()"), "docker"))
+        rival = times.get((job.replace("()", ""), "docker")) or times.get((job, "docker"))
         ratio = f"docker's is {statistics.median(rival) / statistics.median(ms):5.1f} x" if rival else ""
         spread = f"min {min(ms):9.1f}   max {max(ms):9.1f}"
-        print(f"{job:10} {peer:8} median {statistics.median(ms):9.1f} ms   {spread} ms   {ratio}")
+        print(f"{job:16} {peer:8} median {statistics.median(ms):9.1f} ms   {spread} ms   {ratio}")
 
 
 if __name__ == "__main__":

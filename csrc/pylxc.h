@@ -117,6 +117,8 @@ enum pylxc_flags {
     PYLXC_OVERLAY_INSIDE = 2,    /* mounted in the root at the first string, instead of becoming the root */
     PYLXC_OVERLAY_IN_MEMORY = 8, /* upper and work directory are made on the MEMORY file system (Linux >= 6.6) */
     PYLXC_OVERLAY_ASIDE = 16,    /* mounted in the MEMORY directory, at the first string, which is made; never the root */
+    PYLXC_OVERLAY_ALONE = 32,    /* EBUSY while another overlay lives, or an open file of one, that writes to the same upper
+                                    directory */
     PYLXC_OVERLAY_JOINED = 4,    /* give all layers in one lowerdir= string (Linux < 6.5 has no lowerdir+) */
 
     PYLXC_CGROUP_V2_FIRST = 1,   /* the first directory is of cgroup v2, the others of v1 */
@@ -164,6 +166,8 @@ enum pylxc_flags {
     PYLXC_PACK_SETTLE = 8,       /* what was modified later than `b` gets that time, in the stream and, without PACK_LIVE, in
                                     the tree */
     PYLXC_PACK_NOTHING = 16,     /* nothing is written: PACK_SETTLE in the tree is all that is wanted */
+    PYLXC_PACK_ADOPT = 32,       /* the tree is to be what unpacking the stream would make: what overlayfs noted in it for
+                                    itself is taken off, anything else that is not in the stream is an error (pack_adopt.c) */
 
     PYLXC_PLAN_JOIN = 1,         /* enter the namespaces of the process whose pidfd is plan.target_fd */
     PYLXC_PLAN_LOG = 2,          /* standard output and error go to the log, not to descriptors 1 and 2 */

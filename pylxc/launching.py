@@ -21,7 +21,7 @@ from pylxc.runtime import cgroup, isolation, joining, life, native, record, root
 from pylxc.runtime import plan as p
 from pylxc.runtime import process as runtime
 from pylxc.runtime.isolation import Payload, Tree
-from pylxc.runtime.waiting import Wait, deadline_of, steps_of, waits
+from pylxc.runtime.waiting import Wait, deadline_of, drive, steps_of, waits
 from pylxc.spec import SYSTEM, ContainerSpec
 from pylxc.status import Status
 from pylxc.store.layout import explain
@@ -163,7 +163,7 @@ class Launching:
         )
 
     def _writable(self) -> Tree:
-        """Return the root file system for a look at what was written to it.
+        """Return the root file system for a look at what was written to it, wherever that lies.
 
         Raises ContainerNotFound; UnsupportedError where some of that is in memory, out of reach.
         """
@@ -176,7 +176,7 @@ class Launching:
                 f"with remove=True and the host's {', '.join(tree.passthrough)} that is in memory; leave remove out"
             )
             raise UnsupportedError("looking at what this container wrote", remedy)
-        return tree
+        return evolve(tree, upper=self._engine.store.uppers.place(self.id))
 
     def _covered(self) -> list[str]:
         """Return the paths of the container on which something is mounted."""
@@ -322,6 +322,28 @@ class Launching:
 
     def _start_on(self, plan: p.Plan, streams: StreamSet, tree: Tree, links: Links | None) -> Waiting[Child]:
         """Start a plan; what it needs of the store is made while the helper makes the namespaces (0.3 ms each)."""
+        held = (yield from self._hold_upper()) if self._listed else -1
+        try:
+            return (yield from self._start_in(plan, streams, tree))
+        finally:
+            if held >= 0:
+                os.close(held)
+
+    def _hold_upper(self) -> Waiting[int]:
+        """Keep what the container wrote where it can be written to until the descriptor is closed (-1: none is)."""
+        try:
+            return (yield from steps_of(self._engine.store.uppers.hold, self.id))
+        except OSError as error:
+            raise StoreError(self._engine.root, explain(error)) from error
+
+    def _make_writable(self) -> Waiting[None]:
+        """See to it beforehand, where others may have their turn, that :meth:`_inside` finds nothing to be copied."""
+        if self.status() not in RUNS:
+            held = yield from self._hold_upper()
+            if held >= 0:
+                os.close(held)
+
+    def _start_in(self, plan: p.Plan, streams: StreamSet, tree: Tree) -> Waiting[Child]:
         child = begin(plan, streams, owned=not self.spec.detach)
         try:
             self._make_place(tree)
@@ -380,8 +402,13 @@ class Launching:
         """Yield the beginning of a plan that works on the container's files, whether it runs or not."""
         if self.status() not in RUNS:
             tree = self._tree(once=False)
-            self._make_place(tree)
-            yield isolation.resting_plan(self.spec, tree, self._volumes())
+            held = drive(self._hold_upper())
+            try:
+                self._make_place(tree)
+                yield isolation.resting_plan(self.spec, tree, self._volumes())
+            finally:
+                if held >= 0:
+                    os.close(held)
             return
         pid_fd, pid = self._process()
         try:

@@ -118,6 +118,7 @@ class Working(Launching):
         """
         from pylxc import files  # noqa: PLC0415  not on the start path
 
+        yield from self._make_writable()
         yield from steps_of(files.copy_in, self._inside, src, dst, archive=archive, follow=follow)
 
     @waits
@@ -140,6 +141,7 @@ class Working(Launching):
         """
         from pylxc import files  # noqa: PLC0415  not on the start path
 
+        yield from self._make_writable()
         yield from steps_of(files.copy_out, self._inside, src, dst, archive=archive, follow=follow)
 
     @overload

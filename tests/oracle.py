@@ -36,7 +36,9 @@ LEFT_OVER = {
     "leased layers": "SELECT layer FROM leased",
     "layers of images that are not on disk": "SELECT layer FROM unsettled JOIN image_layers USING (layer)",
     "layers that nothing uses": "SELECT digest FROM layers WHERE digest NOT IN (SELECT layer FROM image_layers)"
-    " AND digest NOT IN (SELECT layer FROM cache)",
+    " AND digest NOT IN (SELECT layer FROM cache UNION SELECT layer FROM given_uppers)",
+    "containers whose layer is gone": "SELECT container FROM given_uppers"
+    " WHERE layer NOT IN (SELECT digest FROM layers)",
     "images without a manifest": "SELECT id FROM images WHERE manifest NOT IN (SELECT digest FROM manifests)",
 }
 # The last move of each tag, and where it is.
@@ -102,6 +104,7 @@ def problems(root: Path) -> list[str]:
         seen = _Seen(root, connection)
         _check_index(seen)
         _check_directories(seen)
+        _check_uppers(seen)
         _check_blobs(seen)
         _check_images(seen)
         _check_layers(seen)
@@ -131,6 +134,13 @@ def _check_directories(seen: _Seen) -> None:
         " UNION SELECT substr(digest, 8) FROM blobs",
     }.items():
         seen.expect(directory, names(root / directory), set(seen.column(query)))
+
+
+def _check_uppers(seen: _Seen) -> None:
+    """What a container wrote lies in one place."""
+    given = set(seen.column("SELECT container FROM given_uppers"))
+    twice = {id for id in given if (seen.root / "containers" / id / "upper").exists()}  # noqa: A001  docker's name
+    seen.expect("what a container wrote lies in a layer, and here", twice, set())
 
 
 def names(directory: Path) -> set[str]:

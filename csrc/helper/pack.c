@@ -266,7 +266,7 @@ static int pack_entry(struct packing *p, const char *name, const char *as)
     if (p->layer && kind == S_IFCHR && x.stx_rdev_major == 0 && x.stx_rdev_minor == 0)
         return p->silent ? 0 : put_mark(p, WHITEOUT, name);
     size_t before = p->path_length;
-    if ((r = path_add(p, as)) < 0 || (r = settle_time(p, name, &x)) < 0)
+    if ((r = path_add(p, as)) < 0 || (p->adopts && (r = check_adopted(&x)) < 0) || (r = settle_time(p, name, &x)) < 0)
         return r;
     if (p->layer && tar_starts_with(name, WHITEOUT))
         return -EINVAL;
@@ -312,6 +312,8 @@ static int pack_tree(struct packing *p, const char *name, const char *as)
     }
     if (r == 0)
         r = mirror_end(p);
+    if (r == 0 && p->adopts)
+        r = all_names_seen(&p->firsts);
     return r < 0 || p->silent ? r : put_end(&p->out);
 }
 
@@ -377,6 +379,7 @@ int pack_tar(int fd, int directory, uint64_t flags, const struct pack_extras *ex
         return -ENOMEM;
     p->settles = flags & PYLXC_PACK_SETTLE;
     p->silent = flags & PYLXC_PACK_NOTHING;
+    p->adopts = flags & PYLXC_PACK_ADOPT;
     p->latest = extras->latest;
     p->names_left_out = extras->names_left_out;
     p->left_out = extras->left_out;

@@ -3,6 +3,7 @@
  *   pack.c         the walk: which entries there are, in which order
  *   pack_sort.c    the order of names
  *   pack_links.c   files with several names
+ *   pack_adopt.c   what a tree may not have that is to be the layer itself
  *   pack_xattrs.c  extended attributes
  *   pack_mirror.c  a copy of the tree, made on the way
  *   tar_write.c    the stream
@@ -26,6 +27,7 @@ struct packing {
     bool layer, live, named; /* named: the stream's root has a name, which all others begin with */
     bool settles;            /* what is later than `latest` (s since the epoch) gets that time, in the tree too */
     bool silent;             /* nothing is written */
+    bool adopts;             /* the tree itself is to be what unpacking the stream would make */
     int64_t latest;
     unsigned names_left_out; /* as in struct pack_extras */
     const char *left_out;
@@ -49,7 +51,15 @@ int add_xattrs(struct packing *p, const char *name, bool *ret_opaque);
 /* The path under which a file was seen before, good until the next call, or NULL: then it is remembered under `path`.
  */
 int first_name(struct first_names *f, const struct statx *x, const char *path, const char **ret);
+/* -EMLINK when a file that was seen has further names, which were not. */
+int all_names_seen(const struct first_names *f);
 void first_names_drop(struct first_names *f);
+
+/* -EOPNOTSUPP when an entry is nothing that unpacking makes, -EPERM when it has what no header says. */
+int check_adopted(const struct statx *x);
+/* Takes an attribute of overlayfs's off `name`; a layer has but one, that of a directory which hides what is below:
+ * `opaque` says that the attribute, where it is that one, has the value which means so. */
+int strip_adopted(const char *name, const char *key, bool opaque);
 
 /* Begins and ends the copy. */
 int mirror_open(struct packing *p);

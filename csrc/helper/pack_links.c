@@ -7,7 +7,8 @@ enum { SLOTS_FIRST = 1 << 10 };
 struct first_name {
     uint64_t inode;
     uint32_t device_major, device_minor;
-    size_t path; /* offset in first_names.paths, plus 1; 0 = the slot is free */
+    uint32_t unseen; /* how many of its names were not seen yet */
+    size_t path;     /* offset in first_names.paths, plus 1; 0 = the slot is free */
 };
 
 static struct first_name *find_slot(struct first_names *f, const struct statx *x)
@@ -57,14 +58,24 @@ int first_name(struct first_names *f, const struct statx *x, const char *path, c
         return r;
     struct first_name *slot = find_slot(f, x);
     if (slot->path) {
+        slot->unseen--;
         *ret = f->paths.data + slot->path - 1;
         return 0;
     }
-    struct first_name new = {x->stx_ino, x->stx_dev_major, x->stx_dev_minor, f->paths.used + 1};
+    struct first_name new = {x->stx_ino, x->stx_dev_major, x->stx_dev_minor, x->stx_nlink - 1, f->paths.used + 1};
     if ((r = pile_add(&f->paths, path, strlen(path) + 1)) < 0)
         return r;
     *slot = new;
     f->slots_used++;
+    return 0;
+}
+
+int all_names_seen(const struct first_names *f)
+{
+    const struct first_name *slots = (const struct first_name *)(const void *)f->slots.data;
+    for (size_t i = 0; i < f->slot_count; i++)
+        if (slots[i].path && slots[i].unseen)
+            return -EMLINK;
     return 0;
 }
 

@@ -1,6 +1,7 @@
 /* The extended attributes of an entry: hides which of them belong to the content, and how a keyword names one.
  *
- * Invariant: they come in the order of their names; what overlayfs and the host's policy set is left out.
+ * Invariant: they come in the order of their names; what overlayfs and the host's policy set is left out, and what
+ * overlayfs set is taken off a tree that is to be the layer itself.
  */
 #include "pack.h"
 
@@ -18,6 +19,11 @@ static int list_xattrs(struct packing *p, const char *name, size_t *ret_count, b
         char value;
         if (strcmp(p->keys + at, OPAQUE_XATTR) == 0 && sys(lgetxattr, name, OPAQUE_XATTR, &value, 1) == 1)
             *ret_opaque = value == 'y';
+        if (p->adopts && tar_overlay_attribute(p->keys + at)) {
+            int r = strip_adopted(name, p->keys + at, *ret_opaque);
+            if (r < 0)
+                return r;
+        }
         if (tar_overlay_attribute(p->keys + at) || tar_host_attribute(p->keys + at))
             continue;
         size_t offset = (size_t)at;

@@ -179,6 +179,10 @@ static int overlay(struct launch *l, const struct pylxc_op *op, const char *uppe
         r = set_path(fs, "workdir", work);
     if (r >= 0 && is_volatile(op))
         r = sys(fsconfig, fs, FSCONFIG_SET_FLAG, "volatile", 0, 0);
+    /* Without an index the kernel only warns of an upper directory that is in use (overlayfs.rst, "Sharing and copying
+     * layers"). */
+    if (r >= 0 && op->flags & PYLXC_OVERLAY_ALONE)
+        r = sys(fsconfig, fs, FSCONFIG_SET_STRING, "index", "on", 0);
     if (r < 0)
         return (int)r;
     fd_close int mount = finish_filesystem(fs, MOUNT_ATTR_NODEV | (*upper ? 0 : MOUNT_ATTR_RDONLY));
@@ -199,6 +203,7 @@ static int joined_options(struct launch *l, struct text *to, const struct pylxc_
     int r = 0;
     text_add(to, "userxattr");
     text_add(to, is_volatile(op) ? ",volatile" : "");
+    text_add(to, op->flags & PYLXC_OVERLAY_ALONE ? ",index=on" : "");
     const char *layer = op_string(op, 3);
     for (unsigned i = 3; i < op->strings && r >= 0; i++, layer += strlen(layer) + 1) {
         text_add(to, i > 3 ? ":" : ",lowerdir=");
@@ -250,8 +255,11 @@ int op_overlay(struct launch *l, const struct pylxc_op *op)
         r = (int)sys(mkdirat, l->memory_fd, op_string(op, 0), 0755);
     if (r < 0)
         return r;
-    return op->flags & PYLXC_OVERLAY_JOINED ? overlay_joined(l, op, upper.data, work.data)
-                                            : overlay(l, op, upper.data, work.data);
+    r = op->flags & PYLXC_OVERLAY_JOINED ? overlay_joined(l, op, upper.data, work.data)
+                                         : overlay(l, op, upper.data, work.data);
+    /* The kernel looks who else has the upper directory before it finds that it was made over other layers than these
+     * (fs/overlayfs/super.c: ovl_get_upper, then ovl_get_indexdir). */
+    return r == -ESTALE && op->flags & PYLXC_OVERLAY_ALONE ? 0 : r;
 }
 
 int op_bind_root(struct launch *l, const struct pylxc_op *op)

@@ -1,8 +1,9 @@
 """Makes an image of a container: what it wrote becomes a layer, what it was started with the configuration.
 
-Invariant: the container is only read. Its upper directory is copied as it lies, in the form of a layer, by a process
-confined to it (:func:`pylxc.runtime.transfer.copy_layer`), and the copy is named by the very bytes that it was made of;
-everything that can be judged without work is judged before it, and what fails leaves nothing.
+Invariant: what the container shows stays what it is. Its upper directory becomes the layer where it rests
+(``adopting.py``), or else is copied as it lies, in the form of a layer, by a process confined to it
+(:func:`pylxc.runtime.transfer.copy_layer`), and the copy is named by the very bytes that it was made of; everything
+that can be judged without work is judged before it, and what fails leaves nothing.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from attrs import evolve
 
 from pylxc import changes as differences
 from pylxc import health, sourcedate
+from pylxc.build.adopting import adopted
 from pylxc.build.reconfigure import reconfigured
 from pylxc.errors import Conflict, SpawnError, StoreError, UnsupportedError
 from pylxc.image import Image, check_tag
@@ -106,6 +108,10 @@ def _layer(  # noqa: PLR0913  the operands of one operation
 ) -> Waiting[str | None]:
     """Make what the container wrote a layer; returns its digest, None where it wrote nothing."""
     engine = container._engine  # noqa: SLF001  its other half
+    if latest is None:  # else times may have to be others than the container's
+        digest = yield from adopted(container, tree, lease, words)
+        if digest is not None:
+            return digest
     staged = lease.stage()
     copy = f"{staged}/tree"
     try:

@@ -155,6 +155,8 @@ def _of_places(engine: Engine) -> Iterator[Problem]:
     containers, volumes = engine.store.upkeep.homeless()
     for id in containers:  # noqa: A001  docker's name
         yield Problem("container", id, "its directory is not there, and with it what it wrote", REPAIR)
+    for id in engine.store.uppers.amiss():  # noqa: A001
+        yield Problem("container", id, "a commit of it was cut short", REPAIR)
     for name in volumes:
         yield Problem("volume", name, "its directory is not there, and with it what was in it", REPAIR)
 

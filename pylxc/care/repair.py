@@ -225,6 +225,7 @@ def _mend_rest(engine: Engine, *, strays: bool) -> None:
     if not store.upkeep.layout_is_right():
         store.layout.write_layout()
     store.images.sweep()  # writes oci/index.json anew
+    store.uppers.recover()
     if strays:
         store.layers.sweep()
         store.blobs.sweep()

@@ -36,10 +36,13 @@ def _images(engine: Engine) -> Usage:
 
 def _containers(engine: Engine) -> Usage:
     count = active = size = reclaimable = 0
+    shared = set().union(*engine.store.upkeep.content().values())
     for container in engine.containers():
         with suppress(ContainerNotFound):  # removed meanwhile
             alive = container.status() in ALIVE
             taken = taken_by(engine.container_directory(container.id))
+            given = engine.store.uppers.layer_of(container.id)
+            taken += 0 if given is None or given in shared else room(engine, (given,))
             count, active, size = count + 1, active + alive, size + taken
             reclaimable += 0 if alive else taken
     return Usage(count, active, size, reclaimable)

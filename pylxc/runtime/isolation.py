@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 from attrs import evolve, frozen
 
 from pylxc.normalise import RLIMITS, sysctl_path
-from pylxc.runtime import idrange, joining, rootless
+from pylxc.runtime import idrange, joining, resolver, rootless
 from pylxc.runtime import plan as p
 from pylxc.runtime.cgroup import hierarchies
 from pylxc.runtime.etcfiles import add_etc
@@ -202,14 +202,25 @@ def settle_upper(tree: Tree) -> None:
 
 
 def _settle(tree: Tree) -> None:
+    _take_back(tree, (errno.ENOTEMPTY, errno.EEXIST))
+    time = os.stat(tree.lowers[0]).st_mtime_ns if tree.lowers else 0  # noqa: PTH116
+    os.utime(tree.upper, ns=(time, time))
+
+
+def _take_back(tree: Tree, passed: tuple[int, ...]) -> None:
     for path in tree.passthrough:
         try:
             os.rmdir(tree.upper + path)  # noqa: PTH106
         except OSError as error:  # noqa: PERF203  each directory on its own
-            if error.errno not in (errno.ENOTEMPTY, errno.EEXIST):
+            if error.errno not in passed:
                 raise
-    time = os.stat(tree.lowers[0]).st_mtime_ns if tree.lowers else 0  # noqa: PTH116
-    os.utime(tree.upper, ns=(time, time))
+
+
+def take_back_places(tree: Tree) -> None:
+    """Take back of an upper side what :func:`prepare_upper` made and nothing used; it is made again when needed."""
+    found = os.stat(tree.upper)  # noqa: PTH116
+    _take_back(tree, (errno.ENOTEMPTY, errno.EEXIST, errno.ENOENT, errno.ENOTDIR))
+    os.utime(tree.upper, ns=(found.st_atime_ns, found.st_mtime_ns))
 
 
 def covered(spec: ContainerSpec) -> tuple[str, ...]:
@@ -494,3 +505,32 @@ def transfer_plan(tree: Tree | None, directory: str, scaffold: str) -> Plan:
         add_tree(plan, tree)
     plan.add(p.PIVOT)
     return plan
+
+
+def adoption_plan(tree: Tree, place: str) -> Plan:
+    """Return the beginning of a plan that packs an upper side, of a container that has ended, where it lies.
+
+    It fails (stage "root", EBUSY) while anybody can write to it: any open file, and any directory, that a process was
+    handed keeps the container's overlay alive, and with that the kernel's claim on the upper directory. ``place``: an
+    empty directory on the same file system.
+    """
+    plan = Plan(clone_flags=NEWNS)
+    add_place(plan, tree.scaffold)
+    for path in ("", *tree.passthrough):
+        if path and not _is_directory(tree.upper + path):
+            continue
+        name = f"alone{path.replace('/', '.')}"
+        os.mkdir(f"{place}/{name}", 0o700)  # noqa: PTH102
+        upper, work = tree.inside(tree.upper + path), tree.inside(f"{place}/{name}")
+        flags = p.OVERLAY_ASIDE | p.OVERLAY_ALONE | (p.OVERLAY_JOINED if tree.joined else 0)
+        plan.add(p.OVERLAY, name, upper, work, "empty", flags=flags, subject="what the container wrote")
+    plan.add(p.BIND_ROOT, "root", tree.upper, subject=tree.upper)
+    plan.add(p.PIVOT)
+    return plan
+
+
+def _is_directory(path: str) -> bool:
+    """Say whether a path is a directory; a link to one is none."""
+    with suppress(FileNotFoundError):
+        return stat.S_ISDIR(os.lstat(path).st_mode)
+    return False

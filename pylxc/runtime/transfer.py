@@ -197,11 +197,35 @@ def copy_layer(
         child = _spawn(plan, ours, theirs)
     finally:
         os.close(into)
+    return (yield from _measured(child, ours))
+
+
+@waits
+def digest_to_adopt(tree: Tree, place: str) -> Waiting[tuple[str, int]]:
+    """Return the diff id, and the size (bytes) of the tar, of an upper side that is to be the layer itself.
+
+    What overlayfs noted in it for itself is taken off. ``place``: an empty directory on the same file system.
+
+    Raises:
+        SpawnError: stage "root", EBUSY, while somebody can write to it; stage "pack" where it is not what unpacking
+            the tar would make.
+    """
+    from pylxc.runtime.isolation import adoption_plan  # noqa: PLC0415  as in _plan
+
+    plan = adoption_plan(tree, place)
+    ours, theirs = os.pipe()
+    flags = p.PACK_LAYER | p.PACK_ADOPT
+    plan.add(p.PACK, "/", flags=flags, a=plan.descriptor(theirs), subject="what the container wrote")
+    return (yield from _measured(_spawn(plan, ours, theirs), ours))
+
+
+def _measured(child: Child, source: int) -> Waiting[tuple[str, int]]:
+    """Measure what a transfer writes to a pipe, which is closed, and wait for the transfer's end."""
     try:
         try:
-            measured = yield from _measure(ours)
+            measured = yield from _measure(source)
         finally:
-            os.close(ours)
+            os.close(source)
         yield from _end(child)
     finally:
         yield from steps_of(process.finish, child)

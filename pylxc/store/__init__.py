@@ -2,10 +2,10 @@
 
 SQLite for the index, directories for content. ``database`` hides SQLite, ``layout`` the directories; ``leases``,
 ``layers``, ``blobs``, ``images``, ``containers``, ``volumes``, ``networks`` and ``cache`` are the tables with what
-belongs to them on disk, ``hostsfiles`` is what containers know each other by, ``cachemounts`` are directories that
-builds keep, ``claims`` says who makes what several want, ``settling`` puts layers on disk beside the work, ``spares``
-are directories for the next containers, ``eventlog`` is what is told of containers; ``upkeep`` is what a check asks,
-``salvage`` makes the index anew.
+belongs to them on disk, ``uppers`` is what containers wrote that has become layers, ``hostsfiles`` is what containers
+know each other by, ``cachemounts`` are directories that builds keep, ``claims`` says who makes what several want,
+``settling`` puts layers on disk beside the work, ``spares`` are directories for the next containers, ``eventlog`` is
+what is told of containers; ``upkeep`` is what a check asks, ``salvage`` makes the index anew.
 Invariant: what the index names is there, whole and on disk; what it does not name is rubbish that the next process
 removes.
 """
@@ -31,6 +31,7 @@ from pylxc.store.layers import LayerRow, Layers, Staged
 from pylxc.store.layout import Layout, explained
 from pylxc.store.leases import Lease, Leases
 from pylxc.store.networks import End, NetworkRow, Networks, Wish
+from pylxc.store.uppers import Uppers
 from pylxc.store.volumes import VolumeRow, Volumes, VolumeUse
 
 if TYPE_CHECKING:
@@ -74,7 +75,8 @@ class Store:
         self.images = Images(database, self.layout, self.layers, self.blobs, self.leases)
         self.volumes = Volumes(database, self.layout)
         self.networks = Networks(database)
-        self.containers = Containers(database, self.layout, self.volumes, self.networks)
+        self.containers = Containers(database, self.layout, self.volumes, self.networks, self.leases)
+        self.uppers = Uppers(database, self.layout, self.layers, self.leases)
         self.hostsfiles = HostsFiles(self.layout, self.networks)
         self.cache = BuildCache(database)
         self.events = EventLog(self.layout.root)
@@ -118,6 +120,7 @@ class Store:
         if is_new_boot:
             self.layers.forget_unsettled()
         if abandoned or is_new_boot:
+            self.uppers.recover()
             self.layers.sweep()
             self.blobs.sweep()
             self.images.sweep()

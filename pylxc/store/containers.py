@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
     from pylxc.store.database import Database
     from pylxc.store.layout import Layout
+    from pylxc.store.leases import Leases
     from pylxc.store.networks import Networks, Wish
     from pylxc.store.volumes import Volumes, VolumeUse
 
@@ -46,11 +47,14 @@ class ContainerRow:
 class Containers:
     """All containers of a store."""
 
-    def __init__(self, database: Database, layout: Layout, volumes: Volumes, networks: Networks) -> None:
+    def __init__(
+        self, database: Database, layout: Layout, volumes: Volumes, networks: Networks, leases: Leases
+    ) -> None:
         self._database = database
         self._layout = layout
         self._volumes = volumes
         self._networks = networks
+        self._leases = leases
         self.spares = Spares(layout)
 
     def add(self, row: ContainerRow, uses: Sequence[VolumeUse] = (), wishes: Sequence[Wish] = ()) -> None:
@@ -163,16 +167,18 @@ class Containers:
                 os.close(directory)
 
     def forget(self, id: str) -> ContainerRow | None:  # noqa: A002  docker's name
-        """Remove a container's row, and its anonymous volumes: the first half of :meth:`remove`.
+        """Remove a container's row, its anonymous volumes and the layer only it kept: the first half of :meth:`remove`.
 
         That is still to be called. Returns the row, if there was one: of several processes that remove it, one gets it.
         """
         with self._database.writing(durable=False, freeing=True) as connection:
             anonymous = self._volumes.anonymous_of(connection, id)
             found = connection.execute(f"{_SELECT} WHERE id = ?", (id,)).fetchone()
+            kept = self._leases.take_over(connection, id)
             connection.execute("DELETE FROM containers WHERE id = ?", (id,))
             forgotten = self._volumes.forget(connection, anonymous)
         self._volumes.clear(forgotten)
+        self._leases.drop(kept)
         return None if found is None else _to_row(found)
 
     def sweep(self) -> None:

@@ -19,7 +19,7 @@ from pylxc.errors import StoreError
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
-VERSION = 8
+VERSION = 9
 BUSY_MS = 60_000
 REMEDY = "`pylxc store repair` makes it anew from what lies beside it"
 
@@ -124,6 +124,12 @@ CREATE TABLE IF NOT EXISTS lent (
     lease TEXT NOT NULL REFERENCES leases ON DELETE CASCADE, PRIMARY KEY (network, number)
 ) WITHOUT ROWID;
 CREATE INDEX IF NOT EXISTS lent_by_lease ON lent (lease);
+""",
+    # The layer may have no row: the rename of its tree, and the row, come after this one.
+    9: """
+CREATE TABLE IF NOT EXISTS given_uppers (
+    container TEXT PRIMARY KEY REFERENCES containers ON DELETE CASCADE, layer TEXT NOT NULL UNIQUE
+) WITHOUT ROWID;
 """,
 }
 SCHEMA += "".join(UPGRADES.values())

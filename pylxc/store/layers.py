@@ -240,7 +240,7 @@ class Layers:
         return buried
 
     def forget_unused(self, connection: sqlite3.Connection, candidates: Iterable[str]) -> list[str]:
-        """Delete the rows of those layers that no image and no lease uses, and what the build cache knows of them.
+        """Delete the rows of those layers that no image, lease or container uses, and what the build cache has of them.
 
         Returns their digests and those of their archives, for :meth:`clear` to be called with when the transaction is
         through.
@@ -263,21 +263,20 @@ class Layers:
         self.clear(unused)
 
     def clear(self, digests: Iterable[str]) -> None:
-        """Remove the trees of those layers that have no row, and the archives that have none."""
+        """Remove the trees of those layers that have no row and are no container's, and the archives that have none."""
         digests = list(digests)
         with self._layout.sweeping_later():
             # In a transaction, so that nobody commits a layer anew between the look and the rename.
             with self._database.writing(durable=False) as connection:
-                query = "SELECT 1 FROM layers WHERE digest = ?"
-                gone = [digest for digest in digests if connection.execute(query, (digest,)).fetchone() is None]
+                gone = [digest for digest in digests if not _has_owner(connection, digest)]
                 buried = self._layout.bury(map(self._layout.layer, gone))
             self._layout.empty(buried)
             self._blobs.clear(digests)
 
     def sweep(self) -> None:
-        """Remove every tree that has no row: looks at all of them."""
+        """Remove every tree that has no row and is no container's: looks at all of them."""
         with self._database.writing(durable=False) as connection:
-            buried = self._layout.bury_strays("layers", connection.execute("SELECT digest FROM layers"))
+            buried = self._layout.bury_strays("layers", connection.execute(TREES))
         self._layout.empty(buried)
 
 
@@ -289,12 +288,24 @@ def _runs(directory: str) -> bool:
 SELECT = "SELECT digest, size, created_by, created, passthrough FROM layers"
 
 
+# The digests of all trees that are to be there.
+TREES = "SELECT digest FROM layers UNION SELECT layer FROM given_uppers"
+
+
 def to_row(values: tuple[Any, ...]) -> LayerRow:
     """Return a row of SELECT as a value."""
     digest, size, created_by, created, passthrough = values
     return LayerRow(digest, size, created_by, created, tuple(passthrough.split("\n")) if passthrough else ())
 
 
+def _has_owner(connection: sqlite3.Connection, digest: str) -> bool:
+    query = "SELECT 1 FROM layers WHERE digest = ?1 UNION ALL SELECT 1 FROM given_uppers WHERE layer = ?1 LIMIT 1"
+    return connection.execute(query, (digest,)).fetchone() is not None
+
+
 def _is_used(connection: sqlite3.Connection, digest: str) -> bool:
-    query = "SELECT 1 FROM image_layers WHERE layer = ?1 UNION ALL SELECT 1 FROM leased WHERE layer = ?1 LIMIT 1"
+    query = (
+        "SELECT 1 FROM image_layers WHERE layer = ?1 UNION ALL SELECT 1 FROM leased WHERE layer = ?1"
+        " UNION ALL SELECT 1 FROM given_uppers WHERE layer = ?1 LIMIT 1"
+    )
     return connection.execute(query, (digest,)).fetchone() is not None

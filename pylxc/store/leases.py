@@ -146,6 +146,20 @@ class Leases:
             row = (name, owner.pid, owner.start_time, owner.boot_id)
             connection.execute("INSERT INTO leases VALUES (?, ?, ?, ?)", row)
 
+    def take_over(self, connection: sqlite3.Connection, container: str) -> list[str]:
+        """Keep the layer that is what a container wrote, if one is: the container is removed in this transaction.
+
+        Returns what to give to :meth:`drop` when that is through.
+        """
+        row = connection.execute("SELECT layer FROM given_uppers WHERE container = ?", (container,)).fetchone()
+        if row is None:
+            return []
+        name, owner = os.urandom(8).hex(), own_identity()
+        lease = (name, owner.pid, owner.start_time, owner.boot_id)
+        connection.execute("INSERT INTO leases VALUES (?, ?, ?, ?)", lease)
+        connection.execute("INSERT INTO leased SELECT ?, digest FROM layers WHERE digest = ?", (name, *row))
+        return [name]
+
     def _drop(self, name: str) -> None:
         """Remove a lease's row, after those of its layers that came to nothing: no image, no cache names them."""
         keeps_layers = self._database.row("SELECT 1 FROM leased WHERE lease = ?", (name,)) is not None
@@ -168,7 +182,7 @@ class Leases:
         return [id for id in dead if not is_locked(f"{self._layout.root}/staging/{id}/lock")]  # noqa: A001
 
     def drop(self, names: Iterable[str]) -> None:
-        """Drop leases and notes of processes that are gone."""
+        """Drop leases and notes, of processes that are gone or of one's own."""
         for name in names:
             self._drop(name)
 

@@ -41,6 +41,7 @@ TABLES = {
     "tags": None,
     "tag_log": None,
     "containers": None,
+    "given_uppers": 1,
     "cache": None,
     "cached_steps": None,
     "volumes": None,

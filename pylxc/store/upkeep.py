@@ -17,7 +17,7 @@ from attrs import frozen
 from pylxc.documents import OCI_LAYOUT
 from pylxc.reference import is_full_id
 from pylxc.store.blobs import NAMED
-from pylxc.store.layers import SELECT, LayerRow, to_row
+from pylxc.store.layers import SELECT, TREES, LayerRow, to_row
 from pylxc.store.layout import explained, rename_as_owner
 
 if TYPE_CHECKING:
@@ -36,6 +36,7 @@ _REFERENCES = (
     ("containers", "image", "images", "id"),
     ("container_volumes", "container", "containers", "id"),
     ("container_volumes", "volume", "volumes", "name"),
+    ("given_uppers", "container", "containers", "id"),
     ("endpoints", "container", "containers", "id"),
     ("endpoints", "network", "networks", "id"),
     ("lent", "network", "networks", "id"),
@@ -143,10 +144,10 @@ class Upkeep:
         return len(rows), sum(used for _, used in rows), alone | {one for layer, one in archives if layer in alone}
 
     def orphans(self) -> list[str]:
-        """Return the layers that neither an image nor the build cache names."""
+        """Return the layers that neither an image nor the build cache names, nor are what a container wrote."""
         query = (
             "SELECT digest FROM layers WHERE digest NOT IN (SELECT layer FROM image_layers)"
-            " AND digest NOT IN (SELECT layer FROM cache)"
+            " AND digest NOT IN (SELECT layer FROM cache UNION SELECT layer FROM given_uppers)"
         )
         return [row[0] for row in self._database.rows(query)]
 
@@ -189,7 +190,7 @@ class Upkeep:
         with self._database.writing(durable=False, freeing=True) as connection:
             if quiet and connection.execute("SELECT 1 FROM leases").fetchone() is not None:
                 return [], []
-            trees = self._layout.strays("layers", connection.execute("SELECT digest FROM layers"))
+            trees = self._layout.strays("layers", connection.execute(TREES))
             blobs = self._layout.strays("oci/blobs/sha256", connection.execute(NAMED))
         return trees, blobs
 

@@ -20,11 +20,12 @@ from pylxc.imageconfig import ImageConfig, ImageDocument
 from pylxc.store import ContainerRow
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Collection
 
     from pylxc.store import ImageRow, LayerRow, Lease, Store
     from pylxc.store.database import Database
 
+LIMIT = 500  # calls; no operation makes so many
 # What a process does to the world outside of it, one by one.
 CALLS = frozenset(
     (
@@ -63,10 +64,15 @@ def document(*digests: str, labels: dict[str, str] | None = None, created: float
     return ImageDocument(config=config, platform="linux/amd64", created=created, diff_ids=digests)
 
 
-def add_image(store: Store, ref: str | None, *texts: str) -> ImageRow:
-    """Add an image of one layer for each text."""
+def add_image(store: Store, ref: str | None, *texts: str, there: Collection[str] = ()) -> ImageRow:
+    """Add an image of one layer for each text; ``there``: the digests of those that are layers already."""
     with store.leases.take() as lease:
-        digests = [add_layer(store, lease, text).digest for text in texts]
+        lease.protect(there)
+        digests = [
+            digest if digest in there else add_layer(store, lease, text).digest
+            for text in texts
+            for digest in (digest_of(text),)
+        ]
         return store.images.add(document(*digests), ref, lease)
 
 
@@ -111,6 +117,15 @@ def killed_at(number: int, work: Callable[[], object]) -> bool:
     status = run_in_child(watched)
     assert status in (0, -signal.SIGKILL)
     return status != 0
+
+
+def every_kill(work: Callable[[], object], check: Callable[[], object]) -> int:
+    """Call ``check`` after each of the deaths that ``work`` can die; return how many there were."""
+    for number in range(LIMIT):
+        if not killed_at(number, work):
+            return number
+        check()
+    raise AssertionError("it never came to its end")
 
 
 def calls_of(work: Callable[[], object]) -> int:

@@ -6,22 +6,23 @@ import signal
 from pathlib import Path
 
 import pytest
-from stores import add_image, add_layer, close, container, digest_of, killed_at, names, problems, rows, run_in_child
+from stores import (
+    LIMIT,
+    add_image,
+    add_layer,
+    close,
+    container,
+    digest_of,
+    every_kill,
+    names,
+    problems,
+    rows,
+    run_in_child,
+)
 
 from pylxc.errors import ImageNotFound
 from pylxc.identity import own_identity
 from pylxc.store import Store
-
-LIMIT = 500  # calls; no operation makes so many
-
-
-def every_kill(work, check):
-    """Call ``check`` after each of the deaths that ``work`` can die; return how many there were."""
-    for number in range(LIMIT):
-        if not killed_at(number, work):
-            return number
-        check()
-    raise AssertionError("it never came to its end")
 
 
 def check_whole(root):
