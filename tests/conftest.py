@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fcntl
 import gc
 import os
 import shutil
@@ -13,6 +12,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 from boxes import MONITOR, await_true
+from once import alone, shared
 
 import pylxc
 from pylxc.runtime import cgroup
@@ -42,6 +42,12 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     if left_out:
         config.hook.pytest_deselected(items=left_out)
         items[:] = [item for item in items if not any(map(item.get_closest_marker, others))]
+
+
+def pytest_collection_finish() -> None:
+    """Take the tests themselves out of what a collection of garbage walks through: it is asked for after each test."""
+    gc.collect()
+    gc.freeze()
 
 
 KEEPER = b"pylxc-keeper\n"
@@ -112,26 +118,39 @@ def shared_engine(tmp_path_factory: pytest.TempPathFactory) -> pylxc.Engine:
     return pylxc.Engine(tmp_path_factory.mktemp("shared") / "store")
 
 
-@pytest.fixture(scope="session")
-def debian(shared_engine: pylxc.Engine, tmp_path_factory: pytest.TempPathFactory) -> pylxc.Image:
-    """Debian bookworm from its own mirror, tagged ``debian:bookworm``: the worker that wants it first makes it."""
-    name = "debian:bookworm"
-    place = tmp_path_factory.getbasetemp()
-    if "PYTEST_XDIST_WORKER" in os.environ:
-        place = place.parent
-    with (place / "debian.lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        if (place / "debian.tar").exists():
-            pylxc.Image.load(place / "debian.tar", engine=shared_engine)
-            return pylxc.Image.get(name, engine=shared_engine)
-        image = pylxc.Image.bootstrap("debian", "bookworm", engine=shared_engine)
-        image.save(place / "debian.tar")
+def bootstrapped(
+    ref: str, packages: tuple[str, ...], engine: pylxc.Engine, places: pytest.TempPathFactory
+) -> pylxc.Image:
+    """Return a Debian from its own mirror: one worker makes it, the others load it."""
+    place = shared(places, ref.replace(":", "-"))
+    with alone(place):
+        if (place / "image.tar").exists():
+            pylxc.Image.load(place / "image.tar", engine=engine)
+            return pylxc.Image.get(ref, engine=engine)
+        image = pylxc.Image.bootstrap("debian", "bookworm", packages=packages, ref=ref, engine=engine)
+        image.save(place / "image.tar")
     return image
 
 
 @pytest.fixture(scope="session")
+def debian(shared_engine: pylxc.Engine, tmp_path_factory: pytest.TempPathFactory) -> pylxc.Image:
+    """Debian bookworm, tagged ``debian:bookworm``."""
+    return bootstrapped("debian:bookworm", (), shared_engine, tmp_path_factory)
+
+
+@pytest.fixture(scope="session")
+def debian_system(shared_engine: pylxc.Engine, tmp_path_factory: pytest.TempPathFactory) -> pylxc.Image:
+    """Debian bookworm with systemd and dbus, tagged ``debian:system`` as in the README."""
+    return bootstrapped("debian:system", ("systemd", "systemd-sysv", "dbus"), shared_engine, tmp_path_factory)
+
+
+@pytest.fixture(scope="session")
 def busybox_root(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A root file system of a few links to a static busybox (Debian's busybox-static)."""
+    """A root file system of a few names of a static busybox (Debian's busybox-static).
+
+    They are hard links, as in the images that busybox comes in: a store of a test's own is made hundreds of times, and
+    symbolic links cost three times as much as all the rest of one.
+    """
     root = tmp_path_factory.mktemp("busybox")
     root.chmod(0o755)
     (root / "bin").mkdir()
@@ -144,7 +163,7 @@ def busybox_root(tmp_path_factory: pytest.TempPathFactory) -> Path:
     names = subprocess.run(["/bin/busybox", "--list"], check=True, capture_output=True, text=True).stdout.split()
     for name in names:
         if name != "busybox":
-            (root / "bin" / name).symlink_to("busybox")
+            (root / "bin" / name).hardlink_to(root / "bin/busybox")
     return root
 
 

@@ -10,6 +10,8 @@ import re
 import subprocess
 from pathlib import Path
 
+from once import alone
+
 CSRC = Path(__file__).parents[1] / "csrc"
 FLAGS = ("-std=gnu11", "-g", "-O1", "-DPYLXC_HOSTED", "-fsanitize=address,undefined", "-fno-sanitize-recover=all")
 OPTIONS = """
@@ -27,16 +29,25 @@ def library_sources() -> list[Path]:
     return [*sorted((CSRC / "lib").glob("*.c")), *(CSRC / "helper" / name for name in ast.literal_eval(found[1]))]
 
 
-def build(program: Path, *sources: Path) -> None:
-    """Build a program; warnings are errors."""
-    flags = (*FLAGS, "-Wall", "-Wextra", "-Werror")
-    subprocess.run(["gcc", *flags, "-o", program, *sources], check=True, timeout=300)
+def build(program: Path, *sources: Path, kept: Path) -> None:
+    """Build a program; warnings are errors. What is in csrc is compiled once, into the shared directory ``kept``."""
+    command = ["gcc", *FLAGS, "-Wall", "-Wextra", "-Werror"]
+    parts = []
+    with alone(kept):
+        for source in sources:
+            part = source
+            if source.is_relative_to(CSRC):
+                part = kept / f"{source.parent.name}-{source.stem}.o"
+                if not part.exists():
+                    subprocess.run([*command, "-c", "-o", part, source], check=True, timeout=300)
+            parts.append(part)
+    subprocess.run([*command, "-o", program, *parts], check=True, timeout=300)
 
 
-def build_helper(place: Path) -> None:
+def build_helper(place: Path, kept: Path) -> None:
     """Build the helper as ``place/helper``; its findings go to ``place/report.PID``."""
     (place / "options.c").write_text(OPTIONS.replace("%s", str(place)))
-    build(place / "helper", *sorted((CSRC / "helper").glob("*.c")), place / "options.c")
+    build(place / "helper", *sorted((CSRC / "helper").glob("*.c")), place / "options.c", kept=kept)
 
 
 def reports(place: Path) -> dict[str, str]:

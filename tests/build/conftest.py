@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gc
 from typing import TYPE_CHECKING
 
 import pytest
@@ -25,10 +24,9 @@ def busybox_root(busybox_root: Path) -> Path:
 
 
 @pytest.fixture
-def build(tmp_path: Path, engine: pylxc.Engine) -> Iterator[Builder]:
+def build(tmp_path: Path, engine: pylxc.Engine) -> Builder:
     """Builds on an empty context; only "scratch" and "host" are there to build on."""
-    yield Builder(Files(tmp_path / "context"), engine)
-    gc.collect()  # the test's own traceback may still hold an error, and that what a failed step left
+    return Builder(Files(tmp_path / "context"), engine)
 
 
 @pytest.fixture

@@ -6,11 +6,12 @@ import os
 import shutil
 import subprocess
 import sys
-import tarfile
 from typing import TYPE_CHECKING
 
 import pytest
 from screens import screen
+
+import pylxc
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -64,17 +65,13 @@ def cli(tmp_path: Path) -> Iterator[Cli]:
     command = Cli(tmp_path)
     yield command
     if command.root.exists():
-        identities = command.text("ps", "-aq").split()
-        if identities:
-            command("rm", "-f", *identities)
-            assert command.text("ps", "-aq") == ""
+        for container in pylxc.Container.list(all=True, engine=pylxc.Engine(command.root)):
+            container.remove(force=True)
         shutil.rmtree(command.root)
 
 
 @pytest.fixture
 def busybox_cli(cli: Cli, busybox_root: Path) -> Cli:
     """Return a command line whose store has the image "busybox"."""
-    with tarfile.open(cli.directory / "root.tar", mode="w") as tar:
-        tar.add(busybox_root, ".")
-    cli("import", cli.directory / "root.tar", "busybox")
+    pylxc.Image.from_directory(busybox_root, "busybox", engine=pylxc.Engine(cli.root))
     return cli

@@ -65,9 +65,13 @@ def base() -> Base:
 
 
 def python_requirements() -> list[str]:
-    """Return what this package and its tests need; not what measures coverage, which is not measured in the guest."""
-    lines = importlib.metadata.requires("pylxc") or []
-    return [word for line in lines if (word := line.partition(";")[0].strip()) and "cov" not in word]
+    """Return what this package and its tests need.
+
+    Not what measures coverage, which is not measured in the guest, nor the references, which nobody asks there.
+    """
+    split = (line.partition(";") for line in importlib.metadata.requires("pylxc") or [])
+    wanted = [word.strip() for word, _, when in split if "extra" not in when or "test" in when]
+    return [word for word in wanted if "cov" not in word]
 
 
 def _make(place: Path, requirements: list[str]) -> None:

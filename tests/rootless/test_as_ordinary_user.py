@@ -1,7 +1,8 @@
 """The tests of containers, run once more as an ordinary user whom nobody prepared anything for but useradd(8).
 
 The user has a Python and a copy of pylxc of its own (the machine's root's may be closed to it). What needs the
-machine's root is marked ``root`` and left out there; nothing may be skipped.
+machine's root is marked ``root`` and left out there; nothing may be skipped. Parts of the tests are run with few of
+their cases (tests/few_cases.py); all of both is ``slow``.
 """
 
 from __future__ import annotations
@@ -55,6 +56,7 @@ PARTS = {
     "networks": ("tests/networks",),
     "security": ("tests/security", *(f"--ignore=tests/security/test_class_{name}.py" for name in LEFT_OUT)),
 }
+WHOLE = {"everything": EVERYTHING, "networks": PARTS["networks"]}
 
 
 # As on stock hosts, users may make links of their own; here the device may be root's.
@@ -148,7 +150,11 @@ def user():
         shutil.rmtree(home)
 
 
-def assert_passing(user: User, part: str, selection: tuple[str, ...], least: int = 100) -> None:
+FEW_CASES = ("-p", "tests.few_cases")
+LEAST = {"runtime": 100, "security": 100, "networks": 40, "everything": 1000}
+
+
+def assert_passing(user: User, part: str, selection: tuple[str, ...]) -> None:
     report = user.home / f"{part}.xml"
     pytest_options = ["-p", "no:cacheprovider", "-q", "--junit-xml", report, "--basetemp", user.home / part]
     host = on(OWN_HOST, "-m", "-n") if part == "networks" else ()
@@ -157,17 +163,18 @@ def assert_passing(user: User, part: str, selection: tuple[str, ...], least: int
     bad = {f"{case.get('classname')}::{case.get('name')}": one.tag for case in cases for one in case}
     assert not bad, f"{bad}\n{done.stdout[-6000:]}"
     assert done.returncode == 0
-    assert len(cases) > least
+    assert len(cases) > LEAST[part]
 
 
 @pytest.mark.parametrize("part", PARTS)
 def test_containers(user, part):
-    assert_passing(user, part, PARTS[part], least=40 if part == "networks" else 100)
+    assert_passing(user, part, (*FEW_CASES, *PARTS[part]))
 
 
 @pytest.mark.slow
-def test_everything(user):
-    assert_passing(user, "everything", EVERYTHING)
+@pytest.mark.parametrize("part", WHOLE)
+def test_everything(user, part):
+    assert_passing(user, part, WHOLE[part])
 
 
 BUILD = """

@@ -14,6 +14,7 @@ from contextlib import contextmanager
 
 import pytest
 from boxes import await_true
+from once import shared
 from ownnet import links, own_network
 
 import pylxc
@@ -28,7 +29,7 @@ from tests.sanitizers import FLAGS, build_helper, reports
 def sanitized(tmp_path_factory):
     """Build the helper with sanitizers; returns it and the directory of its reports."""
     place = tmp_path_factory.mktemp("sanitized")
-    build_helper(place)
+    build_helper(place, shared(tmp_path_factory, "sanitized"))
     return place
 
 

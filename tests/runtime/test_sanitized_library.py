@@ -16,6 +16,7 @@ import tempfile
 from pathlib import Path
 
 import pytest
+from once import shared
 
 from pylxc.runtime import isolation, joining, native
 from pylxc.runtime import plan as p
@@ -46,13 +47,14 @@ STAGES = {name: number for number, name in native.STAGES.items()}
 
 
 @pytest.fixture(scope="module")
-def place():
+def place(tmp_path_factory):
     """Return a directory that any user may go to, with the driver and the helper in it."""
     with tempfile.TemporaryDirectory() as name:
         made = Path(name)
         made.chmod(0o777)  # the helper's findings are files of whoever it runs as
-        build_helper(made)
-        build(made / "driver", Path(__file__).parents[1] / "c/lib_main.c", *library_sources())
+        kept = shared(tmp_path_factory, "sanitized")
+        build_helper(made, kept)
+        build(made / "driver", Path(__file__).parents[1] / "c/lib_main.c", *library_sources(), kept=kept)
         yield made
         assert reports(made) == {}
 

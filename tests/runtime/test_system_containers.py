@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import os
 import re
-import shutil
 import signal
 import subprocess
 import sys
@@ -50,15 +49,14 @@ ExecStart=/bin/sh -c 'grep -h CapEff /proc/self/status; cat /proc/self/cgroup'
 
 
 @pytest.fixture(scope="session")
-def systemd(box_engine, tmp_path_factory) -> pylxc.Image:
+def systemd(box_engine, debian_system, tmp_path_factory) -> pylxc.Image:
     """Debian with systemd and dbus, and a service that a build put in and enabled."""
-    packages = ("systemd", "systemd-sysv", "dbus")
-    pylxc.Image.bootstrap("debian", "bookworm", packages=packages, ref="debian:systemd", engine=box_engine)
     context = tmp_path_factory.mktemp("systemd")
     (context / "own.service").write_text(UNIT)
     (context / "once.service").write_text(ONCE)
     (context / "Dockerfile").write_text(
-        "FROM debian:systemd\nCOPY own.service once.service /etc/systemd/system/\nRUN systemctl enable own.service\n"
+        f"FROM {debian_system.refs[0]}\n"
+        "COPY own.service once.service /etc/systemd/system/\nRUN systemctl enable own.service\n"
     )
     return pylxc.Image.build(context, tag="booting", engine=box_engine)
 
@@ -75,7 +73,7 @@ def sysvinit(box_engine, debian, tmp_path_factory) -> pylxc.Image:
 @pytest.fixture(scope="session")
 def busybox_init(box_engine, busybox_root, tmp_path_factory) -> pylxc.Image:
     root = tmp_path_factory.mktemp("init") / "root"
-    shutil.copytree(busybox_root, root, symlinks=True)
+    subprocess.run(["cp", "-a", busybox_root, root], check=True)
     (root / "sbin").mkdir()
     (root / "sbin/init").symlink_to("/bin/busybox")
     (root / "etc/inittab").write_text(

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 import pytest
 from boxes import Box, box, box_engine
 from modes import MODES
+from once import shared
 from registries import bare_environment, certificate, elsewhere, fake, no_thread_is_left, settings
 from weakening import COMPILER, Builds
 
@@ -27,7 +28,9 @@ if TYPE_CHECKING:
 
 __all__ = ["bare_environment", "box", "box_engine", "certificate", "elsewhere", "fake", "no_thread_is_left", "settings"]
 
-PROGRAMS = Path(__file__).parent / "programs"
+HERE = Path(__file__).parent
+PROGRAMS = HERE / "programs"
+MANY = 5  # cases of a test, from which on they take turns
 WATCHED = ("/etc/hosts", "/etc/hostname", "/etc/resolv.conf")
 
 
@@ -50,6 +53,24 @@ class Cage(Box):
 
     def popen(self, *words: str, **options) -> pylxc.Process:
         return super().popen(*words, **{**self.options, **options})
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Of a test of many cases and several modes, leave each case one mode, in turn: the whole product is ``slow``.
+
+    What a case finds out is the same in every mode, or the test is one of modes; each mode has its share of the cases.
+    """
+    products: dict[str, dict[str, list[pytest.Item]]] = {}
+    for item in items:
+        parameters = item.callspec.params if hasattr(item, "callspec") else {}
+        if "mode" in parameters and item.path.parent == HERE:
+            case = item.name.replace(parameters["mode"], "")
+            products.setdefault(f"{item.path}::{item.originalname}", {}).setdefault(case, []).append(item)
+    for cases in products.values():
+        for number, modes in enumerate(cases.values() if len(cases) >= MANY else ()):
+            for one in (item for place, item in enumerate(modes) if place != number % len(modes)):
+                one.add_marker(pytest.mark.slow)
 
 
 @pytest.fixture(params=MODES)
@@ -119,7 +140,7 @@ def canary() -> Iterator[Canary]:
 
 @pytest.fixture(scope="session")
 def builds(tmp_path_factory: pytest.TempPathFactory) -> Builds:
-    return Builds(tmp_path_factory.mktemp("weakened"))
+    return Builds(shared(tmp_path_factory, "weakened"))
 
 
 @pytest.fixture

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 UP = "../" * 20
 # Where a start may fail that finds a link where it wants to mount. All else is a defect.
 STAGES = {"mount", "file", "device", "root", "mask", "user", "workdir", "exec"}
-STARTS = 500  # for each of two races in each of two modes
+STARTS = 150  # for each of two races in each of two modes; a few of them are enough where the race can be won
 ATTEMPTS = 60  # of 60 starts each: the race is one of chance
 SLOW_STARTS = 2500
 

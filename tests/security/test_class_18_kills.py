@@ -188,17 +188,27 @@ def kill(victim: str, caller: int, monitor: int, payload: int, within: float = A
     os.kill(caller, signal.SIGCONT)
 
 
-@pytest.mark.parametrize("victim", VICTIMS)
-def test_a_kill_before_every_operation_of_a_start(cage, monkeypatch, nothing_leaks, pausing, victim):
+def kills_before(cage, monkeypatch, pausing, turns: tuple[tuple[str, ...], ...]) -> None:
+    """Kill before every operation of a start; the victims are those of one turn after the other."""
     count = number_of_operations(cage, monkeypatch, **LIMITS)
     assert count > 20
     for index in range(count):
-        pausing(index)
-        with owner(a_run(cage, **LIMITS)) as caller:
-            kill(victim, caller, *family(caller, stands_still), within=A_WHILE)
-            # Those that are left tidy up and end by themselves.
-            await_true(lambda pid=caller: not is_alive(pid), "the caller's end", timeout=PATIENCE)
-        pausing(NEVER)
+        for victim in turns[index % len(turns)]:
+            pausing(index)
+            with owner(a_run(cage, **LIMITS)) as caller:
+                kill(victim, caller, *family(caller, stands_still), within=A_WHILE)
+                # Those that are left tidy up and end by themselves.
+                await_true(lambda pid=caller: not is_alive(pid), "the caller's end", timeout=PATIENCE)
+            pausing(NEVER)
+
+
+def test_a_kill_before_every_operation_of_a_start(cage, monkeypatch, nothing_leaks, pausing):
+    kills_before(cage, monkeypatch, pausing, tuple((victim,) for victim in VICTIMS))
+
+
+@pytest.mark.slow
+def test_a_kill_of_everyone_before_every_operation_of_a_start(cage, monkeypatch, nothing_leaks, pausing):
+    kills_before(cage, monkeypatch, pausing, (VICTIMS,))
 
 
 @pytest.mark.parametrize("victim", VICTIMS)

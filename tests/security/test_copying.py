@@ -21,6 +21,14 @@ from tests.boxes import await_true
 
 UP = "../" * 20
 ROUNDS = 75  # of seven calls each, for each of two forms of links: a thousand and some for each set of options
+ABSOLUTE, UPWARDS = "{place}", UP + "{place}"
+DEFAULT, HOST = {}, {"userns": "host"}
+RACES = [
+    pytest.param(ABSOLUTE, DEFAULT, id="absolute-default"),
+    pytest.param(UPWARDS, HOST, id="upwards-userns=host"),
+    pytest.param(ABSOLUTE, HOST, id="absolute-userns=host", marks=pytest.mark.slow),
+    pytest.param(UPWARDS, DEFAULT, id="upwards-default", marks=pytest.mark.slow),
+]
 RACER = Path(__file__).parents[1] / "c/exchange.c"
 
 
@@ -146,8 +154,7 @@ def _through_a_link(path: Path, top: Path) -> bool:
     return any(parent.is_symlink() for parent in path.parents if top in parent.parents)
 
 
-@pytest.mark.parametrize("options", [{}, {"userns": "host"}], ids=["default", "userns=host"])
-@pytest.mark.parametrize("form", ["{place}", UP + "{place}"], ids=["absolute", "upwards"])
+@pytest.mark.parametrize(("form", "options"), RACES)
 def test_a_directory_that_becomes_a_link_to_the_host(box, racer, canary, form, options):
     with box.start("sleep", "1000", **options) as container:
         racers = begin_race(container, racer, canary, form.format(place=canary))
@@ -281,8 +288,7 @@ def contents_below_race(layer: pylxc.Layer) -> list[bytes]:
         return [tar.extractfile(entry).read() for entry in files]
 
 
-@pytest.mark.parametrize("options", [{}, {"userns": "host"}], ids=["default", "userns=host"])
-@pytest.mark.parametrize("form", ["{place}", UP + "{place}"], ids=["absolute", "upwards"])
+@pytest.mark.parametrize(("form", "options"), RACES)
 def test_diff_and_commit_while_directories_become_links(box, racer, canary, form, options):
     """What is only on the host is in no list and in no layer, whoever wins."""
     seen: set[bytes] = set()

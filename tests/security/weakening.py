@@ -1,7 +1,7 @@
 """Leaves one of pylxc's defences out, so that a test can show that its attack is a real one and would be noticed.
 
 A defence in C is left out by building the helper, and the library that starts it, with ``-DPYLXC_WEAKEN_<NAME>`` (see
-csrc/defence.h), and letting this process use the two until the block is left. Each build is made once per session.
+csrc/defence.h), and letting this process use the two until the block is left. Each build is made once.
 A defence in Python is left out by changing the words of the function that it is in (:func:`unwritten`).
 """
 
@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from cffi import FFI
+from once import alone
 
 from pylxc.runtime import native
 
@@ -66,33 +67,32 @@ def switches_in(source: Path) -> frozenset[str]:
 
 
 class Builds:
-    """The builds of one session, by what they leave out; a source that a switch does not touch is compiled once."""
+    """The builds of one run, by what they leave out; a source that a switch does not touch is compiled once.
+
+    ``place`` may be shared with other processes.
+    """
 
     def __init__(self, place: Path) -> None:
         self._place = place
-        self._objects: dict[object, Path] = {}
-        self._linked: dict[object, Path] = {}
 
     def _object(self, part: str, source: Path, names: tuple[str, ...]) -> Path:
-        chosen = tuple(name for name in names if name in switches_in(source))
-        key = (part, source, chosen)
-        if key not in self._objects:
-            out = self._place / f"{len(self._objects)}.o"
+        chosen = [name for name in names if name in switches_in(source)]
+        out = self._place / f"{'-'.join((part, source.parent.name, source.stem, *chosen))}.o"
+        if not out.exists():
             flags = helper_flags() if part == "helper" else LIBRARY_FLAGS
             switches = [f"-DPYLXC_WEAKEN_{name}" for name in chosen]
             subprocess.run([*COMPILER, *flags, *switches, "-w", "-c", "-o", out, source], check=True)
-            self._objects[key] = out
-        return self._objects[key]
+        return out
 
     def of(self, part: str, names: tuple[str, ...]) -> Path:
         """Return "helper" or "library" built without these defences."""
-        objects = tuple(self._object(part, source, names) for source in sources_of(part))
-        if objects not in self._linked:
-            out = self._place / f"{part}-{len(self._linked)}"
-            flags = helper_flags() if part == "helper" else ("-shared",)
-            subprocess.run([*COMPILER, *flags, "-o", out, *objects], check=True)
-            self._linked[objects] = out
-        return self._linked[objects]
+        with alone(self._place):
+            objects = [self._object(part, source, names) for source in sources_of(part)]
+            out = self._place / "-".join((part, *names))
+            if not out.exists():
+                flags = helper_flags() if part == "helper" else ("-shared",)
+                subprocess.run([*COMPILER, *flags, "-o", out, *objects], check=True)
+        return out
 
     @contextmanager
     def used(self, *names: str) -> Iterator[None]:
