@@ -223,6 +223,7 @@ class Launching:
 
         ``late``: the record may come a moment after the start, for the caller will not look at it.
         """
+        is_new = not self._listed
         with streams, self._joined() as joined, isolation.ids_for(self.spec, joined) as ids:
             payload = self._payload(None, {}, None, None, tty=self.spec.tty)
             # One that keeps a log may be started again: what is volatile can be mounted once only.
@@ -260,7 +261,8 @@ class Launching:
                 plan.flags |= p.PLAN_KEEP_WORK if self._is_spared else 0
                 if log:
                     self._keep_streams(plan)
-                self._child = yield from self._start_on(plan, streams, tree, links)
+                start = self._start_on if is_new else self._start_holding
+                self._child = yield from start(plan, streams, tree, links)
             except BaseException as error:
                 cgroup.remove(self.id)
                 self._engine.store.hostsfiles.leave(self.id)
@@ -320,11 +322,11 @@ class Launching:
         if self.spec.log:
             plan.log_size, plan.log_files = self.spec.log["max_size"], self.spec.log["max_files"]
 
-    def _start_on(self, plan: p.Plan, streams: StreamSet, tree: Tree, links: Links | None) -> Waiting[Child]:
-        """Start a plan; what it needs of the store is made while the helper makes the namespaces (0.3 ms each)."""
-        held = (yield from self._hold_upper()) if self._listed else -1
+    def _start_holding(self, plan: p.Plan, streams: StreamSet, tree: Tree, links: Links | None) -> Waiting[Child]:
+        """Start a plan on what the container wrote before; see :meth:`_start_on`."""
+        held = yield from self._hold_upper()
         try:
-            return (yield from self._start_in(plan, streams, tree))
+            return (yield from self._start_on(plan, streams, tree, links))
         finally:
             if held >= 0:
                 os.close(held)
@@ -343,7 +345,8 @@ class Launching:
             if held >= 0:
                 os.close(held)
 
-    def _start_in(self, plan: p.Plan, streams: StreamSet, tree: Tree) -> Waiting[Child]:
+    def _start_on(self, plan: p.Plan, streams: StreamSet, tree: Tree, links: Links | None) -> Waiting[Child]:
+        """Start a plan; what it needs of the store is made while the helper makes the namespaces (0.3 ms each)."""
         child = begin(plan, streams, owned=not self.spec.detach)
         try:
             self._make_place(tree)
