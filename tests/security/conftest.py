@@ -64,7 +64,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     products: dict[str, dict[str, list[pytest.Item]]] = {}
     for item in items:
         parameters = item.callspec.params if hasattr(item, "callspec") else {}
-        if "mode" in parameters and item.path.parent == HERE:
+        if "mode" in parameters and item.path.parent == HERE and not item.get_closest_marker("slow"):
             case = item.name.replace(parameters["mode"], "")
             products.setdefault(f"{item.path}::{item.originalname}", {}).setdefault(case, []).append(item)
     for cases in products.values():

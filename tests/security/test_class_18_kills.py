@@ -188,27 +188,24 @@ def kill(victim: str, caller: int, monitor: int, payload: int, within: float = A
     os.kill(caller, signal.SIGCONT)
 
 
-def kills_before(cage, monkeypatch, pausing, turns: tuple[tuple[str, ...], ...]) -> None:
-    """Kill before every operation of a start; the victims are those of one turn after the other."""
+@pytest.mark.parametrize(
+    ("victim", "operations"),
+    [
+        *(pytest.param(victim, slice(turn, None, len(VICTIMS)), id=victim) for turn, victim in enumerate(VICTIMS)),
+        *(pytest.param(victim, slice(None), id=f"all-{victim}", marks=pytest.mark.slow) for victim in VICTIMS),
+    ],
+)
+def test_a_kill_before_every_operation_of_a_start(cage, monkeypatch, nothing_leaks, pausing, victim, operations):  # noqa: PLR0913, PLR0917  fixtures
+    """The three take turns: each operation is met by the end of one of them."""
     count = number_of_operations(cage, monkeypatch, **LIMITS)
     assert count > 20
-    for index in range(count):
-        for victim in turns[index % len(turns)]:
-            pausing(index)
-            with owner(a_run(cage, **LIMITS)) as caller:
-                kill(victim, caller, *family(caller, stands_still), within=A_WHILE)
-                # Those that are left tidy up and end by themselves.
-                await_true(lambda pid=caller: not is_alive(pid), "the caller's end", timeout=PATIENCE)
-            pausing(NEVER)
-
-
-def test_a_kill_before_every_operation_of_a_start(cage, monkeypatch, nothing_leaks, pausing):
-    kills_before(cage, monkeypatch, pausing, tuple((victim,) for victim in VICTIMS))
-
-
-@pytest.mark.slow
-def test_a_kill_of_everyone_before_every_operation_of_a_start(cage, monkeypatch, nothing_leaks, pausing):
-    kills_before(cage, monkeypatch, pausing, (VICTIMS,))
+    for index in range(count)[operations]:
+        pausing(index)
+        with owner(a_run(cage, **LIMITS)) as caller:
+            kill(victim, caller, *family(caller, stands_still), within=A_WHILE)
+            # Those that are left tidy up and end by themselves.
+            await_true(lambda pid=caller: not is_alive(pid), "the caller's end", timeout=PATIENCE)
+        pausing(NEVER)
 
 
 @pytest.mark.parametrize("victim", VICTIMS)
