@@ -78,8 +78,9 @@ enum pylxc_op_code {
     PYLXC_OP_PIVOT,       /* leave the host's tree for the root */
     PYLXC_OP_HOSTNAME,    /* strings: name */
     PYLXC_OP_LOOPBACK,    /* bring lo up */
-    PYLXC_OP_ENDPOINT,    /* in place of strings a struct pylxc_endpoint: a link to a network; a: the network namespace that
-                             its bridge is in, 0 = this one. Made by the process that makes the namespace; a restart makes those in the file "endpoints" of the record directory, if any */
+    PYLXC_OP_ENDPOINT,    /* in place of strings a struct pylxc_endpoint: a link to a network; flags: PYLXC_ENDPOINT_LATE;
+                             a: the network namespace that its bridge is in, 0 = this one. Made by the process that makes
+                             the namespace; a restart makes those in the file "endpoints" of the record directory, if any */
     PYLXC_OP_SYSCTL,      /* strings: path below /proc/sys, value */
     PYLXC_OP_RLIMIT,      /* flags: resource; a, b: soft, hard (-1 = unlimited); clamped to what may be had */
     PYLXC_OP_UMASK,       /* flags: mask */
@@ -130,6 +131,9 @@ enum pylxc_flags {
     PYLXC_DEVICE_COPY = 1,       /* in a user namespace: a node with the same mode and owners as the container sees them */
 
     PYLXC_TERMINAL_CONSOLE = 1,  /* /dev/console is this terminal too */
+
+    PYLXC_ENDPOINT_LATE = 1,     /* it is not known yet: the caller tells it before it releases the process
+                                    (PYLXC_PLAN_AWAIT_CALLER), one after the other in the plan's order */
 
     PYLXC_NETWORK_SHARED = 1,    /* it is nobody's own: it goes when nobody has used it for a moment */
 
@@ -303,6 +307,8 @@ struct pylxc_child {
 int pylxc_helper_load(const char *path, int *ret_fd);
 /* Starts the helper on a plan; ret_child has no process yet. */
 int pylxc_spawn_begin(const struct pylxc_spec *spec, struct pylxc_child *ret_child, struct pylxc_error *reterr);
+/* Tells a PYLXC_PLAN_AWAIT_CALLER the next endpoint that its plan lacks. A helper that has failed is no error. */
+int pylxc_spawn_endpoint(const struct pylxc_child *child, const struct pylxc_endpoint *endpoint);
 /* Lets a PYLXC_PLAN_AWAIT_CALLER go on, and hands it its record directory; -1: gives it up, and it ends. A helper that
  * has failed meanwhile is no error. */
 int pylxc_spawn_release(const struct pylxc_child *child, int directory_fd);

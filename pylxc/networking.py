@@ -37,7 +37,7 @@ from pylxc.store.layout import locked
 from pylxc.store.networks import DEFAULT
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
     from pylxc.engine import Engine
     from pylxc.launching import Launching
@@ -390,27 +390,34 @@ def wishes_of(container: Launching, name: str) -> Sequence[Wish]:
     return [Wish(each, tuple(dict.fromkeys(names)), addresses) for each in wanted]
 
 
-def prepare(engine: Engine, container: Launching) -> Links | None:
+def prepare(engine: Engine, container: Launching, *, is_listed: bool) -> Links | None:
     """Make the networks of a container that is about to start ready; None: it has none of its own.
 
-    While it is being started ``join`` of what is returned must follow. Raises OSError.
+    While it is being started ``join`` of what is returned must follow, for one that is not in the store yet after it
+    was added: it has its addresses from then on. Raises OSError, NetworkNotFound.
     """
     name, flags = joining.other(container.spec)
     if flags & joining.NEWNET:
         return _links_of_other(engine, name)
     if not container.spec.networks():
         return None
-    ends = engine.store.networks.ends(container.id)
-    stack, held = _stack_for(engine.store, [end.network for end in ends]), -1
+    store = engine.store
+    ends = store.networks.ends(container.id) if is_listed else None
+    rows = _wanted(store, container.spec) if ends is None else [end.network for end in ends]
+    stack, held = _stack_for(store, rows), -1
     try:
-        for end in ends:
-            held = max(held, bring_up(engine, end.network, stack))
-        if any(engine.store.networks.has_moved(end.network) for end in ends if end.network.is_shared):
-            ends = engine.store.networks.ends(container.id)
-        with suppress(FileNotFoundError):
-            os.unlink(_changed(engine, container.id))  # noqa: PTH108  the plan has them all
-        hosts = engine.store.hostsfiles.path(container.id)
-        return _links(container.spec, ends, stack, hosts, held, partial(_join, engine, container, ends))
+        for row in rows:
+            held = max(held, bring_up(engine, row, stack))
+        if ends is not None:
+            if any(store.networks.has_moved(row) for row in rows if row.is_shared):
+                ends = store.networks.ends(container.id)
+            with suppress(FileNotFoundError):
+                os.unlink(_changed(engine, container.id))  # noqa: PTH108  the plan has them all
+        links = _links(container.spec, rows, stack, store.hostsfiles.path(container.id), held)
+        if ends is not None:
+            return evolve(links, endpoints=tuple(_encoded(ends, stack)), join=partial(_join, engine, container, ends))
+        late = partial(_join_late, engine, container, rows, stack)
+        return evolve(links, endpoints=(network.BLANK,) * len(rows), join=late, late=True)
     except BaseException:
         stack.close()
         if held >= 0:
@@ -435,28 +442,34 @@ def _stack_for(store: Store, rows: Sequence[NetworkRow]) -> Stack:
     return shared
 
 
-def _links(  # noqa: PLR0913, PLR0917  what a network namespace is made of
-    spec: ContainerSpec,
-    ends: Sequence[End],
-    stack: Stack,
-    hosts: str,
-    held: int,
-    join: Callable[[], None] | None = None,
-) -> Links:
-    """Return what a container with these ends, which are in that stack, gets. ``hosts``: its hosts file."""
-    has_v6 = any(subnet.version == _V6 for end in ends for subnet in end.network.parsed)
+def _wanted(store: Store, spec: ContainerSpec) -> list[NetworkRow]:
+    """Return the networks that a container asks for. Raises NetworkNotFound."""
+    return [default_row(store) if name == DEFAULT else store.networks.wanted(name) for name in spec.networks()]
+
+
+def _links(spec: ContainerSpec, rows: Sequence[NetworkRow], stack: Stack, hosts: str, held: int) -> Links:
+    """Return what a container on these networks, which are in that stack, gets beside its ends. ``hosts``: its file."""
+    has_v6 = any(subnet.version == _V6 for row in rows for subnet in row.parsed)
     shared = stack if isinstance(stack, stacks.Shared) else None
     forwarder = uplink.DNS if shared is not None and shared.answers_dns else ""
     resolv_conf = resolver.content(spec, ipv6=has_v6, forwarder=forwarder)
-    return Links(tuple(_encoded(ends, stack)), resolv_conf, hosts, held, shared=shared, join=join)
+    return Links((), resolv_conf, hosts, held, shared=shared)
 
 
-def _join(engine: Engine, container: Launching, ends: Sequence[End]) -> None:
+def _join(engine: Engine, container: Launching, ends: Sequence[End]) -> Sequence[bytes]:
     """Let a container that is being started be known on its networks, and know the others.
 
     Raises OSError. Should it not start after all, ``hostsfiles.leave`` must follow.
     """
     engine.store.hostsfiles.join(container.id, header_of(container.spec, ends), ends)
+    return ()
+
+
+def _join_late(engine: Engine, container: Launching, rows: Sequence[NetworkRow], stack: Stack) -> Iterator[bytes]:
+    """Do the same for a container that has only just got its addresses; yield its ends on these networks before."""
+    ends = engine.store.networks.ends(container.id)[: len(rows)]  # somebody may have connected it to more
+    yield from _encoded(ends, stack)  # first: to make links takes longest
+    _join(engine, container, ends)
 
 
 @contextmanager
@@ -477,7 +490,9 @@ def lent_links(engine: Engine, spec: ContainerSpec, lease: str) -> Iterator[Link
             held = bring_up(engine, end.network, stack)
             try:
                 end = evolve(end, network=engine.store.networks.get(end.network.id))
-                yield evolve(_links(spec, [end], stack, "", held), gateways=tuple(_addresses_of_host([end])))
+                links = _links(spec, [end.network], stack, "", held)
+                gateways = tuple(_addresses_of_host([end]))
+                yield evolve(links, endpoints=tuple(_encoded([end], stack)), gateways=gateways)
             finally:
                 if held >= 0:
                     os.close(held)
@@ -492,8 +507,8 @@ def _links_of_other(engine: Engine, name: str) -> Links | None:
         return None
     with closing(_stack(engine.store) or HOST) as stack:
         ends = engine.store.networks.ends(other.id)
-        links = _links(other.spec, ends, stack, engine.store.hostsfiles.path(other.id), -1)
-        return evolve(links, endpoints=(), shared=None)
+        rows = [end.network for end in ends]
+        return evolve(_links(other.spec, rows, stack, engine.store.hostsfiles.path(other.id), -1), shared=None)
 
 
 def _encoded(ends: Sequence[End], stack: Stack) -> Iterator[bytes]:

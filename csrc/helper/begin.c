@@ -95,16 +95,21 @@ static int score_first(struct cgroups *cgroups)
 }
 
 /* Waits for the caller's word that the record directory, which comes with it, and the writable side of the root are
- * there: it makes them while the process is being made. A caller that is gone, or says without a directory that it
- * could not, leaves nothing behind. */
+ * there: it makes them while the process is being made. Before it come the endpoints that the plan lacks. A caller that
+ * is gone, or says without a directory that it could not, leaves nothing behind. */
 static int await_release(struct monitor *m)
 {
     struct pollfd waits[] = {{.fd = PYLXC_FD_CONTROL, .events = POLLIN}, {.fd = m->owner_fd, .events = POLLIN}};
-    char word;
-    while (sys(ppoll, waits, LENGTH(waits), 0, 0, 0) < 0)
-        ;
-    if (waits[0].revents)
-        receive_message(PYLXC_FD_CONTROL, &word, sizeof word, &m->directory_fd);
+    struct pylxc_endpoint endpoint; /* or one byte */
+    long n;
+    do {
+        while (sys(ppoll, waits, LENGTH(waits), 0, 0, 0) < 0)
+            ;
+        n = waits[0].revents ? receive_message(PYLXC_FD_CONTROL, &endpoint, sizeof endpoint, &m->directory_fd) : 0;
+        if (n == sizeof endpoint)
+            netns_take_endpoint(&m->plan, &m->netns, &endpoint);
+    } while (n == sizeof endpoint);
+    netns_take_no_more(&m->netns);
     if (m->directory_fd < 0)
         return monitor_fail(m, PYLXC_STAGE_NONE, 0, -1);
     int r = log_open(&m->plan, m->directory_fd, &m->log);

@@ -95,7 +95,8 @@ static int read_plan(struct plan *ret)
     long size = sys(lseek, PYLXC_FD_PLAN, 0, 2 /* SEEK_END */);
     if (size < (long)sizeof *ret->head)
         return -EINVAL;
-    long at = sys(mmap, 0, size, PROT_READ, MAP_PRIVATE, PYLXC_FD_PLAN, 0);
+    /* To be written to, too: what is told late is filled in (netns.c). */
+    long at = sys(mmap, 0, size, PROT_READ | PROT_WRITE, MAP_PRIVATE, PYLXC_FD_PLAN, 0);
     if (at < 0 && at > -4096)
         return (int)at;
     sys(close, PYLXC_FD_PLAN);

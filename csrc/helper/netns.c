@@ -29,13 +29,13 @@ int netns_is_own(const struct plan *plan)
 int netns_open(const struct plan *plan, struct netns *ret)
 {
     int ends[2];
-    *ret = (struct netns){-1, -1, -1, 0};
+    *ret = (struct netns){-1, -1, -1, -1, 0};
     if (!netns_is_own(plan))
         return 0;
     long r = sys(socketpair, 1 /* AF_UNIX */, 5 /* SOCK_SEQPACKET */ | O_CLOEXEC, 0, ends);
     if (r < 0)
         return (int)r;
-    *ret = (struct netns){ends[0], ends[1], -1, 0};
+    *ret = (struct netns){ends[0], ends[1], -1, -1, 0};
     return 0;
 }
 
@@ -127,6 +127,48 @@ static int attach_recorded(int directory, int outer, const struct inside *inside
     return 1;
 }
 
+/* The next endpoint that a plan lacks; NULL. */
+static struct pylxc_op *find_late(const struct plan *plan)
+{
+    FOR_EACH_OPERATION (plan, op)
+        if (op->code == PYLXC_OP_ENDPOINT && op->flags & PYLXC_ENDPOINT_LATE)
+            return (void *)(uintptr_t)op;
+    return NULL;
+}
+
+static void fill_in(struct pylxc_op *op, struct pylxc_endpoint *endpoint)
+{
+    endpoint->name[sizeof endpoint->name - 1] = endpoint->bridge[sizeof endpoint->bridge - 1] = 0;
+    memcpy(op + 1, endpoint, sizeof *endpoint);
+    op->flags &= ~(uint64_t)PYLXC_ENDPOINT_LATE;
+}
+
+void netns_take_endpoint(const struct plan *plan, struct netns *n, struct pylxc_endpoint *endpoint)
+{
+    struct pylxc_op *op = find_late(plan);
+    if (!op)
+        return;
+    fill_in(op, endpoint); /* for a restart: the maker has a copy of its own */
+    send_message(n->late_fd, endpoint, sizeof *endpoint, -1);
+}
+
+void netns_take_no_more(struct netns *n)
+{
+    if (n->late_fd >= 0)
+        sys(close, steal_fd(&n->late_fd));
+}
+
+/* In the maker. */
+static int await_late(const struct plan *plan, int late)
+{
+    struct pylxc_endpoint endpoint;
+    int none;
+    for (struct pylxc_op *op; (op = find_late(plan)); fill_in(op, &endpoint))
+        if (receive_message(late, &endpoint, sizeof endpoint, &none) != sizeof endpoint)
+            return -EPIPE; /* the caller, or the monitor, was killed */
+    return 0;
+}
+
 static void attach_planned(const struct plan *plan, int outer, const struct inside *inside, struct word *word)
 {
     FOR_EACH_OPERATION (plan, op)
@@ -146,12 +188,16 @@ static int open_outer(const struct plan *plan)
 }
 
 /* A maker of endpoints tells of the namespace first, so that the child need not wait for the links. */
-_Noreturn static void make_with_endpoints(const struct plan *plan, int channel, int userns, int directory)
+_Noreturn static void make_with_endpoints(const struct plan *plan, int channel, int late, int userns, int directory)
 {
     struct inside inside;
-    fd_close int outer = open_outer(plan);
+    int outer = open_outer(plan);
     make_beside(plan, userns, &inside);
     send_message(channel, &inside.word, sizeof inside.word, inside.word.made ? -1 : inside.netns);
+    if (outer >= 0 && !inside.word.made && late >= 0) {
+        int r = await_late(plan, late);
+        outer = r < 0 ? r : outer;
+    }
     if (!inside.word.made && outer < 0)
         inside.word.failed = -outer, inside.word.index = 1;
     else if (!inside.word.made && !(plan->again && attach_recorded(directory, outer, &inside, &inside.word)))
@@ -165,14 +211,22 @@ void netns_begin(const struct plan *plan, struct netns *n, int userns, int direc
     if (n->ours < 0)
         return;
     struct clone_args args = {.flags = CLONE_PIDFD, .pidfd = (uintptr_t)&n->maker_fd, .exit_signal = 17 /* SIGCHLD */};
+    int late[2] = {-1, -1};
     sys(close, steal_fd(&n->theirs));
-    long r = sys(clone3, &args, sizeof args);
+    long r = find_late(plan) ? sys(socketpair, 1 /* AF_UNIX */, 5 /* SOCK_SEQPACKET */ | O_CLOEXEC, 0, late) : 0;
+    if (r >= 0)
+        r = sys(clone3, &args, sizeof args);
     if (r == 0) {
         sys(close, PYLXC_FD_CONTROL); /* the caller must see the monitor's end, not this one's */
+        if (late[1] >= 0)
+            sys(close, late[1]);
         if (plan_find(plan, PYLXC_OP_ENDPOINT))
-            make_with_endpoints(plan, n->ours, userns, directory);
+            make_with_endpoints(plan, n->ours, late[0], userns, directory);
         make(plan, n->ours, userns);
     }
+    if (late[0] >= 0)
+        sys(close, late[0]);
+    n->late_fd = late[1];
     if (r < 0)
         send_message(n->ours, &(struct word){.made = (int32_t)-r}, sizeof(struct word), -1);
     else
@@ -182,6 +236,7 @@ void netns_begin(const struct plan *plan, struct netns *n, int userns, int direc
 
 void netns_end(struct netns *n)
 {
+    netns_take_no_more(n);
     if (!n->maker)
         return;
     sys(wait4, n->maker, 0, 0, 0);

@@ -217,17 +217,18 @@ int pylxc_spawn_begin(const struct pylxc_spec *spec, struct pylxc_child *ret_chi
     return 0;
 }
 
-int pylxc_spawn_release(const struct pylxc_child *child, int directory_fd)
+/* Tells the monitor something before the start, and with fd >= 0 gives it a descriptor. One that is gone is no error:
+ * its report, or its end, says more. */
+static int tell(const struct pylxc_child *child, const void *data, size_t size, int fd)
 {
     union {
         struct cmsghdr head;
         char space[CMSG_SPACE(sizeof(int))];
     } ancillary = {.head = {CMSG_LEN(sizeof(int)), SOL_SOCKET, SCM_RIGHTS}};
-    memcpy(CMSG_DATA(&ancillary.head), &directory_fd, sizeof directory_fd);
-    char word = 1;
-    struct iovec part = {&word, sizeof word};
+    memcpy(CMSG_DATA(&ancillary.head), &fd, sizeof fd);
+    struct iovec part = {(void *)(uintptr_t)data, size};
     struct msghdr message = {.msg_iov = &part, .msg_iovlen = 1};
-    if (directory_fd >= 0) {
+    if (fd >= 0) {
         message.msg_control = &ancillary;
         message.msg_controllen = sizeof ancillary;
     }
@@ -236,6 +237,17 @@ int pylxc_spawn_release(const struct pylxc_child *child, int directory_fd)
         n = sendmsg(child->control_fd, &message, MSG_NOSIGNAL);
     while (n < 0 && errno == EINTR);
     return n < 0 && errno != EPIPE && errno != ECONNRESET ? -1 : 0;
+}
+
+int pylxc_spawn_endpoint(const struct pylxc_child *child, const struct pylxc_endpoint *endpoint)
+{
+    return tell(child, endpoint, sizeof *endpoint, -1);
+}
+
+int pylxc_spawn_release(const struct pylxc_child *child, int directory_fd)
+{
+    char word = 1;
+    return tell(child, &word, sizeof word, directory_fd);
 }
 
 int pylxc_spawn_end(struct pylxc_child *child, struct pylxc_error *reterr)

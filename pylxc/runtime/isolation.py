@@ -416,7 +416,7 @@ def _add_endpoints(plan: Plan, spec: ContainerSpec, links: Links | None) -> None
     netns = 0 if links.shared is None else links.shared.lend(plan)
     for number, endpoint in enumerate(links.endpoints):
         words = f"eth{number}, the link to one of the networks {', '.join(spec.networks())}"
-        plan.add_endpoint(endpoint, words, netns)
+        plan.add_endpoint(endpoint, words, netns, late=links.late)
 
 
 def _add_kernel_filesystems(plan: Plan, spec: ContainerSpec, ids: Ids | None) -> None:

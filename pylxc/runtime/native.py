@@ -163,6 +163,12 @@ def begin(plan: Plan, streams: Sequence[int]) -> Child:
     return Child(plan, child)
 
 
+def tell_endpoint(child: Child, endpoint: bytes) -> None:
+    """Tell a process that waits for its release the next endpoint that its plan lacks (``struct pylxc_endpoint``)."""
+    if lib.pylxc_spawn_endpoint(child.to_c(), ffi.from_buffer("struct pylxc_endpoint *", endpoint)) < 0:
+        raise _os_error("sendmsg")
+
+
 def release(child: Child, directory_fd: int) -> None:
     """Let a process go on whose plan has ``PLAN_AWAIT_CALLER``, and give it its record directory (-1: give it up)."""
     if lib.pylxc_spawn_release(child.to_c(), directory_fd) < 0:

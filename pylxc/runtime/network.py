@@ -19,7 +19,7 @@ from pylxc._native import ffi, lib
 from pylxc.errors import UnsupportedError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterable, Sequence
 
     from pylxc.runtime.stack import Shared
     from pylxc.subnets import Address, Interface, Subnet
@@ -45,6 +45,7 @@ class Stack:
 
 
 HOST = Stack()
+BLANK = bytes(ffi.sizeof("struct pylxc_endpoint"))  # takes the place of an end that is not known yet
 
 
 @frozen(kw_only=True)
@@ -77,7 +78,8 @@ class Links:
 
     ``held``: a descriptor that the monitor keeps open (-1: none), ``shared``: the stack that the bridges are in, where
     that is not the host's; :meth:`let_go` closes both here. Without a hosts file its names are the plan's; ``gateways``
-    are the host's addresses. ``join``: what is to be done before its process runs, so that the others know it.
+    are the host's addresses. ``join``: what is to be done before its process runs, so that the others know it; where
+    the ends are ``late``, those here only take their places, and it gives them first.
     """
 
     endpoints: tuple[bytes, ...]
@@ -86,7 +88,8 @@ class Links:
     held: int = -1
     gateways: tuple[str, ...] = ()
     shared: Shared | None = None
-    join: Callable[[], None] | None = None
+    join: Callable[[], Iterable[bytes]] | None = None
+    late: bool = False
 
     def let_go(self) -> None:
         """Close what was opened for the monitor, which has its own by now or does not come."""

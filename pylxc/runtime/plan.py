@@ -76,9 +76,13 @@ class Plan:
         self._operations.append(_OP.pack(_OP.size + len(body), HEALTH, 0, 0, 0, 0) + body)
         self._subjects.append("the health check")
 
-    def add_endpoint(self, endpoint: bytes, subject: str, netns: int = 0) -> None:
-        """Append a link to a network: a ``struct pylxc_endpoint``. ``netns``: where its bridge is (0: on the host)."""
-        self._operations.append(_OP.pack(_OP.size + len(endpoint), ENDPOINT, 0, 0, netns, 0) + endpoint)
+    def add_endpoint(self, endpoint: bytes, subject: str, netns: int = 0, *, late: bool = False) -> None:
+        """Append a link to a network: a ``struct pylxc_endpoint``. ``netns``: where its bridge is (0: on the host).
+
+        ``late``: it only takes its place, and is told when the process has been begun.
+        """
+        flags = ENDPOINT_LATE if late else 0
+        self._operations.append(_OP.pack(_OP.size + len(endpoint), ENDPOINT, 0, flags, netns, 0) + endpoint)
         self._subjects.append(subject)
 
     def add_port(self, port: bytes, idle: int, subject: str) -> None:
@@ -179,6 +183,7 @@ CGROUP_FOLLOW = lib.PYLXC_CGROUP_FOLLOW
 FILE_ATTRIBUTES = lib.PYLXC_FILE_ATTRIBUTES
 DEVICE_COPY = lib.PYLXC_DEVICE_COPY
 TERMINAL_CONSOLE = lib.PYLXC_TERMINAL_CONSOLE
+ENDPOINT_LATE = lib.PYLXC_ENDPOINT_LATE
 NETWORK_SHARED = lib.PYLXC_NETWORK_SHARED
 RESTART_ON_FAILURE = lib.PYLXC_RESTART_ON_FAILURE
 RESTART_ALWAYS = lib.PYLXC_RESTART_ALWAYS

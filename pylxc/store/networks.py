@@ -39,7 +39,7 @@ _TAKEN = (
 )
 _USERS = "SELECT name FROM endpoints JOIN containers ON id = container WHERE network = ? ORDER BY name"
 _REMEDY = "`pylxc network ls` lists those that there are"
-_GOING = "it is being removed"
+_TO_MAKE = f"{_REMEDY}, `pylxc network create` makes one"
 
 
 @frozen
@@ -159,6 +159,13 @@ class Networks:
             raise NetworkNotFound(name_or_id, _REMEDY)
         return _to_row(rows[0])
 
+    def wanted(self, name: str) -> NetworkRow:
+        """Return the network of a name that a container may come to. Raises NetworkNotFound."""
+        found = self.find(name)
+        if found is None or found.going:
+            raise NetworkNotFound(name, _TO_MAKE)
+        return found
+
     def find(self, name: str) -> NetworkRow | None:
         """Return the network of a name; None: there is none."""
         found = self._database.row(f"{_SELECT} WHERE name = ?", (name,))
@@ -245,7 +252,7 @@ class Networks:
     def _wanted(connection: sqlite3.Connection, name: str) -> NetworkRow:
         found = connection.execute(f"{_SELECT} WHERE name = ? AND NOT going", (name,)).fetchone()
         if found is None:
-            raise NetworkNotFound(name, f"{_REMEDY}, `pylxc network create` makes one")
+            raise NetworkNotFound(name, _TO_MAKE)
         return _to_row(found)
 
     def connect(self, container: str, wish: Wish) -> End:
