@@ -52,6 +52,16 @@ def image_shows(image: pylxc.Image, engine: pylxc.Engine, options) -> dict[str, 
         container.remove()
 
 
+def by_names(shows: dict[str, tuple[object, ...]]) -> dict[str, tuple[object, ...]]:
+    """Return the same with every name of a file as one of its own.
+
+    A file of the image that gets a second name in the container is copied up, and its two names have numbers of
+    different inodes from then on (the kernel's overlayfs.rst): only the image tells that it is one file.
+    """
+    links = {name: str(entry[6]).removeprefix("./") for name, entry in shows.items() if entry[0] == tarfile.LNKTYPE}
+    return {name: shows[links.get(name, name)] for name in shows}
+
+
 def one_operation(chance: random.Random) -> str:
     """Return a line of shell that does something to one or two of a few paths, and may fail."""
     first, second = ("/t/" + "/".join(chance.choices("abc", k=chance.randint(1, 3))) for _ in range(2))
@@ -105,7 +115,8 @@ def test_the_image_shows_what_the_container_showed(box, options):
             committed = container.commit()
             assert container.status() == "running"
             assert shown(container) == after, f"PYLXC_COMMITS={seed}, round {number}"
-        assert image_shows(committed, box.engine, options) == after, f"PYLXC_COMMITS={seed}, round {number}"
+        shows = image_shows(committed, box.engine, options)
+        assert by_names(shows) == by_names(after), f"PYLXC_COMMITS={seed}, round {number}"
         found = {kind: {c.path[1:] for c in changes if c.kind == kind} for kind in ("added", "deleted", "changed")}
         model = model_of(before, after)
         assert found["added"] == model["added"], f"PYLXC_COMMITS={seed}, round {number}"
