@@ -118,7 +118,7 @@ def test_the_image_shows_what_the_container_showed(box, options):
         shows = image_shows(committed, box.engine, options)
         assert by_names(shows) == by_names(after), f"PYLXC_COMMITS={seed}, round {number}"
         found = {kind: {c.path[1:] for c in changes if c.kind == kind} for kind in ("added", "deleted", "changed")}
-        model = model_of(before, after)
+        model = model_of(by_names(before), by_names(after))
         assert found["added"] == model["added"], f"PYLXC_COMMITS={seed}, round {number}"
         assert found["deleted"] == model["deleted"], f"PYLXC_COMMITS={seed}, round {number}"
         assert found["changed"] >= model["changed"], f"PYLXC_COMMITS={seed}, round {number}"
