@@ -1,7 +1,7 @@
 """Containers: one main process each, in namespaces of its own, on an image of its own choice.
 
-What callers see: what is done in one is in ``working.py``, what becomes of one in ``living.py``, and how its processes
-are started and found in ``launching.py``.
+What callers see: what is done in one is in ``containerwork.py``, what becomes of one in ``containerlife.py``, and how
+its processes are started and found in ``launching.py``.
 Invariant: a :class:`Container` holds what never changes; every method asks the kernel or the store, so any number of
 processes may work on one container, and none is ever wrong about another's doing for longer than one call.
 """
@@ -11,11 +11,11 @@ from __future__ import annotations
 from contextlib import contextmanager, nullcontext, suppress
 from typing import TYPE_CHECKING, Any, Literal, overload
 
+from pylxc.containerlife import Living
 from pylxc.defaults import engine_of
 from pylxc.errors import Conflict, ContainerNotFound, UnsupportedError
 from pylxc.filters import OF_CONTAINERS, checked_filters, passes
 from pylxc.launching import ALIVE, RUNS
-from pylxc.living import Living
 from pylxc.runtime.waiting import iterates, steps_of, waits
 from pylxc.scoped import Scoped
 

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from pylxc.container import Container
-    from pylxc.working import Working
+    from pylxc.containerwork import Working
 
 # Where a socket for all addresses is reached from this machine.
 _REACHED_AT = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104  not bound

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from attrs import evolve
 
+from pylxc.containerwork import Working
 from pylxc.errors import Conflict, ContainerNotFound, SpawnError, SpecError, TimeoutExpired
 from pylxc.launching import ALIVE, RUNS
 from pylxc.normalise import signal_number
@@ -20,7 +21,6 @@ from pylxc.runtime import process as runtime
 from pylxc.runtime.waiting import steps_of, waits
 from pylxc.spec import SYSTEM
 from pylxc.streams import open_streams
-from pylxc.working import Working
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
