@@ -86,7 +86,7 @@ class Container(Living, Scoped):
         """Return everything about the container as a dict of JSON's types; keys as in ``docker inspect``."""
         import json  # noqa: PLC0415  not on the start path
 
-        from pylxc.networking import described_ends  # noqa: PLC0415
+        from pylxc.containernetworks import described_ends  # noqa: PLC0415
         from pylxc.publishing import described  # noqa: PLC0415
         from pylxc.volumeuse import described_mounts  # noqa: PLC0415
 

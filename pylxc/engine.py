@@ -436,10 +436,10 @@ class Engine:
         if not container.spec.networks():
             self.store.containers.add(row, uses)
             return
-        from pylxc import networking  # noqa: PLC0415  not needed by those who are on none
+        from pylxc import containernetworks, networking  # noqa: PLC0415  not needed by those who are on none
         from pylxc.store.networks import DEFAULT  # noqa: PLC0415
 
-        wishes = networking.wishes_of(container, row.name)
+        wishes = containernetworks.wishes_of(container, row.name)
         try:
             self.store.containers.add(row, uses, wishes)
         except NetworkNotFound as error:

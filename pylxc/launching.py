@@ -278,10 +278,10 @@ class Launching:
         """Return what the container gets of its networks; None: it has none of its own or of another's."""
         if not (self.spec.networks() or joining.other(self.spec)[1] & joining.NEWNET):
             return None
-        from pylxc import networking  # noqa: PLC0415  most containers are on none
+        from pylxc import containernetworks  # noqa: PLC0415  some are on none
 
         try:
-            return networking.prepare(self._engine, self, is_listed=self._listed)
+            return containernetworks.prepare(self._engine, self, is_listed=self._listed)
         except OSError as error:
             raise StoreError(self._directory(), explain(error)) from error
 

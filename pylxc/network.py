@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from attrs import frozen
 
-from pylxc import networking, subnets
+from pylxc import containernetworks, networking, subnets
 from pylxc.defaults import engine_of
 from pylxc.errors import Conflict, NetworkNotFound
 from pylxc.filters import checked_filters, has_label, passes, says
@@ -193,14 +193,14 @@ class Network:
         """
         names = NORMAL["aliases"]("aliases", list(aliases)) if aliases else ()
         given = () if address is None else NORMAL["dns"]("address", address)
-        networking.connect(self._engine, self._container(container), self.name, names, given)
+        containernetworks.connect(self._engine, self._container(container), self.name, names, given)
 
     def disconnect(self, container: Container | str) -> None:
         """Take a container off this network, at once when it runs, and from now on.
 
         Raises ContainerNotFound; Conflict when it is not on it.
         """
-        networking.disconnect(self._engine, self._container(container), self._row)
+        containernetworks.disconnect(self._engine, self._container(container), self._row)
 
     def _container(self, container: Container | str) -> Container:
         return self._engine.container(container) if isinstance(container, str) else container

@@ -357,8 +357,8 @@ class Executor:
             stubs.remove(tree.upper, view)
 
     def _execute(self, step: RunStep, tree: Tree, made: Made) -> None:
+        from pylxc.containernetworks import lent_links  # noqa: PLC0415
         from pylxc.execution import complete, environment, launch  # noqa: PLC0415  what is cached does not run
-        from pylxc.networking import lent_links  # noqa: PLC0415
         from pylxc.runtime import isolation  # noqa: PLC0415
         from pylxc.spec import ContainerSpec  # noqa: PLC0415
         from pylxc.streams import DEVNULL, PIPE, StreamSet  # noqa: PLC0415

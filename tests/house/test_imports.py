@@ -31,9 +31,9 @@ LAYERS = (
     "store",
     # the object model
     (
-        "attachment bootstrap changes container containerlife containerwork defaults diagnosis engine eventstream "
-        "execution files filters hostimage image inside launching layer layerview network networking obtaining process "
-        "publishing readiness systeminit verbs volume volumeuse"
+        "attachment bootstrap changes container containerlife containernetworks containerwork defaults diagnosis "
+        "engine eventstream execution files filters hostimage image inside launching layer layerview network "
+        "networking obtaining process publishing readiness systeminit verbs volume volumeuse"
     ),
     "build",
     "exchange",

@@ -121,13 +121,13 @@ def test_a_bridge_that_is_gone_is_made_again(box: Box, lab: pylxc.Network) -> No
 def test_a_link_that_cannot_be_made_names_the_network(box: Box, monkeypatch: pytest.MonkeyPatch) -> None:
     with pylxc.Network.create("lab", engine=box.engine) as lab:
         container = box.create("true", network="lab")
-        from pylxc import networking
+        from pylxc import containernetworks
 
         def take_down(_: pylxc.Engine, row: NetworkRow, stack: Stack) -> int:
             kernel.remove_link(row.bridge, stack)
             return -1
 
-        monkeypatch.setattr(networking, "bring_up", take_down)
+        monkeypatch.setattr(containernetworks, "bring_up", take_down)
         with pytest.raises(pylxc.SpawnError) as caught:
             container.start()
         assert (caught.value.stage, caught.value.errno) == ("network", 19)

@@ -18,7 +18,7 @@ from once import shared
 from ownnet import links, own_network
 
 import pylxc
-from pylxc import networking
+from pylxc import containernetworks
 from pylxc.runtime import control, native, record
 from pylxc.runtime import network as kernel
 from tests.published import ask, command, dial, rest
@@ -87,17 +87,17 @@ def test_networks(helper):
 @contextmanager
 def without_bridge(network):
     """Let the bridge be gone after it was seen to be there."""
-    before = networking.bring_up
+    before = containernetworks.bring_up
 
     def take_down(_, row, stack):
         kernel.remove_link(row.bridge, stack)
         return -1
 
-    networking.bring_up = take_down
+    containernetworks.bring_up = take_down
     try:
         yield
     finally:
-        networking.bring_up = before
+        containernetworks.bring_up = before
         before(network._engine, network._row, kernel.HOST)
 
 
