@@ -284,7 +284,8 @@ class Attachment(Scoped):
         self._input.release()
         self._stop()
 
-    _leave = close
+    def _leave(self) -> None:
+        self.close()
 
     def _stop(self) -> None:
         self._over = True

@@ -166,7 +166,8 @@ class EventStream(Scoped):
                 self._release()
             self._close_bell()
 
-    _leave = close
+    def _leave(self) -> None:
+        self.close()
 
     def __iter__(self) -> EventStream:
         return self

@@ -210,7 +210,7 @@ static void forget_process(struct monitor *m)
 {
     m->pid = 0;
     m->error_fd = m->pid_fd = m->userns_fd = m->mounts_fd = m->terminal[0] = m->terminal[1] = -1;
-    m->netns = (struct netns){-1, -1, -1, 0};
+    m->netns = NO_NETNS;
     m->streams[0] = m->streams[1] = (struct stream){-1, ""};
 }
 

@@ -29,13 +29,14 @@ int netns_is_own(const struct plan *plan)
 int netns_open(const struct plan *plan, struct netns *ret)
 {
     int ends[2];
-    *ret = (struct netns){-1, -1, -1, -1, 0};
+    *ret = NO_NETNS;
     if (!netns_is_own(plan))
         return 0;
     long r = sys(socketpair, 1 /* AF_UNIX */, 5 /* SOCK_SEQPACKET */ | O_CLOEXEC, 0, ends);
     if (r < 0)
         return (int)r;
-    *ret = (struct netns){ends[0], ends[1], -1, -1, 0};
+    ret->ours = ends[0];
+    ret->theirs = ends[1];
     return 0;
 }
 

@@ -9,6 +9,7 @@ struct netns {
     int late_fd;                /* a socket on which it waits for the endpoints that the plan lacks; -1: it does not */
     int32_t maker;
 };
+#define NO_NETNS ((struct netns){.ours = -1, .theirs = -1, .maker_fd = -1, .late_fd = -1})
 
 /* Whether the plan's process has a network namespace of its own, which is then no part of its clone. */
 int netns_is_own(const struct plan *plan);

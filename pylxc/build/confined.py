@@ -65,7 +65,8 @@ class ConfinedTree(Scoped):
         self._forget()
         os.close(self._fd)
 
-    _leave = close
+    def _leave(self) -> None:
+        self.close()
 
     def _forget(self) -> None:
         if self._last[1] != self._fd:

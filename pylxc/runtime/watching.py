@@ -90,7 +90,8 @@ class Watch(Scoped):
         if fd >= 0:
             os.close(fd)
 
-    _leave = close
+    def _leave(self) -> None:
+        self.close()
 
     def __del__(self) -> None:
         """Close what nobody closed."""
