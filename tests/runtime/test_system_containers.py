@@ -262,7 +262,7 @@ if cgroup.SYSTEMD in HERE.v1:  # else there is nothing of the kind to be tried
     def test_a_host_with_cgroup_v1_only(box, systemd, monkeypatch):
         """There systemd gets a part of the v1 hierarchy that is its own."""
         only = attrs.evolve(HERE, v2="", v2_controllers=frozenset())
-        for module in (cgroup, pylxc.runtime.isolation, pylxc.runtime.usage):
+        for module in (cgroup, pylxc.runtime.isolation, pylxc.runtime.kernelfiles, pylxc.runtime.usage):
             monkeypatch.setattr(module, "hierarchies", lambda: only)
         with boot(box, systemd) as container:
             assert settle(container) in {"running", "degraded"}
