@@ -164,6 +164,7 @@ class Image:
         no_cache: bool = False,
         network: str | None = None,
         extra_hosts: Mapping[str, str] | Sequence[str] = (),
+        labels: Mapping[str, str] | Sequence[str] = (),
         contexts: Mapping[str, str | os.PathLike[str]] | None = None,
         pull: bool = False,
         output: Output | Sequence[Output] | None = None,
@@ -195,6 +196,7 @@ class Image:
                 host's where there is none. ``RUN --network=host`` needs "host" here, or "network.host" allowed.
             extra_hosts: name -> address, or "host-gateway", for /etc/hosts of RUN steps; in docker's words, too
                 ("name:address").
+            labels: of the result, over those of the Dockerfile; a mapping, or "name=value". What is cached stays so.
             contexts: further contexts by name, for ``FROM name``, ``COPY --from=name`` and ``RUN --mount=from=name``:
                 a directory, or ``"docker-image://debian:bookworm"``. They win over stages and images of that name.
             output: where the result is wanted beside the store, or several such places: a directory, which gets the
@@ -237,6 +239,7 @@ class Image:
             no_cache=no_cache,
             network=network,
             extra_hosts=extra_hosts,
+            labels=labels,
             contexts=contexts,
             secrets=secrets,
             ssh=ssh,

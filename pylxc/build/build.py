@@ -8,6 +8,8 @@ from __future__ import annotations
 from collections import Counter
 from typing import TYPE_CHECKING, Any
 
+from attrs import evolve
+
 from pylxc import sourcedate
 from pylxc.build import lint, outputs
 from pylxc.build.agents import Agents
@@ -67,6 +69,7 @@ def build(  # noqa: PLR0913  the operands of one operation
     secrets: Mapping[str, SecretSource] | None = None,
     ssh: AgentSource | None = None,
     allow: Sequence[str] = (),
+    labels: Mapping[str, str] | Sequence[str] = (),
     contexts: Mapping[str, str | os.PathLike[str]] | None = None,
     pull: bool = False,
     output: object = None,
@@ -80,6 +83,7 @@ def build(  # noqa: PLR0913  the operands of one operation
     for tag in tags:
         check_tag(tag)
     network = _checked_network(engine, network)
+    own_labels = NORMAL["labels"]("labels", labels)
     options = Options(
         no_cache=no_cache,
         network=network,
@@ -107,17 +111,20 @@ def build(  # noqa: PLR0913  the operands of one operation
         warnings = (*planned.warnings, *warnings_of(parsed, around), *missing)
         _warn(options, works[-1], warnings)
         result = _carry_out(engine, lease, found, bases, works, options)
-        document = _document(result, root, works[-1].state.author, planned.origin.platform or this_platform())
+        platform = planned.origin.platform or this_platform()
+        document = _document(result, root, works[-1].state.author, platform, own_labels)
         row = engine.store.images.add(document, tags, lease)
         outputs.write(engine, Image.of(engine, row), wanted)
         options.caches.carry(engine, lease)
     return Image.of(engine, engine.store.images.get(row.id))
 
 
-def _document(result: StageResult, root: Image | None, author: str | None, platform: str) -> ImageDocument:
+def _document(
+    result: StageResult, root: Image | None, author: str | None, platform: str, labels: Mapping[str, str]
+) -> ImageDocument:
     """Return the configuration of what the last stage came to, beginning with ``root``, else for ``platform``."""
     return ImageDocument(
-        config=result.config,
+        config=evolve(result.config, labels={**result.config.labels, **labels}),
         platform=platform if root is None else root.platform,
         created=result.created,
         diff_ids=result.layers,

@@ -146,6 +146,7 @@ def _looking_into(on_error: str | None) -> Iterator[None]:
 @click.option("--cache-to", multiple=True, help="Where the steps go: a name, or type=local,dest=DIRECTORY.")
 @click.option("--network", help='The network of RUN steps: "default", "none", "host" or a name.')
 @click.option("--add-host", "hosts", multiple=True, help="Add a line to /etc/hosts of RUN steps: name:address.")
+@click.option("--label", "labels", multiple=True, help="Set a label of the image: name=value.")
 @click.option("--secret", "secrets", multiple=True, help="For RUN --mount=type=secret: id=x,src=FILE or id=x,env=NAME.")
 @click.option("--ssh", "agents", multiple=True, help='For RUN --mount=type=ssh: "default" or id=SOCKET.')
 @click.option("--allow", multiple=True, help='Allow RUN more: "security.insecure" or "network.host".')
@@ -168,6 +169,7 @@ def build(  # noqa: PLR0913  one for each flag
     outputs: tuple[str, ...],
     network: str | None,
     hosts: tuple[str, ...],
+    labels: tuple[str, ...],
     secrets: tuple[str, ...],
     agents: tuple[str, ...],
     allow: tuple[str, ...],
@@ -197,7 +199,7 @@ def build(  # noqa: PLR0913  one for each flag
     options.update(cache_from=cache_from, cache_to=cache_to)
     options.update(target=target, contexts=_contexts(contexts), output=[_output(one) for one in outputs])
     options.update(secrets=_secrets(secrets), ssh=agents, allow=allow)
-    options.update(network=network, extra_hosts=hosts)
+    options.update(network=network, extra_hosts=hosts, labels=labels)
     quiet = quiet or progress == "quiet"
     with _looking_into(on_error), showing_build(progress) as shown:  # the picture ends before a shell begins
         if not quiet:

@@ -165,6 +165,12 @@ def test_a_context_that_is_not_there(cli, tmp_path):
     assert "standard input cannot be both" in cli.error("build", "-f", "-", "-", status=2)
 
 
+def test_labels_of_a_build(cli, context):
+    cli("build", "-q", "-t", "labelled", "--label", "tier=db", "--label=empty=", context)
+    (found,) = json.loads(cli.text("inspect", "labelled"))
+    assert {"tier": "db", "empty": ""}.items() <= found["Config"]["Labels"].items()
+
+
 def test_a_build_from_standard_input(cli, context):
     """A Dockerfile without files, a Dockerfile for a directory, and a tar archive, as docker takes them."""
     (context / "given").write_text("given")

@@ -107,6 +107,18 @@ def test_an_image_that_has_changed_makes_the_container_anew(load: Load, engine: 
     assert [image.refs for image in pylxc.Image.list(engine=engine) if "shop" in str(image.refs)] == []
 
 
+def test_what_a_file_says_of_a_build(load: Load, engine: pylxc.Engine, tmp_path: Path) -> None:
+    text = "FROM busybox\nRUN grep -q '192.0.2.7.*db' /etc/hosts && ls /sys/class/net >/links\nCMD sleep 1000\n"
+    (tmp_path / "shop/Dockerfile").write_text(text)
+    said = "{context: ., labels: {tier: web, commit: 4f2}, extra_hosts: ['db=192.0.2.7'], network: none}"
+    environment = load(f"services: {{web: {{build: {said}, stop_grace_period: 0s}}}}")
+    environment.up()
+    (container,) = environment.ps()
+    assert container.image.config.labels == {"tier": "web", "commit": "4f2"}
+    assert environment.exec("web", ["cat", "/links"]).text.split() == ["lo"]
+    environment.down(rmi="local")
+
+
 def test_conditions_are_waited_for_and_what_is_independent_starts_beside(load: Load, engine: pylxc.Engine) -> None:
     environment = load("""
         services:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from pylxc.compose.parts import labels
 from pylxc.compose.parts.refusals import unsupported
+from pylxc.compose.parts.services import host_pairs
 from pylxc.errors import ImageNotFound, SpecError
 from pylxc.image import Image
 from pylxc.runtime.waiting import drive, steps_of
@@ -39,6 +40,7 @@ _BUILD_KEYS = frozenset(
         "cache_to",
         "tags",
         "labels",
+        "extra_hosts",
         "entitlements",
         "platforms",
         "privileged",
@@ -126,7 +128,9 @@ def build_one(  # noqa: PLR0913  one for each flag
         ssh=_agents(given),
         allow=allow,
         no_cache=no_cache or bool(given.get("no_cache")),
-        network=given.get("network") or "host",
+        network=given.get("network") or None,
+        extra_hosts=dict(host_pairs(given.get("extra_hosts") or ())),
+        labels=given.get("labels") or (),
         contexts=_contexts(given),
         pull=pull or bool(given.get("pull")),
         cache_from=list(given.get("cache_from") or ()) or None,
@@ -140,8 +144,6 @@ def _check(model: Model, path: str, given: Mapping[str, Any]) -> None:
     for key, value in given.items():
         if value and key not in _BUILD_KEYS and not key.startswith("x-"):
             raise unsupported(model, f"{path}.{key}", "it is not carried out; leave it out")
-    if given.get("labels"):
-        raise unsupported(model, f"{path}.labels", "give LABEL in the Dockerfile, or labels to the service")
     if given.get("platforms"):
         raise unsupported(model, f"{path}.platforms", "images are built for this machine; leave it out")
 

@@ -227,14 +227,15 @@ def _device(device: str | Mapping[str, str]) -> str:
 
 def _extra_hosts(model: Model, name: str, service: Mapping[str, Any]) -> dict[str, Any]:
     found: dict[str, str] = {}
-    for each in _pairs(service.get("extra_hosts") or ()):
+    for each in host_pairs(service.get("extra_hosts") or ()):
         if found.setdefault(*each) != each[1]:
             remedy = "one name has one address here; give another name to the second"
             raise unsupported(model, f"services.{name}.extra_hosts: {each[0]}", remedy)
     return {"extra_hosts": found} if found else {}
 
 
-def _pairs(given: Mapping[str, Any] | Iterable[str]) -> Iterable[tuple[str, str]]:
+def host_pairs(given: Mapping[str, Any] | Iterable[str]) -> Iterable[tuple[str, str]]:
+    """Yield the names and addresses of ``extra_hosts``, a list or a mapping."""
     if isinstance(given, list):
         for text in given:
             host, _, address = text.partition("=") if "=" in text else text.partition(":")
