@@ -16,7 +16,7 @@ from modes import PLAIN
 import pylxc
 from pylxc.runtime import native
 
-MOST_SECONDS = 1.0
+MOST_SECONDS = 10.0  # on a busy machine; the memory is what tells
 MOST_MEMORY = 64 << 20
 
 
