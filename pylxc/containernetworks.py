@@ -29,6 +29,7 @@ from pylxc.runtime import stack as stacks
 from pylxc.runtime.network import HOST, Links
 from pylxc.store import Wish
 from pylxc.store.networks import DEFAULT
+from pylxc.subnets import V6
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -39,8 +40,6 @@ if TYPE_CHECKING:
     from pylxc.spec import ContainerSpec
     from pylxc.store import End, NetworkRow, Store
 
-_V6 = 6
-
 
 # -- before it starts --------------------------------------------------------------------------------------------------
 
@@ -48,9 +47,6 @@ _V6 = 6
 def wishes_of(container: Launching, name: str) -> Sequence[Wish]:
     """Return the networks that a container of this name is to be on. The default one may have to be made first."""
     spec = container.spec
-    wanted = spec.networks()
-    if not wanted:
-        return ()
     if joining.other(spec)[0] and not rootless.is_privileged():
         remedy = (
             "it has rights over one container's namespaces only; let both be on networks and share none, or share all"
@@ -58,7 +54,7 @@ def wishes_of(container: Launching, name: str) -> Sequence[Wish]:
         raise UnsupportedError("networks of a container that shares another one's namespaces", remedy)
     names = (name, *spec.aliases, *((spec.hostname,) if spec.hostname else ()), container.id[:12])
     addresses = tuple(filter(None, (spec.ip, spec.ip6)))
-    return [Wish(each, tuple(dict.fromkeys(names)), addresses) for each in wanted]
+    return [Wish(each, tuple(dict.fromkeys(names)), addresses) for each in spec.networks()]
 
 
 def prepare(engine: Engine, container: Launching, *, is_listed: bool) -> Links | None:
@@ -80,8 +76,8 @@ def prepare(engine: Engine, container: Launching, *, is_listed: bool) -> Links |
         for row in rows:
             held = max(held, bring_up(engine, row, stack))
         if ends is not None:
-            if any(store.networks.has_moved(row) for row in rows if row.is_shared):
-                ends = store.networks.ends(container.id)
+            if any(row.is_shared for row in rows):
+                ends = store.networks.ends(container.id)  # it may have got other addresses
             with suppress(FileNotFoundError):
                 os.unlink(_changed(engine, container.id))  # noqa: PTH108  the plan has them all
         links = _links(container.spec, rows, stack, store.hostsfiles.path(container.id), held)
@@ -103,7 +99,7 @@ def _wanted(store: Store, spec: ContainerSpec) -> list[NetworkRow]:
 
 def _links(spec: ContainerSpec, rows: Sequence[NetworkRow], stack: Stack, hosts: str, held: int) -> Links:
     """Return what a container on these networks, which are in that stack, gets beside its ends. ``hosts``: its file."""
-    has_v6 = any(subnet.version == _V6 for row in rows for subnet in row.parsed)
+    has_v6 = any(subnet.version == V6 for row in rows for subnet in row.parsed)
     shared = stack if isinstance(stack, stacks.Shared) else None
     forwarder = uplink.DNS if shared is not None and shared.answers_dns else ""
     resolv_conf = resolver.content(spec, ipv6=has_v6, forwarder=forwarder)
@@ -174,8 +170,8 @@ def _encoded(ends: Sequence[End], stack: Stack) -> Iterator[bytes]:
 
 def _endpoint(end: End, stack: Stack, *, is_way_out: bool) -> network.Endpoint:
     gateways = end.gateways if is_way_out else ()
-    if any(gateway.version == _V6 for gateway in gateways) and not leads_out_v6(stack):
-        gateways = tuple(gateway for gateway in gateways if gateway.version != _V6)
+    if any(gateway.version == V6 for gateway in gateways) and not leads_out_v6(stack):
+        gateways = tuple(gateway for gateway in gateways if gateway.version != V6)
     return network.Endpoint(
         name=end.link,
         bridge=end.network.bridge,

@@ -32,6 +32,7 @@ from pylxc.runtime.network import HOST
 from pylxc.store import NetworkRow
 from pylxc.store.layout import locked
 from pylxc.store.networks import DEFAULT
+from pylxc.subnets import V6
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -41,7 +42,6 @@ if TYPE_CHECKING:
     from pylxc.store import Store
     from pylxc.subnets import Subnet
 
-_V6 = 6
 _SOMEWHERE = {4: (socket.AF_INET, "203.0.113.1"), 6: (socket.AF_INET6, "2000::1")}  # any far away: nothing is sent
 
 
@@ -124,7 +124,7 @@ def _free(name: str, wanted: Sequence[Subnet], others: Sequence[Subnet]) -> tupl
 
 
 def _require_versions(row: NetworkRow) -> None:
-    if not network.has_ipv6() and _V6 in [subnet.version for subnet in row.parsed]:
+    if not network.has_ipv6() and V6 in [subnet.version for subnet in row.parsed]:
         remedy = "this host has no IPv6 (sysctl net.ipv6.conf.all.disable_ipv6): leave its IPv6 subnet out"
         raise UnsupportedError(f"network {row.name}", remedy)
 
@@ -136,7 +136,7 @@ def _make(row: NetworkRow, stack: Stack) -> None:
         network.make_firewall(row.bridge, row.parsed, internal=row.internal, stack=stack)
         if not row.internal and stack is HOST:
             versions = [subnet.version for subnet in row.parsed]
-            network.forward([version for version in versions if version != _V6 or leads_out_v6(HOST)])
+            network.forward([version for version in versions if version != V6 or leads_out_v6(HOST)])
             _warn_of_drops()
         addresses = [subnets.address(subnet, subnets.GATEWAY) for subnet in row.parsed]
         mac = subnets.mac(row.parsed, subnets.GATEWAY)
@@ -365,8 +365,8 @@ def _warn_of_drops() -> None:
 def leads_out_v6(stack: Stack) -> bool:
     """Say whether a stack has an IPv6 way out."""
     if stack is HOST:
-        return bool(address_to_the_world(_V6))
-    return any(way.to.version == _V6 for way in network.ways_out(stack))
+        return bool(address_to_the_world(V6))
+    return any(way.to.version == V6 for way in network.ways_out(stack))
 
 
 def address_to_the_world(version: int) -> str:

@@ -25,7 +25,7 @@ Subnet: TypeAlias = "ipaddress.IPv4Network | ipaddress.IPv6Network"
 POOLS = (("10.192.0.0/10", 20), ("172.16.0.0/12", 20), ("192.168.0.0/16", 24))
 GATEWAY, FIRST = 1, 2  # numbers: of the host, and of the first container
 MOST = 1 << 20  # containers on a network, however large the subnet is
-_V4, _V6 = 4, 6
+V4, V6 = 4, 6
 _LEAST_BITS = 2  # of a host's number: one for the host, one for a container, and the two that are nobody's
 _LOCAL_MAC = bytes((0x02, 0x50))  # locally administered
 
@@ -89,7 +89,7 @@ def _choose_v6(taken: Sequence[Subnet]) -> ipaddress.IPv6Network:
     while True:
         packed = b"\xfd" + secrets.token_bytes(7) + bytes(8)
         candidate = ipaddress.IPv6Network((packed, 64))
-        if not any(candidate.overlaps(other) for other in taken if other.version == _V6):
+        if not any(candidate.overlaps(other) for other in taken if other.version == V6):
             return candidate
 
 
@@ -100,7 +100,7 @@ def overlapping(subnet: Subnet, others: Iterable[Subnet]) -> Subnet | None:
 
 def last_number(subnets: Sequence[Subnet]) -> int:
     """Return the last number that a container can have: the last address of IPv4 is for all (broadcast)."""
-    return min(MOST, *(subnet.num_addresses - (2 if subnet.version == _V4 else 1) for subnet in subnets))
+    return min(MOST, *(subnet.num_addresses - (2 if subnet.version == V4 else 1) for subnet in subnets))
 
 
 def address(subnet: Subnet, number: int) -> Interface:

@@ -141,10 +141,8 @@ class Leases:
                 self._drop(name)
 
     def _add(self, name: str, *, freeing: bool) -> None:
-        owner = own_identity()
         with self._database.writing(durable=False, freeing=freeing) as connection:
-            row = (name, owner.pid, owner.start_time, owner.boot_id)
-            connection.execute("INSERT INTO leases VALUES (?, ?, ?, ?)", row)
+            _insert(connection, name)
 
     def take_over(self, connection: sqlite3.Connection, container: str) -> list[str]:
         """Keep the layer that is what a container wrote, if one is: the container is removed in this transaction.
@@ -154,9 +152,8 @@ class Leases:
         row = connection.execute("SELECT layer FROM given_uppers WHERE container = ?", (container,)).fetchone()
         if row is None:
             return []
-        name, owner = os.urandom(8).hex(), own_identity()
-        lease = (name, owner.pid, owner.start_time, owner.boot_id)
-        connection.execute("INSERT INTO leases VALUES (?, ?, ?, ?)", lease)
+        name = os.urandom(8).hex()
+        _insert(connection, name)
         connection.execute("INSERT INTO leased SELECT ?, digest FROM layers WHERE digest = ?", (name, *row))
         return [name]
 
@@ -194,3 +191,10 @@ class Leases:
             known = {row[0] for row in self._database.rows("SELECT id FROM leases")}
             strays = [name for name in present if name not in known and not name.startswith(".")]
             self._layout.discard(f"{directory}/{name}" for name in strays)
+
+
+def _insert(connection: sqlite3.Connection, name: str) -> None:
+    """Add a lease of this process."""
+    owner = own_identity()
+    row = (name, owner.pid, owner.start_time, owner.boot_id)
+    connection.execute("INSERT INTO leases VALUES (?, ?, ?, ?)", row)

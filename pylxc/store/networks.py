@@ -189,11 +189,6 @@ class Networks:
         """Give a network that nobody is on now, though containers may have places there, other subnets."""
         self._database.write("UPDATE networks SET subnets = ? WHERE id = ?", (" ".join(subnets), id))
 
-    def has_moved(self, row: NetworkRow) -> bool:
-        """Say whether a network has other subnets by now than the row says."""
-        found = self._database.row("SELECT subnets FROM networks WHERE id = ?", (row.id,))
-        return found is not None and found[0] != " ".join(row.subnets)
-
     def disown(self, id: str) -> None:  # noqa: A002  docker's name
         """Let a network outlive the process that it belongs to."""
         self._database.write("UPDATE networks SET owner_pid = 0, owner_start = 0, boot_id = '' WHERE id = ?", (id,))

@@ -12,13 +12,14 @@ from typing import TYPE_CHECKING
 
 import pytest
 from boxes import await_true
+from composing import made_networks
 from ownnet import host, reap_orphans
-
-import pylxc
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
+
+    import pylxc
 
     Cli = Callable[..., subprocess.CompletedProcess[str]]
 
@@ -69,7 +70,7 @@ def cli(engine: pylxc.Engine, shop: Path) -> Iterator[Cli]:
 
     yield call
     call("-p", "shop", "down", "-v", "-t", "0", "--remove-orphans")
-    assert [one.name for one in pylxc.Network.list(engine=engine) if one.name != "bridge"] == []  # RUN steps were on it
+    assert made_networks(engine) == []
 
 
 def command(engine: pylxc.Engine, *words: str) -> list[str]:
