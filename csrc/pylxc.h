@@ -383,6 +383,8 @@ int pylxc_reap(int pid_fd, int *ret_ended);
 int pylxc_pidfd_open(int pid, int *ret_fd);
 int pylxc_pidfd_send_signal(int pid_fd, int signal);
 int pylxc_syncfs(int fd);
+/* Lets a file system lay the directories in this one apart from each other (chattr(1), T). */
+int pylxc_spread(int directory);
 
 /* The calls of pylxc.linux. */
 enum pylxc_call {

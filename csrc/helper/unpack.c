@@ -113,6 +113,8 @@ static int unpack(int fd, int destination, const struct unpack_place *place, uin
     long mask = sys(umask, 0);
     int r = tar_reader_open(&u->reader, fd, limit);
     if (r == 0)
+        r = set_unsaid_late(u, u->top, "");
+    if (r == 0)
         r = unpack_entries(u, &at);
     if (r == 0)
         r = tar_drain(&u->reader, limit);

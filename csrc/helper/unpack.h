@@ -82,6 +82,8 @@ int make_opaque(int fd);
 
 /* Notes an open directory's mode and time, for when nothing is put into it any more. */
 int set_late(struct unpacking *u, int fd);
+/* The same of one that is made though no entry names it, so far: in a layer it has no time of its own, and gets 0. */
+int set_unsaid_late(struct unpacking *u, int fd, const char *path);
 /* Sets them. *ret_subject is the directory that it failed on. */
 int settle_directories(struct unpacking *u, const char **ret_subject);
 #endif

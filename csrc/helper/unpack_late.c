@@ -13,24 +13,32 @@ struct late {
     uint32_t nanoseconds, mode, device_major, device_minor, path_size;
 };
 
-int set_late(struct unpacking *u, int fd)
+static int note(struct unpacking *u, int fd, const char *path, struct late late)
 {
-    const struct tar_entry *e = &u->reader.entry;
     struct statx x;
     int r = (int)tar_statx(fd, "", &x);
     if (r < 0)
         return r;
-    struct late late = {x.stx_ino,
-                        e->seconds,
-                        e->nanoseconds,
-                        permissions(u),
-                        x.stx_dev_major,
-                        x.stx_dev_minor,
-                        (uint32_t)strlen(e->path) + 1};
+    late.inode = x.stx_ino;
+    late.device_major = x.stx_dev_major;
+    late.device_minor = x.stx_dev_minor;
+    late.path_size = (uint32_t)strlen(path) + 1;
     if (DEFENCE(LATE_SIZE, u->late.used + sizeof late + late.path_size > LATE_MOST, 0))
         return -E2BIG;
     r = pile_add(&u->late, &late, sizeof late);
-    return r < 0 ? r : pile_add(&u->late, e->path, late.path_size);
+    return r < 0 ? r : pile_add(&u->late, path, late.path_size);
+}
+
+int set_late(struct unpacking *u, int fd)
+{
+    const struct tar_entry *e = &u->reader.entry;
+    struct late late = {.seconds = e->seconds, .nanoseconds = e->nanoseconds, .mode = permissions(u)};
+    return note(u, fd, e->path, late);
+}
+
+int set_unsaid_late(struct unpacking *u, int fd, const char *path)
+{
+    return is_layer(u) ? note(u, fd, path, (struct late){.mode = 0755}) : 0;
 }
 
 static int settle_directory(struct unpacking *u, const struct late *late, const char *path)

@@ -23,7 +23,7 @@ int open_below(const struct unpacking *u, const char *path, uint64_t more)
 }
 
 /* Makes the directory `name`, missing on the way to an entry, or in a layer hidden by a whiteout so far. */
-static int make_parent(struct unpacking *u, int parent, const char *name)
+static int make_parent(struct unpacking *u, int parent, const char *name, const char *path)
 {
     struct statx x;
     bool hidden = false;
@@ -45,7 +45,7 @@ static int make_parent(struct unpacking *u, int parent, const char *name)
     fd_close int made = (int)sys(openat, parent, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
     if (made < 0)
         return made;
-    if (hidden && (r = make_opaque(made)) < 0)
+    if ((hidden && (r = make_opaque(made)) < 0) || (r = set_unsaid_late(u, made, path)) < 0)
         return r;
     return steal_fd(&made);
 }
@@ -80,7 +80,7 @@ static int make_parents(struct unpacking *u, char *path)
         char *slash = strchr(at, '/');
         if (slash)
             *slash = 0;
-        int next = make_parent(u, fd, at);
+        int next = make_parent(u, fd, at, path);
         fd_close_at_end(&fd);
         fd = next;
         if (slash)

@@ -2,8 +2,10 @@
 #define _GNU_SOURCE
 #include "lib.h"
 #include <errno.h>
+#include <linux/fs.h>
 #include <linux/sched.h>
 #include <signal.h>
+#include <sys/ioctl.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
 
@@ -38,6 +40,16 @@ int pylxc_reap(int pid_fd, int *ret_ended)
 int pylxc_syncfs(int fd)
 {
     return syncfs(fd);
+}
+
+int pylxc_spread(int directory)
+{
+    unsigned int flags;
+    /* FS_IOC_GETFLAGS is defined with a long, and the kernel writes an int (ioctl_iflags(2)). */
+    if (ioctl(directory, FS_IOC_GETFLAGS, &flags) < 0)
+        return -1;
+    flags |= FS_TOPDIR_FL;
+    return ioctl(directory, FS_IOC_SETFLAGS, &flags);
 }
 
 struct socket_request {

@@ -16,6 +16,7 @@ from pylxc.errors import StoreError
 
 if TYPE_CHECKING:
     import zlib
+    from collections.abc import Iterator
 
     from _typeshed import WriteableBuffer
 
@@ -94,14 +95,18 @@ class _Reader(io.RawIOBase):
 
     def readinto(self, buffer: WriteableBuffer) -> int:
         view = memoryview(buffer).cast("B")
+        data = self.piece(len(view))
+        view[: len(data)] = data
+        return len(data)
+
+    def piece(self, size: int) -> bytes:
+        """Read some bytes, none at the end."""
         try:
             # No more than is there at once: data before the damage are still given, and looking at the first block of
             # an archive does not stumble over its end.
-            data = self._stream.read1(len(view))
+            return self._stream.read1(size)
         except self._damages as error:
             raise StoreError(self._path, f"damaged {self._form} data: {error}") from error
-        view[: len(data)] = data
-        return len(data)
 
     def close(self) -> None:
         if not self.closed:
@@ -151,6 +156,17 @@ def decompressed(stream: IO[bytes], path: str) -> io.BufferedReader:
     else:
         return below
     return io.BufferedReader(_Reader(opened, below, path, form), CHUNK)
+
+
+def pieces(archive: io.BufferedReader) -> Iterator[bytes]:
+    """Yield what :func:`decompressed` opened, of which nothing was read, as it comes: without a copy where that can be.
+
+    Raises StoreError where the data are damaged.
+    """
+    raw = archive.raw
+    read = raw.piece if isinstance(raw, _Reader) else archive.read1
+    while data := read(CHUNK):
+        yield data
 
 
 class _Gunzip:

@@ -11,7 +11,6 @@ import os
 from typing import IO, TYPE_CHECKING, BinaryIO, cast
 
 from pylxc import sourcedate
-from pylxc.build import times
 from pylxc.build.archives import open_archive
 from pylxc.errors import SpawnError, StoreError
 from pylxc.image import Image, check_tag
@@ -97,14 +96,11 @@ def _make(
     if ref is not None:
         check_tag(ref)
     with engine.store.leases.take() as lease:
-        staged = lease.stage()
-        tree = f"{staged}/tree"
+        tree = f"{lease.stage()}/tree"
         try:
-            begin = times.beginning(staged)
             os.mkdir(tree, 0o755)  # noqa: PTH102
             os.chmod(tree, 0o755)  # noqa: PTH101, S103  a root directory, whatever the umask
             fill(tree)
-            times.settle_alone(tree, begin)
             layer = engine.commit_layer(lease, tree, words)
         except SpawnError as error:
             raise unpacking_error(error) from error

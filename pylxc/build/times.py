@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 from pylxc.runtime import rootless
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Iterator
 
     from pylxc.runtime.isolation import Tree
 
@@ -41,21 +41,16 @@ def settle(tree: Tree, since: int) -> None:
 
     Nothing may write to the tree meanwhile.
     """
-    rootless.as_owner(_settle, tree.upper, since, lambda path: _time_below(tree, path))
+    rootless.as_owner(_settle, tree, since)
 
 
-def settle_alone(top: str, since: int) -> None:
-    """Do the same for a tree that lies on nothing."""
-    rootless.as_owner(_settle, top, since, lambda _path: 0)
-
-
-def _settle(top: str, since: int, before: Callable[[str], int]) -> None:
+def _settle(tree: Tree, since: int) -> None:
     until = time.time_ns()
-    place = os.open(top, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    place = os.open(tree.upper, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
         for directory in _directories(place):
             if since <= os.lstat(directory or ".", dir_fd=place).st_mtime_ns <= until:
-                ns = before(f"/{directory}" if directory else "")
+                ns = _time_below(tree, f"/{directory}" if directory else "")
                 os.utime(directory or ".", ns=(ns, ns), dir_fd=place, follow_symlinks=False)
     finally:
         os.close(place)

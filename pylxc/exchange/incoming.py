@@ -17,9 +17,9 @@ from typing import IO, TYPE_CHECKING, BinaryIO, Protocol
 
 from attrs import frozen
 
-from pylxc.build import times
-from pylxc.build.archives import CHUNK, decompressed, form_of
+from pylxc.build.archives import CHUNK, decompressed, form_of, pieces
 from pylxc.build.imports import unpacking_error
+from pylxc.digests import digest_of
 from pylxc.documents import LAYERS, Descriptor, Manifest
 from pylxc.errors import IntegrityError, SpawnError, StoreError, UnsupportedError
 from pylxc.image import Image
@@ -36,15 +36,15 @@ if TYPE_CHECKING:
     from pylxc.engine import Engine
     from pylxc.store import Lease
 
-AHEAD = 4  # chunks that are decompressed before they are wanted
+AHEAD = 8  # pieces that are decompressed before they are wanted
 LAYER_LIMIT = transfer.UNPACKED_LIMIT  # bytes of one layer's tar
 
 
 class Readable(Protocol):
     """What gives the archive of a layer."""
 
-    def read(self, size: int, /) -> bytes | None:
-        """Return at most so many bytes, none at the end."""
+    def readinto(self, buffer: memoryview, /) -> int:
+        """Read what is there and fits, nothing at the end."""
 
 
 @frozen
@@ -63,7 +63,7 @@ class Checked:
 
 def check(manifest: Manifest, config: bytes, subject: str) -> Checked:
     """Return a manifest with its configuration. Raises IntegrityError when they are not what the other says."""
-    _compare(f"{subject}: configuration", manifest.config, hashlib.sha256(config).hexdigest(), len(config))
+    _compare(f"{subject}: configuration", manifest.config, digest_of(config), len(config))
     document = ImageDocument.from_bytes(config)
     if len(document.diff_ids) != len(manifest.layers):
         raise IntegrityError(f"{subject}: layers", str(len(document.diff_ids)), str(len(manifest.layers)))
@@ -99,10 +99,20 @@ class Incoming:
             return False
         return True
 
-    def layer(self, descriptor: Descriptor, diff_id: str, stream: Readable, words: str = "", spool: str = "") -> None:
+    def layer(  # noqa: PLR0913  what a layer comes with
+        self,
+        descriptor: Descriptor,
+        diff_id: str,
+        stream: Readable,
+        words: str = "",
+        spool: str = "",
+        *,
+        is_verified: bool = False,
+    ) -> None:
         """Take a layer in. ``stream`` gives its archive, ``words`` say what made it.
 
         ``spool``: the stream is a file of this name, in this lease's staging, which becomes the store's.
+        ``is_verified``: nobody can read it to its end unless it is what the descriptor names.
 
         Raises IntegrityError when it is not what the descriptor or the diff id names; StoreError when it is no layer.
         """
@@ -110,7 +120,7 @@ class Incoming:
         staged = self._lease.stage()
         file = spool or f"{staged}/blob"
         with explained(staged):
-            received = _Received(stream, descriptor, "" if spool else file)
+            received = _Received(stream, descriptor, "" if spool else file, is_verified=is_verified)
             try:
                 form, content, tree = self._unpack(received, staged, diff_id, subject, again=False)
             except StoreError:
@@ -153,15 +163,14 @@ class Incoming:
             tree = ""
             if again or not self._hold(diff_id):
                 tree = f"{staged}/tree"
-                self._fill(content, staged, tree, subject)
+                self._fill(content, tree, subject)
             content.drain()
         received.finish(subject)
         if content.digest != diff_id:
             raise IntegrityError(f"{subject}, unpacked", diff_id, content.digest)
         return form, content, tree
 
-    def _fill(self, content: _Content, staged: str, tree: str, subject: str) -> None:
-        begin = times.beginning(staged)
+    def _fill(self, content: _Content, tree: str, subject: str) -> None:
         os.mkdir(tree, 0o755)  # noqa: PTH102
         os.chmod(tree, 0o755)  # noqa: PTH101, S103  a root directory, whatever the umask
         try:
@@ -175,7 +184,6 @@ class Incoming:
             )
         except SpawnError as error:
             raise unpacking_error(error) from error
-        times.settle_alone(tree, begin)
 
     def finish(self, checked: Checked, refs: Sequence[str], *, indexes: tuple[tuple[bytes, str], ...] = ()) -> Image:
         """Add an image whose layers are here, and let tags name it.
@@ -194,11 +202,11 @@ class Incoming:
 class _Received(io.RawIOBase):
     """The archive of a layer as it comes: counted, hashed, and written to a file where one is wanted."""
 
-    def __init__(self, stream: Readable, descriptor: Descriptor, path: str) -> None:
+    def __init__(self, stream: Readable, descriptor: Descriptor, path: str, *, is_verified: bool = False) -> None:
         super().__init__()
         self._stream = stream
         self._descriptor = descriptor
-        self._hash = hashlib.sha256()
+        self._hash = None if is_verified else hashlib.sha256()
         self._size = 0
         self._is_over = False
         self._file = open(path, "xb", buffering=0) if path else None  # noqa: PTH123, SIM115  closed with this
@@ -207,25 +215,27 @@ class _Received(io.RawIOBase):
         return True
 
     def readinto(self, buffer: WriteableBuffer) -> int:
-        view = memoryview(buffer).cast("B")
         # One byte more than there should be is enough to know.
-        data = self._stream.read(min(len(view), self._descriptor.size + 1 - self._size)) or b""
-        self._is_over = not data
-        self._size += len(data)
-        self._hash.update(data)
+        view = memoryview(buffer).cast("B")[: self._descriptor.size + 1 - self._size]
+        count = self._stream.readinto(view)
+        data = view[:count]
+        self._is_over = not count
+        self._size += count
+        if self._hash is not None:
+            self._hash.update(data)
         if self._size > self._descriptor.size:
             words = f"layer {self._descriptor.digest[:19]}"
             raise IntegrityError(words, f"{self._descriptor.size} bytes", "more")
         if self._file is not None:
             _write(self._file, data)
-        view[: len(data)] = data
-        return len(data)
+        return count
 
     def finish(self, subject: str) -> None:
         """Read to the end. Raises IntegrityError when it was not what the descriptor names."""
         while not self._is_over:
             self.readinto(bytearray(CHUNK))
-        _compare(subject, self._descriptor, self._hash.hexdigest(), self._size)
+        digest = f"sha256:{self._hash.hexdigest()}" if self._hash is not None else self._descriptor.digest
+        _compare(subject, self._descriptor, digest, self._size)
 
     def close(self) -> None:
         """Stay open: who read the archive to its end closes what it read, and there may be more to count."""
@@ -236,9 +246,8 @@ class _Received(io.RawIOBase):
             self._file.close()
 
 
-def _write(file: IO[bytes], data: bytes) -> None:
+def _write(file: IO[bytes], view: memoryview) -> None:
     """Write all of it: an unbuffered file may take less at once, on a full disk for instance."""
-    view = memoryview(data)
     while view:
         view = view[file.write(view) :]
 
@@ -279,8 +288,8 @@ class _Content:
 
 
 @contextmanager
-def _read_ahead(stream: IO[bytes]) -> Iterator[Iterator[bytes]]:
-    """Give the chunks of a stream, which a thread reads: decompressing goes on while others wait for the disk."""
+def _read_ahead(archive: io.BufferedReader) -> Iterator[Iterator[bytes]]:
+    """Give the pieces of an archive, which a thread reads: decompressing goes on while others wait for the disk."""
     ready: queue.Queue[bytes | Exception] = queue.Queue(AHEAD)
     enough = threading.Event()
     ended = False
@@ -288,7 +297,9 @@ def _read_ahead(stream: IO[bytes]) -> Iterator[Iterator[bytes]]:
     def read() -> None:
         last: bytes | Exception = b""
         try:
-            while not enough.is_set() and (chunk := stream.read(CHUNK)):
+            for chunk in pieces(archive):
+                if enough.is_set():
+                    break
                 ready.put(chunk)
         except Exception as error:  # noqa: BLE001  whatever it is, it is raised where the chunks are taken
             last = error
@@ -315,9 +326,9 @@ def _read_ahead(stream: IO[bytes]) -> Iterator[Iterator[bytes]]:
         reader.join()
 
 
-def _compare(subject: str, descriptor: Descriptor, digits: str, size: int) -> None:
+def _compare(subject: str, descriptor: Descriptor, digest: str, size: int) -> None:
     """Raise IntegrityError where bytes are not those that a descriptor names."""
     if size != descriptor.size:
         raise IntegrityError(subject, f"{descriptor.size} bytes", f"{size}")
-    if f"sha256:{digits}" != descriptor.digest:
-        raise IntegrityError(subject, descriptor.digest, f"sha256:{digits}")
+    if digest != descriptor.digest:
+        raise IntegrityError(subject, descriptor.digest, digest)

@@ -12,7 +12,7 @@ import os
 import stat
 from contextlib import contextmanager
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, BinaryIO, Protocol, cast
+from typing import IO, TYPE_CHECKING, Protocol, cast
 
 from attrs import frozen
 
@@ -26,6 +26,7 @@ from pylxc.store.layout import explained
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from io import FileIO
 
     from typing_extensions import Self
 
@@ -56,7 +57,7 @@ class Source(Protocol):
     def has(self, name: str) -> bool:
         """Say whether there is a file of this name."""
 
-    def open(self, name: str) -> BinaryIO:
+    def open(self, name: str) -> FileIO:
         """Open a file. Raises StoreError when it is not there."""
 
     def stored(self, name: str) -> Stored:
@@ -159,7 +160,7 @@ class Spool:
             raise missing(self.name, name)
         return found
 
-    def open(self, name: str) -> BinaryIO:
+    def open(self, name: str) -> FileIO:
         """Open a file. Raises StoreError when it is not there, or cannot be read."""
         with explained(self.name):
             return open(self.spooled(name), "rb", buffering=0)  # noqa: PTH123  the caller closes it
@@ -205,7 +206,7 @@ class Directory:
             return True  # opening it says what is wrong with it
         return True
 
-    def open(self, name: str) -> BinaryIO:
+    def open(self, name: str) -> FileIO:
         """Open a file. Raises StoreError when it is not there."""
         try:
             return open(self._open(name), "rb", buffering=0)  # noqa: PTH123  the caller closes it

@@ -277,3 +277,12 @@ def syncfs(fd: int) -> None:
     """Write a whole file system to its disk (syncfs(2)). Raises OSError."""
     if lib.pylxc_syncfs(fd) < 0:
         raise _os_error("syncfs")
+
+
+def spread(directory: int) -> None:
+    """Let the file system lay the directories in this one apart from each other (chattr(1), T).
+
+    Raises OSError: EOPNOTSUPP, EINVAL or ENOTTY where the file system knows of nothing such.
+    """
+    if lib.pylxc_spread(directory) < 0:
+        raise _os_error("ioctl FS_IOC_SETFLAGS")

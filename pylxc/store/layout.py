@@ -41,6 +41,7 @@ PRIVATE_FILE = 0o600
 RESERVE = 512 << 10
 RESERVE_STEP = 64 << 10
 ATTEMPTS = 100
+_NOT_SPREAD = frozenset((errno.EOPNOTSUPP, errno.ENOTTY, errno.EINVAL, errno.ENOSYS, errno.EPERM))
 _DIGEST = re.compile(r"(?:sha256:)?([0-9a-f]{64})")
 
 
@@ -247,6 +248,11 @@ class Layout:
         except FileNotFoundError:
             return False
 
+    def spread(self) -> None:
+        """Lay trees apart from each other: those that are made here from now on."""
+        for name in ("staging", "containers"):
+            spread(f"{self.root}/{name}")
+
     def note_boot(self, boot_id: str) -> None:
         """Remember that the store was tidied since the machine started."""
         self.write_file(self._boot, boot_id.encode())
@@ -330,6 +336,23 @@ def explained(path: str) -> Iterator[None]:
         yield
     except OSError as error:
         raise StoreError(path, explain(error)) from error
+
+
+def spread(path: str) -> None:
+    """Let the file system lay the directories in this one apart from each other, each with what comes into it.
+
+    That is what layers and containers want, which come and go as a whole: ext4 otherwise puts them all beside each
+    other and looks, without a journal, at each inode there that was freed in the last minutes (recently_deleted in
+    fs/ext4/ialloc.c) for each file that it makes. A file system that knows nothing of it (chattr(1), T) does as it did.
+    """
+    fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        native.spread(fd)
+    except OSError as error:
+        if error.errno not in _NOT_SPREAD:
+            raise
+    finally:
+        os.close(fd)
 
 
 def sync_file(path: str) -> None:

@@ -383,6 +383,8 @@ static void calls(int helper, const char *plan, const char *path)
     EXPECT(pylxc_device_filter_attach("/no/such/cgroup", "", 0) == -1 && errno == ENOENT);
     EXPECT(pylxc_device_filter_attach(path, "", 0) == -1);
     EXPECT(pylxc_syncfs(directory) == 0 && pylxc_syncfs(-1) == -1 && errno == EBADF);
+    EXPECT(pylxc_spread(-1) == -1 && errno == EBADF);
+    EXPECT(pylxc_spread(directory) == 0 || errno == EOPNOTSUPP || errno == ENOTTY);
     EXPECT(pylxc_syscall(PYLXC_CALL_UNSHARE, 0, 0, 0, 0, 0) == 0 && pylxc_syscall_number(PYLXC_CALL_CLONE3) == 435);
     EXPECT(pylxc_syscall(PYLXC_CALL_SETNS, (uintptr_t)-1, 0, 0, 0, 0) == -1 && errno == EBADF);
     EXPECT(open_descriptors() == before + 1);

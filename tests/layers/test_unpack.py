@@ -214,6 +214,23 @@ def test_the_later_entry_of_a_directory_counts(tar_tool: TarTool, root: Path) ->
     assert (root / "d").lstat().st_mtime == 5
 
 
+def test_what_no_entry_of_a_layer_names_has_the_time_0(tar_tool: TarTool, root: Path) -> None:
+    data = file(b"a/b/f") + block(b"l", b"2", link=b"a") + file(b"l/c/f") + file(b"named/f") + file(b"e/.wh.gone")
+    data += directory(b"named", mtime=b"00000000005\0")
+    tar_tool.unpack(data + END, root, UNPACK_LAYER)
+    times = {path: (root / path).lstat().st_mtime_ns for path in (".", "a", "a/b", "a/c", "e", "named")}
+    assert times == {".": 0, "a": 0, "a/b": 0, "a/c": 0, "e": 0, "named": 5 * 10**9}
+    tar_tool.unpack(directory(b"./", mtime=b"00000000007\0") + file(b"g") + END, root, UNPACK_LAYER)
+    assert root.lstat().st_mtime == 7
+
+
+def test_what_no_entry_names_elsewhere_is_made_now(tar_tool: TarTool, root: Path) -> None:
+    before = root.lstat().st_mtime_ns
+    tar_tool.unpack(file(b"a/f") + END, root)
+    assert root.lstat().st_mtime_ns >= before > 0
+    assert (root / "a").lstat().st_mtime_ns >= before
+
+
 def test_a_late_mode_reaches_only_the_directory_it_is_for(tar_tool: TarTool, root: Path) -> None:
     (root / "b/sub").mkdir(mode=0o750, parents=True)
     data = directory(b"a") + block(b"l", b"2", link=b"a") + directory(b"l/sub", mode=b"0000777\0")

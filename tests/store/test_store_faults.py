@@ -100,6 +100,24 @@ def run_on_disk(
     return done.stdout
 
 
+FLAGS = """
+import fcntl
+import struct
+
+pylxc.Image.list(engine=pylxc.Engine(disk / "store"))
+for name in ("staging", "containers", "layers"):
+    fd = os.open(disk / "store" / name, os.O_RDONLY)
+    flags = struct.unpack("l", fcntl.ioctl(fd, 0x80086601, bytes(8)))[0]  # FS_IOC_GETFLAGS
+    print(name, bool(flags & 0x20000))  # FS_TOPDIR_FL
+"""
+
+
+def test_trees_are_laid_apart_from_each_other(disk):
+    assert run_on_disk(disk, FLAGS, kind="ext4", size="8M").split() == [
+        *("staging", "True", "containers", "True", "layers", "False")
+    ]
+
+
 FULL = """
 def fill(but=0):
     with open(disk / "ballast", "wb", buffering=0) as file:
