@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from pylxc.imageconfig import History
     from pylxc.registry.progress import Progress
     from pylxc.registry.settings import Settings
-    from pylxc.store import ImageRow, TagMove
+    from pylxc.store import ImageRow, LayerRow, TagMove
 
     Output = str | os.PathLike[str] | Mapping[str, str | os.PathLike[str] | IO[bytes]]
     CachePlace = str | os.PathLike[str]
@@ -53,35 +53,39 @@ class Image:
     digest: str = field(eq=False)
     refs: tuple[str, ...] = field(eq=False)
     config: ImageConfig = field(eq=False, repr=False)
-    layers: tuple[Layer, ...] = field(eq=False, repr=False)
     created: float = field(eq=False)
     platform: str = field(eq=False)
+    _layers: tuple[LayerRow, ...] = field(eq=False, repr=False)
     _document: ImageDocument = field(eq=False, repr=False)
     _engine: Engine = field(eq=False, repr=False)
 
     @property
     def diff_ids(self) -> tuple[str, ...]:
         """The digests of its layers' tars, the lowest first (OCI image-spec, config.md, "rootfs")."""
-        return tuple(layer.digest for layer in self.layers)
+        return self._document.diff_ids
+
+    @property
+    def layers(self) -> tuple[Layer, ...]:
+        """Its layers, the lowest first."""
+        return tuple(Layer(layer.digest, layer.size, layer.created_by, self._engine) for layer in self._layers)
 
     @property
     def size(self) -> int:
         """The sum of its layers' sizes, in bytes."""
-        return sum(layer.size for layer in self.layers)
+        return sum(layer.size for layer in self._layers)
 
     @classmethod
     def of(cls, engine: Engine, row: ImageRow) -> Image:
         """Return the image that a row of the index describes."""
         document = row.document
-        layers = tuple(Layer(layer.digest, layer.size, layer.created_by, engine) for layer in row.layers)
         return cls(
             row.id,
             row.manifest,
             row.refs,
             document.config,
-            layers,
             document.created,
             document.platform,
+            row.layers,
             document,
             engine,
         )

@@ -11,6 +11,7 @@ import errno
 import os
 import stat
 from contextlib import contextmanager, suppress
+from functools import lru_cache
 from types import MappingProxyType
 from typing import TYPE_CHECKING
 
@@ -26,7 +27,7 @@ from pylxc.runtime.mounting import add_mounts
 from pylxc.runtime.plan import Plan
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping
+    from collections.abc import Iterator, Mapping
 
     from pylxc.runtime.joining import Joined
     from pylxc.runtime.network import Links
@@ -62,13 +63,8 @@ class Tree:
 
     def inside(self, path: str) -> str:
         """Return a path of the store as it is seen from where the root is put together; others stay what they are."""
-        return self.all_inside((path,))[0]
-
-    def all_inside(self, paths: Iterable[str]) -> list[str]:
-        """Return paths as :meth:`inside` does: there may be hundreds of layers."""
         root = self.scaffold.removesuffix("run")
-        begin = len(root)
-        return [f"store/{path[begin:]}" if path.startswith(root) else path for path in paths]
+        return f"store/{path[len(root) :]}" if path.startswith(root) else path
 
 
 @frozen(kw_only=True)
@@ -98,11 +94,18 @@ class Payload:
     groups: tuple[str, ...] = ()
 
 
+@lru_cache(maxsize=64)
+def _lowers_inside(lowers: tuple[str, ...], scaffold: str) -> tuple[bytes, ...]:
+    """Return the lower directories of a root file system as a plan has them: there may be hundreds, at each start."""
+    tree = Tree(lowers=lowers, scaffold=scaffold)
+    return tuple(os.fsencode(tree.inside(path)) for path in (*lowers, f"{scaffold}/stubs"))
+
+
 def add_tree(plan: Plan, tree: Tree, *, read_only: bool = False) -> None:
     """Add the root file system. With ``read_only``, mount targets can still be made; the caller closes it later."""
     flags = (p.OVERLAY_VOLATILE if tree.volatile else 0) | (p.OVERLAY_JOINED if tree.joined else 0)
     add_place(plan, tree.scaffold)
-    lowers = tree.all_inside((*tree.lowers, f"{tree.scaffold}/stubs"))
+    lowers = _lowers_inside(tree.lowers, tree.scaffold)
     words = f"the root file system of {len(tree.lowers)} layers"
     upper, work = tree.inside(tree.upper), tree.inside(tree.work)
     plan.add(p.OVERLAY, "root", upper, work, *lowers, flags=flags, subject=words)
