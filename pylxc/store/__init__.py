@@ -139,5 +139,4 @@ class Store:
                 remove_rubbish()
         self.layout.keep_reserve()
         if is_new_boot:
-            self.layout.spread()
             self.layout.note_boot(boot_id())

@@ -10,6 +10,7 @@ import errno
 import fcntl
 import os
 import re
+import time
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING
 
@@ -41,6 +42,8 @@ PRIVATE_FILE = 0o600
 RESERVE = 512 << 10
 RESERVE_STEP = 64 << 10
 ATTEMPTS = 100
+PLACES = 8  # that are tried for a tree
+LONG = 0.0001  # s to make a directory; where nothing is in the way it takes half of it
 _NOT_SPREAD = frozenset((errno.EOPNOTSUPP, errno.ENOTTY, errno.EINVAL, errno.ENOSYS, errno.EPERM))
 _DIGEST = re.compile(r"(?:sha256:)?([0-9a-f]{64})")
 
@@ -248,11 +251,6 @@ class Layout:
         except FileNotFoundError:
             return False
 
-    def spread(self) -> None:
-        """Lay trees apart from each other: those that are made here from now on."""
-        for name in ("staging", "containers"):
-            spread(f"{self.root}/{name}")
-
     def note_boot(self, boot_id: str) -> None:
         """Remember that the store was tidied since the machine started."""
         self.write_file(self._boot, boot_id.encode())
@@ -338,21 +336,52 @@ def explained(path: str) -> Iterator[None]:
         raise StoreError(path, explain(error)) from error
 
 
-def spread(path: str) -> None:
-    """Let the file system lay the directories in this one apart from each other, each with what comes into it.
+def make_spread(path: str) -> bool:
+    """Make a directory for some that the file system is to lay apart from each other, each with what comes into it.
 
-    That is what layers and containers want, which come and go as a whole: ext4 otherwise puts them all beside each
-    other and looks, without a journal, at each inode there that was freed in the last minutes (recently_deleted in
-    fs/ext4/ialloc.c) for each file that it makes. A file system that knows nothing of it (chattr(1), T) does as it did.
+    That is what trees want, which come and go as a whole (chattr(1), T). Says whether the file system knows of it; one
+    that does not does as it does otherwise. Raises OSError.
     """
+    os.mkdir(path, PRIVATE)  # noqa: PTH102
     fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
         native.spread(fd)
     except OSError as error:
         if error.errno not in _NOT_SPREAD:
             raise
+        return False
     finally:
         os.close(fd)
+    return True
+
+
+def make_in_good_place(directory: str, name: str) -> str:
+    """Make a directory for a tree in one that is spread, and return its path. Raises OSError.
+
+    Where it comes to lie is decided by its name, and ext4 prefers a part of the disk that was just emptied (Orlov's
+    allocator, find_group_orlov in fs/ext4/ialloc.c). Without a journal that is the worst one: for each file that is
+    made it looks at each inode there that was freed in the last minutes (recently_deleted). Where they are in the way
+    of a second directory, making it takes long, or its number is not the next one; then other places are tried, of
+    which the best is taken.
+    """
+    tried: list[tuple[bool, float, str]] = []
+    while len(tried) < PLACES and (not tried or tried[-1] > (False, LONG)):
+        tried.append(_try_place(f"{directory}/{name}.{os.urandom(3).hex()}"))
+    _, _, best = min(tried)
+    for _, _, place in tried:
+        if place != best:
+            os.rmdir(f"{place}/r")  # noqa: PTH106
+            os.rmdir(place)  # noqa: PTH106
+    return f"{best}/r"
+
+
+def _try_place(place: str) -> tuple[bool, float, str]:
+    """Make a directory, and one in it; return how badly that went: whether something was between them, and how long."""
+    os.mkdir(place, PRIVATE)  # noqa: PTH102
+    began = time.monotonic()
+    os.mkdir(f"{place}/r", PRIVATE)  # noqa: PTH102
+    took = time.monotonic() - began
+    return os.stat(f"{place}/r").st_ino != os.stat(place).st_ino + 1, took, place  # noqa: PTH116
 
 
 def sync_file(path: str) -> None:

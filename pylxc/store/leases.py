@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 from pylxc.errors import StoreError
 from pylxc.identity import ProcessIdentity, is_locked, own_identity
 from pylxc.runtime import rootless
-from pylxc.store.layout import explained, sync_filesystem
+from pylxc.store.layout import explained, make_in_good_place, make_spread, sync_filesystem
 from pylxc.store.settling import Settling
 
 if TYPE_CHECKING:
@@ -31,9 +31,18 @@ if TYPE_CHECKING:
 class Lease:
     """Work under way. ``id`` names it; ``stage()`` gives it room."""
 
-    def __init__(self, id: str, directory: str, database: Database, layers: Layers) -> None:  # noqa: A002  the row's name
+    def __init__(
+        self,
+        id: str,  # noqa: A002  the row's name
+        directory: str,
+        database: Database,
+        layers: Layers,
+        *,
+        is_spread: bool,
+    ) -> None:
         self.id = id
         self.directory = directory
+        self._is_spread = is_spread
         self._database = database
         self._layers = layers
         self._numbers = itertools.count(1)
@@ -42,10 +51,12 @@ class Lease:
 
     def stage(self) -> str:
         """Return a new, empty directory for something to be made in. Threads may ask at once."""
-        path = f"{self.directory}/{next(self._numbers)}"
-        with explained(path):
-            os.mkdir(path, 0o700)  # noqa: PTH102
-        return path
+        name = str(next(self._numbers))
+        with explained(self.directory):
+            if self._is_spread:
+                return make_in_good_place(self.directory, name)
+            os.mkdir(f"{self.directory}/{name}", 0o700)  # noqa: PTH102
+        return f"{self.directory}/{name}"
 
     def protect(self, digests: Iterable[str]) -> None:
         """Keep these layers while the lease lasts. Raises StoreError when one is not there."""
@@ -103,10 +114,10 @@ class Leases:
         self._add(name, freeing=False)
         try:
             with explained(directory):
-                os.mkdir(directory, 0o700)  # noqa: PTH102
+                is_spread = make_spread(directory)
                 lock = os.open(f"{directory}/lock", os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600)
                 fcntl.flock(lock, fcntl.LOCK_EX)
-            lease = Lease(name, directory, self._database, self._layers)
+            lease = Lease(name, directory, self._database, self._layers, is_spread=is_spread)
             try:
                 yield lease
             finally:

@@ -20,7 +20,7 @@ def run(image, command):
 
 def upper_of_staging(engine):
     """Return the directory that a step under way writes to."""
-    (found,) = (engine.root / "staging").glob("*/*/tree")
+    (found,) = (engine.root / "staging").glob("**/tree")
     return found
 
 
