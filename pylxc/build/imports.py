@@ -61,7 +61,7 @@ def from_tar(
         with archive:
             if not archive.peek(1):
                 raise StoreError(name, "is empty; give a tar archive of a root file system")
-            _unpack(engine, cast("BinaryIO", archive), directory, name)
+            unpack_layer(engine, lambda out: transfer.copy(cast("BinaryIO", archive), out), directory, name)
 
     return _make(engine, fill, ref, message or f"import of {os.path.basename(name)}", config)  # noqa: PTH119
 
@@ -74,32 +74,30 @@ def from_directory(engine: Engine, path: str | os.PathLike[str], ref: str | None
 
     def fill(directory: str) -> None:
         with transfer.packed(source, scaffold=engine.scaffold, flags=0) as stream:
-            _unpack(engine, stream, directory, source)
+            unpack_layer(engine, lambda out: transfer.copy(stream, out), directory, source)
 
     return _make(engine, fill, ref, f"import of {os.path.basename(source)}", config)  # noqa: PTH119
 
 
-def _unpack(engine: Engine, stream: BinaryIO, directory: str, name: str) -> None:
-    transfer.unpack(
-        lambda out: transfer.copy(stream, out),
-        scaffold=engine.scaffold,
-        directory=directory,
-        flags=plan.UNPACK_LAYER,
-        subject=name,
-    )
+def unpack_layer(engine: Engine, feed: Callable[[BinaryIO], object], tree: str, subject: str) -> None:
+    """Unpack what ``feed`` writes, the tar of a layer, into a new directory. Raises StoreError, OSError."""
+    os.mkdir(tree, 0o755)  # noqa: PTH102
+    os.chmod(tree, 0o755)  # noqa: PTH101, S103  a root directory, whatever the umask
+    try:
+        transfer.unpack(feed, scaffold=engine.scaffold, directory=tree, flags=plan.UNPACK_LAYER, subject=subject)
+    except SpawnError as error:
+        raise unpacking_error(error) from error
 
 
 def _make(
     engine: Engine, fill: Callable[[str], None], ref: str | None, words: str, config: ImageConfig | None
 ) -> Image:
-    """Make an image of one layer, whose tree ``fill`` writes into an empty directory."""
+    """Make an image of one layer, whose tree ``fill`` makes."""
     if ref is not None:
         check_tag(ref)
     with engine.store.leases.take() as lease:
         tree = f"{lease.stage()}/tree"
         try:
-            os.mkdir(tree, 0o755)  # noqa: PTH102
-            os.chmod(tree, 0o755)  # noqa: PTH101, S103  a root directory, whatever the umask
             fill(tree)
             layer = engine.commit_layer(lease, tree, words)
         except SpawnError as error:

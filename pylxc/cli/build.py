@@ -205,12 +205,15 @@ def build(  # noqa: PLR0913  one for each flag
         if not quiet:
             options.update(on_event=shown.show, on_progress=shown.heed)
         image = pylxc.Image.build(source, tag=tags, engine=settings.engine(), **options)
-    if any(not isinstance(one, str) for one in options["output"]):
-        return  # the standard output has an archive
+    if all(isinstance(one, str) for one in options["output"]):  # else the standard output has an archive
+        _tell(image.id, tags, quiet=quiet)
+
+
+def _tell(id: str, tags: tuple[str, ...], *, quiet: bool) -> None:  # noqa: A002  docker's name
     if quiet:
-        click.echo(image.id)
+        click.echo(id)
         return
-    click.echo(f"writing image {image.id}", err=True)
+    click.echo(f"writing image {id}", err=True)
     for tag in tags:
         click.echo(f"naming to {tag}", err=True)
 

@@ -203,8 +203,7 @@ def run(  # noqa: PLR0913  one for each flag that is not an option of ContainerS
     if every_port:
         options["ports"] = with_exposed(options, image, engine)
     if detach:
-        container = pylxc.start(image, words, engine=engine, detach=True, remove=remove, **options)
-        click.echo(container.id)
+        click.echo(pylxc.start(image, words, engine=engine, detach=True, remove=remove, **options).id)
         return 0
     interactive = bool(options.get("stdin"))
     options.update(engine=engine, remove=remove, detach=not remove)  # what stays for `start` outlives this process

@@ -18,13 +18,13 @@ from typing import IO, TYPE_CHECKING, BinaryIO, Protocol
 from attrs import frozen
 
 from pylxc.build.archives import CHUNK, decompressed, form_of, pieces
-from pylxc.build.imports import unpacking_error
+from pylxc.build.imports import unpack_layer
 from pylxc.digests import digest_of
 from pylxc.documents import LAYERS, Descriptor, Manifest
-from pylxc.errors import IntegrityError, SpawnError, StoreError, UnsupportedError
+from pylxc.errors import IntegrityError, StoreError, UnsupportedError
 from pylxc.image import Image
 from pylxc.imageconfig import ImageDocument
-from pylxc.runtime import plan, transfer
+from pylxc.runtime import transfer
 from pylxc.store import BlobRow, ImageContent, Staged
 from pylxc.store.layout import explained
 
@@ -163,27 +163,12 @@ class Incoming:
             tree = ""
             if again or not self._hold(diff_id):
                 tree = f"{staged}/tree"
-                self._fill(content, tree, subject)
+                unpack_layer(self._engine, content.feed, tree, subject)
             content.drain()
         received.finish(subject)
         if content.digest != diff_id:
             raise IntegrityError(f"{subject}, unpacked", diff_id, content.digest)
         return form, content, tree
-
-    def _fill(self, content: _Content, tree: str, subject: str) -> None:
-        os.mkdir(tree, 0o755)  # noqa: PTH102
-        os.chmod(tree, 0o755)  # noqa: PTH101, S103  a root directory, whatever the umask
-        try:
-            transfer.unpack(
-                content.feed,
-                scaffold=self._engine.scaffold,
-                directory=tree,
-                flags=plan.UNPACK_LAYER,
-                limit=LAYER_LIMIT,
-                subject=subject,
-            )
-        except SpawnError as error:
-            raise unpacking_error(error) from error
 
     def finish(self, checked: Checked, refs: Sequence[str], *, indexes: tuple[tuple[bytes, str], ...] = ()) -> Image:
         """Add an image whose layers are here, and let tags name it.

@@ -63,8 +63,7 @@ class Tree:
 
     def inside(self, path: str) -> str:
         """Return a path of the store as it is seen from where the root is put together; others stay what they are."""
-        root = self.scaffold.removesuffix("run")
-        return f"store/{path[len(root) :]}" if path.startswith(root) else path
+        return _inside(path, self.scaffold)
 
 
 @frozen(kw_only=True)
@@ -94,11 +93,15 @@ class Payload:
     groups: tuple[str, ...] = ()
 
 
+def _inside(path: str, scaffold: str) -> str:
+    root = scaffold.removesuffix("run")
+    return f"store/{path[len(root) :]}" if path.startswith(root) else path
+
+
 @lru_cache(maxsize=64)
-def _lowers_inside(lowers: tuple[str, ...], scaffold: str) -> tuple[bytes, ...]:
-    """Return the lower directories of a root file system as a plan has them: there may be hundreds, at each start."""
-    tree = Tree(lowers=lowers, scaffold=scaffold)
-    return tuple(os.fsencode(tree.inside(path)) for path in (*lowers, f"{scaffold}/stubs"))
+def _lowers_inside(lowers: tuple[str, ...], scaffold: str) -> tuple[str, ...]:
+    """Return the lower directories of a root file system, :func:`_inside`: there may be hundreds, at each start."""
+    return tuple(_inside(path, scaffold) for path in (*lowers, f"{scaffold}/stubs"))
 
 
 def add_tree(plan: Plan, tree: Tree, *, read_only: bool = False) -> None:

@@ -355,8 +355,8 @@ def make_spread(path: str) -> bool:
     return True
 
 
-def make_in_good_place(directory: str, name: str) -> str:
-    """Make a directory for a tree in one that is spread, and return its path. Raises OSError.
+def make_in_good_place(path: str) -> str:
+    """Make a directory for a tree in one that is spread; return its path, which begins with this. Raises OSError.
 
     Where it comes to lie is decided by its name, and ext4 prefers a part of the disk that was just emptied (Orlov's
     allocator, find_group_orlov in fs/ext4/ialloc.c). Without a journal that is the worst one: for each file that is
@@ -366,7 +366,7 @@ def make_in_good_place(directory: str, name: str) -> str:
     """
     tried: list[tuple[bool, float, str]] = []
     while len(tried) < PLACES and (not tried or tried[-1] > (False, LONG)):
-        tried.append(_try_place(f"{directory}/{name}.{os.urandom(3).hex()}"))
+        tried.append(_try_place(f"{path}.{os.urandom(3).hex()}"))
     _, _, best = min(tried)
     for _, _, place in tried:
         if place != best:

@@ -51,12 +51,12 @@ class Lease:
 
     def stage(self) -> str:
         """Return a new, empty directory for something to be made in. Threads may ask at once."""
-        name = str(next(self._numbers))
-        with explained(self.directory):
+        path = f"{self.directory}/{next(self._numbers)}"
+        with explained(path):
             if self._is_spread:
-                return make_in_good_place(self.directory, name)
-            os.mkdir(f"{self.directory}/{name}", 0o700)  # noqa: PTH102
-        return f"{self.directory}/{name}"
+                return make_in_good_place(path)
+            os.mkdir(path, 0o700)  # noqa: PTH102
+        return path
 
     def protect(self, digests: Iterable[str]) -> None:
         """Keep these layers while the lease lasts. Raises StoreError when one is not there."""
