@@ -19,7 +19,6 @@ from attrs import frozen
 
 from pylxc.build.archives import CHUNK, decompressed, form_of, pieces
 from pylxc.build.imports import unpack_layer
-from pylxc.digests import digest_of
 from pylxc.documents import LAYERS, Descriptor, Manifest
 from pylxc.errors import IntegrityError, StoreError, UnsupportedError
 from pylxc.image import Image
@@ -63,7 +62,7 @@ class Checked:
 
 def check(manifest: Manifest, config: bytes, subject: str) -> Checked:
     """Return a manifest with its configuration. Raises IntegrityError when they are not what the other says."""
-    _compare(f"{subject}: configuration", manifest.config, digest_of(config), len(config))
+    _compare(f"{subject}: configuration", manifest.config, hashlib.sha256(config).hexdigest(), len(config))
     document = ImageDocument.from_bytes(config)
     if len(document.diff_ids) != len(manifest.layers):
         raise IntegrityError(f"{subject}: layers", str(len(document.diff_ids)), str(len(manifest.layers)))
@@ -99,20 +98,10 @@ class Incoming:
             return False
         return True
 
-    def layer(  # noqa: PLR0913  what a layer comes with
-        self,
-        descriptor: Descriptor,
-        diff_id: str,
-        stream: Readable,
-        words: str = "",
-        spool: str = "",
-        *,
-        is_verified: bool = False,
-    ) -> None:
+    def layer(self, descriptor: Descriptor, diff_id: str, stream: Readable, words: str = "", spool: str = "") -> None:
         """Take a layer in. ``stream`` gives its archive, ``words`` say what made it.
 
         ``spool``: the stream is a file of this name, in this lease's staging, which becomes the store's.
-        ``is_verified``: nobody can read it to its end unless it is what the descriptor names.
 
         Raises IntegrityError when it is not what the descriptor or the diff id names; StoreError when it is no layer.
         """
@@ -120,7 +109,7 @@ class Incoming:
         staged = self._lease.stage()
         file = spool or f"{staged}/blob"
         with explained(staged):
-            received = _Received(stream, descriptor, "" if spool else file, is_verified=is_verified)
+            received = _Received(stream, descriptor, "" if spool else file)
             try:
                 form, content, tree = self._unpack(received, staged, diff_id, subject, again=False)
             except StoreError:
@@ -187,11 +176,11 @@ class Incoming:
 class _Received(io.RawIOBase):
     """The archive of a layer as it comes: counted, hashed, and written to a file where one is wanted."""
 
-    def __init__(self, stream: Readable, descriptor: Descriptor, path: str, *, is_verified: bool = False) -> None:
+    def __init__(self, stream: Readable, descriptor: Descriptor, path: str) -> None:
         super().__init__()
         self._stream = stream
         self._descriptor = descriptor
-        self._hash = None if is_verified else hashlib.sha256()
+        self._hash = hashlib.sha256()
         self._size = 0
         self._is_over = False
         self._file = open(path, "xb", buffering=0) if path else None  # noqa: PTH123, SIM115  closed with this
@@ -206,8 +195,7 @@ class _Received(io.RawIOBase):
         data = view[:count]
         self._is_over = not count
         self._size += count
-        if self._hash is not None:
-            self._hash.update(data)
+        self._hash.update(data)
         if self._size > self._descriptor.size:
             words = f"layer {self._descriptor.digest[:19]}"
             raise IntegrityError(words, f"{self._descriptor.size} bytes", "more")
@@ -219,8 +207,7 @@ class _Received(io.RawIOBase):
         """Read to the end. Raises IntegrityError when it was not what the descriptor names."""
         while not self._is_over:
             self.readinto(bytearray(CHUNK))
-        digest = f"sha256:{self._hash.hexdigest()}" if self._hash is not None else self._descriptor.digest
-        _compare(subject, self._descriptor, digest, self._size)
+        _compare(subject, self._descriptor, self._hash.hexdigest(), self._size)
 
     def close(self) -> None:
         """Stay open: who read the archive to its end closes what it read, and there may be more to count."""
@@ -311,9 +298,9 @@ def _read_ahead(archive: io.BufferedReader) -> Iterator[Iterator[bytes]]:
         reader.join()
 
 
-def _compare(subject: str, descriptor: Descriptor, digest: str, size: int) -> None:
+def _compare(subject: str, descriptor: Descriptor, digits: str, size: int) -> None:
     """Raise IntegrityError where bytes are not those that a descriptor names."""
     if size != descriptor.size:
         raise IntegrityError(subject, f"{descriptor.size} bytes", f"{size}")
-    if digest != descriptor.digest:
-        raise IntegrityError(subject, descriptor.digest, digest)
+    if f"sha256:{digits}" != descriptor.digest:
+        raise IntegrityError(subject, descriptor.digest, f"sha256:{digits}")

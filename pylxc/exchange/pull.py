@@ -209,7 +209,7 @@ class _Pull:
                 return
             spool = self._spool()
             with self._coming(layer, spool, stop) as reader:
-                self._incoming.layer(layer.descriptor, layer.diff_id, reader, layer.words, spool, is_verified=True)
+                self._incoming.layer(layer.descriptor, layer.diff_id, reader, layer.words, spool)
             self._tell_unpacked(layer)
 
     def _take_apart(self, layers: Sequence[_Layer]) -> None:
@@ -227,9 +227,7 @@ class _Pull:
                 for layer, spool in zip(missing, spools, strict=True):
                     self._stop.check()
                     with open(spool, "rb", buffering=0) as file:  # noqa: PTH123
-                        self._incoming.layer(
-                            layer.descriptor, layer.diff_id, file, layer.words, spool, is_verified=True
-                        )
+                        self._incoming.layer(layer.descriptor, layer.diff_id, file, layer.words, spool)
                     self._tell_unpacked(layer)
             pending = [layer for layer in pending if layer not in mine]
             if pending and not mine:
