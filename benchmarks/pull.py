@@ -147,6 +147,7 @@ class Pylxc:
     def __init__(self, place: Path, *, apart: bool) -> None:
         self._engine = pylxc.Engine(place)
         self._apart = apart
+        self.weighed = False  # whether to look at the memory of a command, which takes time from it
         self.most = 0  # bytes of memory of all processes of one command
 
     def _do(self, what: str, ref: str) -> None:
@@ -155,9 +156,10 @@ class Pylxc:
             exec(code)  # noqa: S102  one of the two lines below
             return
         with subprocess.Popen([sys.executable, "-c", code], stdin=subprocess.DEVNULL) as process:
-            while process.poll() is None:
+            while self.weighed and process.poll() is None:
                 self.most = max(self.most, memory_of(process.pid))
                 time.sleep(0.02)
+            process.wait()
         if process.returncode:
             raise RuntimeError(f"pylxc failed with {process.returncode}")
 
@@ -281,6 +283,14 @@ def show(times: dict[str, list[float]], name: str) -> None:
         print(f"{each:28} median {median / 1e3:7.2f} s   min {min(found) / 1e3:6.2f} s   {median / base:5.2f} x {name}")
 
 
+def show_memory(shell: Pylxc, job: Callable[[], float]) -> None:
+    """Do a job once more, not timed, and print what it took of memory."""
+    shell.most, shell.weighed = 0, True
+    job()
+    shell.weighed = False
+    print(f"{'pylxc, all its processes':28} {shell.most / 1e6:.0f} MB of memory at most")
+
+
 def main() -> None:
     """Run everybody in turns and print the tables."""
     parser = argparse.ArgumentParser(description=__doc__)
@@ -311,7 +321,7 @@ def main() -> None:
         times = in_turns({name: lambda who=who: pulled(who) for name, who in all_.items()}, options.rounds)
         print("pull:")
         show(times, "pylxc")
-        print(f"{'pylxc, all its processes':28} {shell.most / 1e6:.0f} MB of memory at most")
+        show_memory(shell, lambda: pulled(shell))
         pushers = {name: who for name, who in all_.items() if isinstance(who, (Pylxc, Docker)) and name in times}
 
         def pushed(who: Pylxc | Docker) -> float:
@@ -323,10 +333,9 @@ def main() -> None:
 
         for who in pushers.values():
             who.pull(ref)
-        shell.most = 0
         print("push:")
         show(in_turns({name: lambda who=who: pushed(who) for name, who in pushers.items()}, options.rounds), "pylxc")
-        print(f"{'pylxc, all its processes':28} {shell.most / 1e6:.0f} MB of memory at most")
+        show_memory(shell, lambda: pushed(shell))
 
 
 if __name__ == "__main__":
