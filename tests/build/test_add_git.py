@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import subprocess
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 from boxes import await_true, is_alive
@@ -16,6 +16,9 @@ from pylxc.build.confined import ContextError
 from pylxc.build.git import Git
 from pylxc.build.repository import Repository
 from pylxc.errors import BuildError, DockerfileError
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 
 def add(build, line):
