@@ -6,7 +6,6 @@ links it holds or grows meanwhile.
 
 from __future__ import annotations
 
-import contextlib
 import errno
 import os
 import posixpath
@@ -16,7 +15,7 @@ from typing import IO, TYPE_CHECKING, ClassVar, Literal, TypeVar
 from pylxc.scoped import Scoped
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Callable, Iterable
 
 T = TypeVar("T")
 Kind = Literal["file", "directory", "symlink", "fifo", "character", "block", "hardlink"]
@@ -182,12 +181,19 @@ def stamp_of(status: os.stat_result) -> tuple[int, int, int]:
     return status.st_ino, status.st_mtime_ns, status.st_ctime_ns
 
 
-@contextlib.contextmanager
-def readable(path: str) -> Iterator[None]:
+class readable:  # noqa: N801  used as the function that it was would be; a generator takes four times as long
     """Make one kind of failure of whatever the kernel refuses while the tree is read."""
-    try:
-        yield
-    except OSError as error:
-        name = str(error.filename or "")
-        where = "" if path.endswith(name) else f" ({name})"
-        raise ContextError(path, f"cannot be read: {error.strerror}{where}") from error
+
+    __slots__ = ("_path",)
+
+    def __init__(self, path: str) -> None:
+        self._path = path
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
+        if isinstance(error, OSError):
+            name = str(error.filename or "")
+            where = "" if self._path.endswith(name) else f" ({name})"
+            raise ContextError(self._path, f"cannot be read: {error.strerror}{where}") from error

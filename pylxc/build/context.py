@@ -132,7 +132,7 @@ class FileSource:
             for entry in by_name(entries):
                 which = _framed(entry.name) + _framed(entry.target)
                 content = _framed(self._hash(tree, entry))
-                more = b"".join(map(_framed, (part for pair in entry.attributes for part in pair)))
+                more = b"".join([_framed(part) for pair in entry.attributes for part in pair])
                 facts = _framed_facts(entry.kind, entry.mode, entry.uid, entry.gid, *entry.device)
                 total.update(which + facts + content + _framed(more))
         return f"sha256:{total.hexdigest()}"
@@ -144,13 +144,16 @@ class FileSource:
         known = self.hashes.get(entry)
         if known is not None:
             return known
+        if 0 < entry.size <= LARGEST_KEPT:
+            content = _small_content(tree, entry)
+            digest = hashlib.sha256(content).hexdigest()
+            self.hashes.put(entry, digest, content)
+            return digest
         total = hashlib.sha256()
-        chunk = b""
         for chunk in _content(tree, entry):
             total.update(chunk)
-        digest = total.hexdigest()
-        self.hashes.put(entry, digest, chunk if 0 < entry.size <= LARGEST_KEPT else None)
-        return digest
+        self.hashes.put(entry, total.hexdigest())
+        return total.hexdigest()
 
     def write_tar(self, entries: Iterable[Entry], out: Sink) -> None:
         """Write the entries as a tar stream (ustar, with pax records where a value does not fit).
@@ -248,7 +251,7 @@ def _excluded(patterns: Sequence[str]) -> Ignore | None:
 
 def _framed(part: str | bytes) -> bytes:
     """Put its length before a part: none can run into the next then."""
-    data = os.fsencode(part)
+    data = part if isinstance(part, bytes) else os.fsencode(part)
     return b"%d:%b" % (len(data), data)
 
 
@@ -281,6 +284,11 @@ def _read_text(tree: ConfinedTree, name: str) -> bytes | None:
     return data
 
 
+def _small_content(tree: ConfinedTree, entry: Entry) -> bytes:
+    with readable(entry.source):
+        return tree.read_file(entry.source, entry.stamp, entry.size)
+
+
 def _content(tree: ConfinedTree, entry: Entry) -> Iterator[bytes]:
     """Yield a file's bytes, as many as its size says; nothing for other kinds."""
     if entry.kind != "file":
@@ -290,8 +298,7 @@ def _content(tree: ConfinedTree, entry: Entry) -> Iterator[bytes]:
         return
     left = entry.size
     if left <= LARGEST_KEPT:
-        with readable(entry.source):
-            yield tree.read_file(entry.source, entry.stamp, left)
+        yield _small_content(tree, entry)
         return
     with readable(entry.source):
         stream = tree.open_file(entry.source, entry.stamp)
