@@ -159,7 +159,6 @@ class Pylxc:
             while self.weighed and process.poll() is None:
                 self.most = max(self.most, memory_of(process.pid))
                 time.sleep(0.02)
-            process.wait()
         if process.returncode:
             raise RuntimeError(f"pylxc failed with {process.returncode}")
 

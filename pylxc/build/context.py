@@ -144,10 +144,10 @@ class FileSource:
         known = self.hashes.get(entry)
         if known is not None:
             return known
-        if 0 < entry.size <= LARGEST_KEPT:
+        if entry.size <= LARGEST_KEPT:
             content = _small_content(tree, entry)
             digest = hashlib.sha256(content).hexdigest()
-            self.hashes.put(entry, digest, content)
+            self.hashes.put(entry, digest, content or None)
             return digest
         total = hashlib.sha256()
         for chunk in _content(tree, entry):
