@@ -150,25 +150,39 @@ class FileSource:
             self.hashes.put(entry, digest, content or None)
             return digest
         total = hashlib.sha256()
-        for chunk in _content(tree, entry):
+        for chunk in _large_content(tree, entry):
             total.update(chunk)
         self.hashes.put(entry, total.hexdigest())
         return total.hexdigest()
 
-    def write_tar(self, entries: Iterable[Entry], out: Sink) -> None:
+    def write_tar(self, entries: Iterable[Entry], out: Sink, *, hashing: bool = False) -> None:
         """Write the entries as a tar stream (ustar, with pax records where a value does not fit).
 
+        With ``hashing``, :meth:`digest` need not read them again.
         Raises :class:`ContextError` when a file cannot be read or has changed since it was selected.
         """
         with self.tree() as tree:
             for entry in by_name(entries):
                 out.write(tarwriter.header(entry))
-                here = self.hashes.take(entry) if entry.size else None
-                for chunk in _content(tree, entry) if here is None else (here,):
-                    out.write(chunk)
-                out.write(tarwriter.padding(entry.size))
+                if entry.size:
+                    self._write_content(tree, entry, out, hashing=hashing)
+                    out.write(tarwriter.padding(entry.size))
         out.write(tarwriter.END)
         out.flush()  # whoever writes may be a process of its own
+
+    def _write_content(self, tree: ConfinedTree, entry: Entry, out: Sink, *, hashing: bool) -> None:
+        """Write a file's bytes, as many as its size says."""
+        content = entry.content if entry.content is not None else self.hashes.take(entry)
+        if content is None and entry.size <= LARGEST_KEPT:
+            content = _small_content(tree, entry)
+        unknown = hashing and entry.content is None and self.hashes.get(entry) is None
+        total = hashlib.sha256() if unknown else None
+        for chunk in _large_content(tree, entry) if content is None else (content,):
+            if total is not None:
+                total.update(chunk)
+            out.write(chunk)
+        if total is not None:
+            self.hashes.put(entry, total.hexdigest())
 
     def open_archive(self, entry: Entry) -> IO[bytes]:
         """Open one of :attr:`Selection.archives` as a raw tar stream; see :func:`open_archive`."""
@@ -289,17 +303,9 @@ def _small_content(tree: ConfinedTree, entry: Entry) -> bytes:
         return tree.read_file(entry.source, entry.stamp, entry.size)
 
 
-def _content(tree: ConfinedTree, entry: Entry) -> Iterator[bytes]:
-    """Yield a file's bytes, as many as its size says; nothing for other kinds."""
-    if entry.kind != "file":
-        return
-    if entry.content is not None:
-        yield entry.content
-        return
+def _large_content(tree: ConfinedTree, entry: Entry) -> Iterator[bytes]:
+    """Yield a file's bytes piece by piece, as many as its size says."""
     left = entry.size
-    if left <= LARGEST_KEPT:
-        yield _small_content(tree, entry)
-        return
     with readable(entry.source):
         stream = tree.open_file(entry.source, entry.stamp)
     with stream:

@@ -59,6 +59,10 @@ class Copying:
         """Return what tells what is copied: the layers, else the content of the files themselves."""
         return " ".join(self.source.layers) if isinstance(self.source, LayerSource) else self.content()
 
+    def outline(self) -> str:
+        """Return what can be said of the files before they are read."""
+        return self.selection.outline()
+
     def content(self) -> str:
         """Return what tells the files that are copied, and where to."""
         return self._content
@@ -68,11 +72,6 @@ class Copying:
         chosen = self.selection
         digest = self.source.reading(lambda: self.source.digest((*chosen.entries, *chosen.archives)))
         return digest + chosen.directory
-
-
-def contents_of(copying: Copying | Gathered | None, content: str) -> tuple[str, ...]:
-    """Return all that tells what a step works on: what it is made of, and where that is not it, what is in it."""
-    return (content, copying.content()) if copying is not None and copying.has_identity else (content,)
 
 
 def copying_of(around: Surroundings, work: StageWork, step: CopyStep, view: LayerView) -> Copying | Gathered:
@@ -128,7 +127,7 @@ def _copy_part(tree: Tree, source: FileSource, selection: Selection, scaffold: s
     if selection.entries or not selection.archives:
 
         def feed(out: BinaryIO) -> None:
-            source.reading(lambda: source.write_tar(selection.entries, out))
+            source.reading(lambda: source.write_tar(selection.entries, out, hashing=True))
 
         unpack(feed, subject=selection.directory, flags=p.UNPACK_CREATE)
     for entry in selection.archives:

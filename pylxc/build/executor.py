@@ -20,8 +20,9 @@ from pylxc.build.accounts import owner
 from pylxc.build.agents import Agents
 from pylxc.build.cachetransfer import Caches
 from pylxc.build.confined import ContextError
-from pylxc.build.copying import contents_of, copy_into, copying_of
+from pylxc.build.copying import copy_into, copying_of
 from pylxc.build.events import BuildEvent
+from pylxc.build.inputs import Inputs
 from pylxc.build.naming import Naming
 from pylxc.build.runmounts import content_of
 from pylxc.build.secrets import Secrets
@@ -36,8 +37,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
 
     from pylxc.build.context import FileSource
-    from pylxc.build.copying import Copying
-    from pylxc.build.gathering import Gathered
     from pylxc.build.runmounts import Made, RunMounts, Shown
     from pylxc.build.schedule import Schedule
     from pylxc.build.sources import Sources
@@ -198,77 +197,82 @@ class Executor:
             self._name()  # what is below is looked into
         copying = copying_of(self._around, self._work, step, self._view()) if isinstance(step, CopyStep) else None
         shown = self._around.mounts.shown(step, self._work.sources) if isinstance(step, RunStep) else ()
-        content = content_of(shown) if copying is None else copying.identity()
-        if isinstance(step, RunStep) and self._options.extra_hosts:
-            # As in BuildKit a step depends on their names, not on where they lead.
-            content = f"{content} {' '.join(sorted(self._options.extra_hosts))}"
-        making = functools.partial(self._make, step, copying, shown)
-        if self._unnamed is not None and not self._goes_on(step, content):
+        inputs = Inputs(step, copying, self._content(step, shown))
+        making = functools.partial(self._make, inputs, shown)
+        if self._unnamed is not None and self._may_be_known(inputs):
             self._name()
         if self._unnamed is not None:
             tree = making()
             self._name()
-            self._begin_naming(step, (content,), tree)
+            self._begin_naming(inputs, tree)
         elif step.definition() in self._around.shared:
-            find_or_make = functools.partial(self._find_or_make, step, copying, content, making)
-            digest, is_made = self._around.schedule.once(self._key(step, content), find_or_make)
+            find_or_make = functools.partial(self._find_or_make, inputs, making)
+            digest, is_made = self._around.schedule.once(self._key(step, inputs.identity()), find_or_make)
             if not is_made:
                 self._tell("cached", step.number, words)
             self._layers.append(digest)
-        elif found := self._find(step, copying, content):
+        elif found := self._find(inputs):
             self._layers.append(found)
         else:
-            self._begin_naming(step, contents_of(copying, content), making())
+            self._begin_naming(inputs, making())
         self._note(step)
+
+    def _content(self, step: Step, shown: Sequence[Shown]) -> str:
+        """Return what a step depends on beside its definition and what it copies."""
+        hosts = self._options.extra_hosts if isinstance(step, RunStep) else ()
+        # As in BuildKit a step depends on their names, not on where they lead.
+        return " ".join((content_of(shown), *sorted(hosts)))
 
     def _key(self, step: Step, content: str) -> str:
         return cache.key(self._layers, step.definition(), f"{content} {self._latest}")
 
-    def _step_key(self, step: Step, content: str) -> str:
-        return cache.key((), step.definition(), f"{content} {self._latest}")
+    def _step_key(self, inputs: Inputs) -> str:
+        return cache.key((), inputs.step.definition(), f"{inputs.outline()} {self._latest}")
 
-    def _goes_on(self, step: Step, content: str) -> bool:
-        """Say whether a RUN can be carried out before what it stands on has a name: nothing can be known of it yet."""
-        if step.definition() in self._around.shared:
-            return False
-        return self._options.no_cache or not self._engine.store.cache.has_step(self._step_key(step, content))
+    def _may_be_known(self, inputs: Inputs) -> bool:
+        """Say whether the layer of such a step may be there, whatever it stands on; else it is made without a look."""
+        if inputs.step.definition() in self._around.shared:
+            return True
+        return not self._options.no_cache and self._engine.store.cache.has_step(self._step_key(inputs))
 
-    def _find(self, step: Step, copying: Copying | Gathered | None, content: str) -> str | None:
+    def _find(self, inputs: Inputs) -> str | None:
         """Look for a step's layer by what it is made of, then by what is in that."""
-        contents: tuple[str, ...] = (content,)
-        digest = self._cached(self._key(step, content))
+        step = inputs.step
+        if not inputs.has_identity and not self._may_be_known(inputs):
+            return None
+        contents: tuple[str, ...] = (inputs.identity(),)
+        digest = self._cached(self._key(step, contents[0]))
         is_known = digest is not None
-        if digest is None and len(contents := contents_of(copying, content)) > 1:
+        if digest is None and inputs.has_identity and self._may_be_known(inputs):
+            contents = inputs.contents()
             digest = self._cached(self._key(step, contents[-1]))  # other layers may show the same files
         if digest is not None:
             self._tell("cached", step.number, step.describe())
-            self._remember(step, contents, digest, is_known=is_known)
+            self._remember(inputs, contents, digest, is_known=is_known)
         return digest
 
-    def _remember(self, step: Step, contents: Sequence[str], digest: str, *, is_known: bool = False) -> None:
+    def _remember(self, inputs: Inputs, contents: Sequence[str], digest: str, *, is_known: bool = False) -> None:
         """Let the caches know a step's layer; this store's only where that is not known there."""
         for content in contents:
-            key = self._key(step, content)
+            key = self._key(inputs.step, content)
             if not is_known:  # else it would be written for nothing
-                self._engine.store.cache.put(key, digest, self._step_key(step, contents[0]))
+                self._engine.store.cache.put(key, digest, self._step_key(inputs))
             self._options.caches.note(key, digest)
 
     def _cached(self, key: str) -> str | None:
         return None if self._options.no_cache else self._engine.store.cache.get(key, self._lease)
 
-    def _find_or_make(
-        self, step: Step, copying: Copying | Gathered | None, content: str, make: Callable[[], str]
-    ) -> str:
-        digest = self._find(step, copying, content)
+    def _find_or_make(self, inputs: Inputs, make: Callable[[], str]) -> str:
+        digest = self._find(inputs)
         if digest is not None:
             return digest
-        self._begin_naming(step, contents_of(copying, content), make())
+        self._begin_naming(inputs, make())
         self._name()
         return self._layers.pop()
 
-    def _begin_naming(self, step: Step, contents: tuple[str, ...], tree: str) -> None:
-        self._unnamed = Naming(step, contents, tree, scaffold=self._engine.scaffold, latest=self._latest)
-        if isinstance(step, RunStep):
+    def _begin_naming(self, inputs: Inputs, tree: str) -> None:
+        self._unnamed = Naming(inputs, tree, scaffold=self._engine.scaffold, latest=self._latest)
+        if isinstance(inputs.step, RunStep):
             self._lease.write_beside()  # most of what goes to the disk
 
     def _name(self) -> None:
@@ -276,17 +280,18 @@ class Executor:
         made, self._unnamed = self._unnamed, None
         if made is None:
             return
-        with self._blame(made.step):
+        step = made.inputs.step
+        with self._blame(step):
             digest, size = made.found()
-        self._engine.store.layers.commit(self._lease, made.tree, digest, size, told.words(made.step))
-        self._remember(made.step, made.contents, digest)
+        self._engine.store.layers.commit(self._lease, made.tree, digest, size, told.words(step))
+        self._remember(made.inputs, made.contents, digest)
         self._layers.append(digest)
 
-    def _make(self, step: Step, copying: Copying | Gathered | None, shown: Sequence[Shown]) -> str:
+    def _make(self, inputs: Inputs, shown: Sequence[Shown]) -> str:
         """Carry out a step; returns the tree of the layer that comes of it."""
         from pylxc.runtime import isolation  # noqa: PLC0415  what is cached is not made
 
-        staged = self._lease.stage()
+        step, staged = inputs.step, self._lease.stage()
         self._engine.store.layers.require_whole(self._layers)
         tree = self._engine.tree_of(self._layers, f"{staged}/tree", f"{staged}/work")
         if self._unnamed is not None:
@@ -299,8 +304,8 @@ class Executor:
                 self._run(step, tree, shown)
         elif isinstance(step, WorkdirStep):
             self._make_directory(step, tree)
-        elif copying is not None:
-            copy_into(tree, copying.parts(), self._engine.scaffold)
+        elif inputs.copying is not None:
+            copy_into(tree, inputs.copying.parts(), self._engine.scaffold)
         with self._writing():
             if not isinstance(step, RunStep):
                 times.settle(tree, begin)

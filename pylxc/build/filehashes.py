@@ -29,6 +29,7 @@ class FileHashes:
     """Those of one context; threads may share it. Paths are those of :attr:`~pylxc.build.selection.Entry.source`."""
 
     def __init__(self) -> None:
+        self._begin = time.time_ns()  # before anything was read
         self._lock = threading.Lock()
         self._known: dict[str, Facts] = {}
         self._contents: dict[str, tuple[Facts, bytes]] = {}
@@ -68,7 +69,7 @@ class FileHashes:
 
     def dump(self) -> str | None:
         """Return what is known as a text; None where there is nothing new, or not enough to be worth it."""
-        before = time.time_ns() - SETTLED
+        before = self._begin - SETTLED
         with self._lock:
             if not self._news or not WORTH <= len(self._known) <= MOST:
                 return None

@@ -11,7 +11,6 @@ import hashlib
 import json
 import os
 import posixpath
-from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from attrs import asdict, frozen
@@ -25,7 +24,7 @@ from pylxc.runtime import plan as p
 from pylxc.runtime import transfer
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Sequence
     from typing import BinaryIO
 
     from pylxc.build.fetch import Download
@@ -94,9 +93,13 @@ def _date(top: str, seconds: int) -> None:
 
 @frozen
 class Portion:
-    """What comes from one place: ``content`` says what it is, ``open`` gives it, and where from."""
+    """What comes from one place: ``content`` says what it is, ``open`` gives it, and where from.
 
-    content: str
+    ``outline`` is less than ``content`` and sooner known: what differs in it differs.
+    """
+
+    outline: str
+    content: Callable[[], str]
     open: Callable[[], tuple[FileSource, Selection]]
 
 
@@ -119,9 +122,13 @@ class Gathered:
         """Return what it is: part of the key."""
         return self.content()
 
+    def outline(self) -> str:
+        """Return what can be said of it before its files are read."""
+        return " ".join(portion.outline for portion in self.portions)
+
     def content(self) -> str:
         """Return what it is: part of the key."""
-        return " ".join(portion.content for portion in self.portions)
+        return " ".join(portion.content() for portion in self.portions)
 
     def parts(self) -> tuple[tuple[FileSource, Selection], ...]:
         """Give the files, and where they come from: what is elsewhere is fetched."""
@@ -178,9 +185,15 @@ class _Surroundings:
         found = self.select(
             self.context, sources, unpack=step.unpack, documents=documents, parents=step.parents,
         )  # fmt: skip
-        with _remembering(self.room, self.context):
-            content = self.context.digest((*found.entries, *found.archives)) + found.directory
-        return Portion(content, lambda: (self.context, found))
+        memory = _Memory(self.room, self.context)
+        memory.load()
+
+        def content() -> str:
+            digest = self.context.digest((*found.entries, *found.archives))
+            memory.keep()
+            return digest + found.directory
+
+        return Portion(found.outline(), content, lambda: (self.context, found))
 
     def of_repository(self, source: Repository) -> Portion:
         step = self.step
@@ -193,7 +206,8 @@ class _Surroundings:
             tree = FileSource(self.room.checkout(source, commit, keep_git=step.keep_git_dir), Ignore())
             return tree, self.select(tree, [source.subdir or "."])
 
-        return Portion(self._facts("git", commit, source.subdir, keep=step.keep_git_dir), opened)
+        facts = self._facts("git", commit, source.subdir, keep=step.keep_git_dir)
+        return Portion(facts, lambda: facts, opened)
 
     def of_url(self, url: str, *, into_directory: bool) -> Portion:
         step = self.step
@@ -209,7 +223,8 @@ class _Surroundings:
             tree = FileSource(directory, Ignore())
             return tree, self.select(tree, [_literal(name)], unpack=step.unpack_remote)
 
-        return Portion(self._facts("web", digest, name if into_directory else ""), opened)
+        facts = self._facts("web", digest, name if into_directory else "")
+        return Portion(facts, lambda: facts, opened)
 
     def _facts(self, *words: str, keep: bool = False) -> str:
         """Return what the result depends on beside the step's definition."""
@@ -217,17 +232,21 @@ class _Surroundings:
         return json.dumps([*words, *self.owner, into, keep])
 
 
-@contextmanager
-def _remembering(room: Room, context: FileSource) -> Iterator[None]:
-    """Let the files that are the same as in the build before not be read again."""
-    cache, hashes = room.engine.store.cache, context.hashes
-    name = f"hashes:{hashlib.sha256(os.fsencode(context.root)).hexdigest()}"
-    if not hashes.is_loaded:
-        hashes.load(cache.recall(name))
-    yield
-    text = hashes.dump()
-    if text is not None:
-        cache.remember(name, text)
+class _Memory:
+    """Lets the files of a context that are the same as in the build before not be read again."""
+
+    def __init__(self, room: Room, context: FileSource) -> None:
+        self._cache, self._hashes = room.engine.store.cache, context.hashes
+        self._name = f"hashes:{hashlib.sha256(os.fsencode(context.root)).hexdigest()}"
+
+    def load(self) -> None:
+        if not self._hashes.is_loaded:
+            self._hashes.load(self._cache.recall(self._name))
+
+    def keep(self) -> None:
+        text = self._hashes.dump()
+        if text is not None:
+            self._cache.remember(self._name, text)
 
 
 def _literal(name: str) -> str:

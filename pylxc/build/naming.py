@@ -12,19 +12,19 @@ from typing import TYPE_CHECKING
 from pylxc.runtime import rootless, transfer
 
 if TYPE_CHECKING:
-    from pylxc.build.steps import Step
+    from pylxc.build.inputs import Inputs
 
 
 class Naming:
-    """The tree that ``step`` made of what ``contents`` tell: its digest is found in a thread.
+    """The tree that a step made of its inputs: its digest is found in a thread, and ``contents`` meanwhile.
 
     ``latest``: what was modified later (s since the epoch) gets that time. An ordinary user's is found when it is asked
     for: what that user's forks change must not have threads around.
     """
 
-    def __init__(self, step: Step, contents: tuple[str, ...], tree: str, *, scaffold: str, latest: int) -> None:
-        self.step = step
-        self.contents = contents
+    def __init__(self, inputs: Inputs, tree: str, *, scaffold: str, latest: int) -> None:
+        """Begin. Raises ContextError where an input is not there any more."""
+        self.inputs = inputs
         self.tree = tree
         self._scaffold = scaffold
         self._latest = latest
@@ -35,6 +35,11 @@ class Naming:
             transfer.settle_times(tree, scaffold=scaffold, latest=latest)
             self._thread = threading.Thread(target=self._find, name="pylxc-naming", daemon=True)
             self._thread.start()
+        try:
+            self.contents = inputs.contents()
+        except BaseException:
+            self._wait()
+            raise
 
     def _find(self) -> None:
         try:
@@ -42,12 +47,15 @@ class Naming:
         except BaseException as error:  # noqa: BLE001  raised by who asks
             self._error = error
 
+    def _wait(self) -> None:
+        if self._thread is not None:
+            self._thread.join()
+
     def found(self) -> tuple[str, int]:
         """Return the digest, and the size of the tar (bytes). Raises SpawnError."""
         if self._thread is None:
             self._find()
-        else:
-            self._thread.join()
+        self._wait()
         if self._error is not None:
             raise self._error
         return self._found

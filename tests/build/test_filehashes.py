@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import io
 import os
 import time
@@ -9,6 +10,7 @@ import time
 import pytest
 from building import contents
 
+from pylxc import BuildError
 from pylxc.build import filehashes
 from pylxc.build.context import Context
 from pylxc.build.filehashes import FileHashes
@@ -52,6 +54,48 @@ def test_a_file_is_read_once_in_a_build_and_not_again_in_the_next(many, monkeypa
     assert read == ["d/f3"]
 
 
+@pytest.mark.parametrize("options", [{}, {"no_cache": True}])
+def test_what_cannot_be_in_the_cache_is_opened_once(many, monkeypatch, options):
+    many.write({"d/big": "b" * (filehashes.LARGEST_KEPT + 1)})
+    opened, real = [], os.open
+
+    def open_(path, flags, *mode, **where):
+        opened.append(path)
+        return real(path, flags, *mode, **where)
+
+    monkeypatch.setattr(os, "open", open_)
+    first = many("FROM scratch\nCOPY d /d/\n", **options)
+    assert sorted(path for path in opened if path in ("big", "f1")) == ["big", "f1"]
+    monkeypatch.undo()
+    assert many("FROM scratch\nCOPY d /d/\n").id == first.id
+    assert many.cached() == [2]
+
+
+def test_a_file_of_another_size_is_hashed_alone(many, monkeypatch):
+    many("FROM scratch\nCOPY d /d/\n")
+    (many.files.path / "d/f1").write_text("more of it")
+    hashed, real = [], FileHashes.put
+    monkeypatch.setattr(FileHashes, "put", lambda self, *of: hashed.append(of[0].source) or real(self, *of))
+    image = many("FROM scratch\nCOPY d /d/\n")
+    assert contents(image.layers[0])["d/f1"] == b"more of it"
+    assert hashed == ["d/f1"]
+
+
+def test_a_file_that_cannot_be_read_ends_the_build(build, monkeypatch):
+    build.write({"d/a": "a", "d/b": "b"})
+
+    def read_file(self, path, stamp, size):
+        raise OSError(errno.EIO, os.strerror(errno.EIO), path)
+
+    monkeypatch.setattr("pylxc.build.confined.ConfinedTree.read_file", read_file)
+    with pytest.raises(BuildError, match="d/a: cannot be read: Input/output error") as caught:
+        build("FROM scratch\nWORKDIR /w\nCOPY d /d/\n")
+    assert caught.value.step == 3
+    monkeypatch.undo()
+    build("FROM scratch\nWORKDIR /w\nCOPY d /d/\n")
+    assert build.cached() == [2]
+
+
 def test_a_change_is_seen(many):
     many("FROM scratch\nCOPY d /d/\n")
     path = many.files.path / "d/f1"
@@ -76,7 +120,9 @@ def test_what_was_just_changed_is_not_remembered(build, monkeypatch):
     context.digest(entries)
     assert context.hashes.dump() == "{}"
     assert context.hashes.dump() is None  # there is nothing new
+    context.hashes.put(entries[0], "0" * 64)
     monkeypatch.setattr(filehashes.time, "time_ns", lambda clock=time.time_ns: clock() + 3_000_000_000)
+    assert context.hashes.dump() == "{}"  # however long the build took since it was read
     hashes = FileHashes()
     hashes.put(entries[0], "0" * 64)
     assert '"d/new"' in hashes.dump()
