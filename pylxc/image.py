@@ -232,22 +232,20 @@ class Image:
 
         """
         from pylxc.build.build import build  # noqa: PLC0415  only for builds
+        from pylxc.build.request import Request  # noqa: PLC0415
 
-        return build(
-            engine_of(engine),
-            context,
-            dockerfile,
-            tags=(tag,) if isinstance(tag, str) else tuple(tag or ()),
-            args=dict(args or {}),
+        request = Request(
+            tag=tag,
+            args=args,
             target=target,
+            secrets=secrets,
+            ssh=ssh,
+            allow=allow,
             no_cache=no_cache,
             network=network,
             extra_hosts=extra_hosts,
             labels=labels,
             contexts=contexts,
-            secrets=secrets,
-            ssh=ssh,
-            allow=allow,
             pull=pull,
             output=output,
             cache_from=cache_from,
@@ -255,6 +253,7 @@ class Image:
             on_event=on_event,
             on_progress=on_progress,
         )
+        return build(engine_of(engine), context, dockerfile, request)
 
     @classmethod
     def from_tar(

@@ -10,112 +10,67 @@ from typing import TYPE_CHECKING, Any
 
 from attrs import evolve
 
-from pylxc import sourcedate
 from pylxc.build import lint, outputs
-from pylxc.build.agents import Agents
-from pylxc.build.cachetransfer import Caches
 from pylxc.build.check import warnings_of
 from pylxc.build.contexts import opened_contexts
 from pylxc.build.dockerfile import parse
 from pylxc.build.events import BuildEvent
-from pylxc.build.executor import Executor, Options, StageResult, Surroundings
+from pylxc.build.executor import Executor, StageResult, Surroundings
 from pylxc.build.instructions import Run
 from pylxc.build.opening import opened
 from pylxc.build.plan import plan
+from pylxc.build.request import INSECURE, OF_THE_HOST
 from pylxc.build.runmounts import RunMounts
 from pylxc.build.schedule import Schedule
-from pylxc.build.secrets import Secrets
 from pylxc.build.sources import Sources
 from pylxc.build.stages import SCRATCH
 from pylxc.errors import ImageNotFound, SpecError
-from pylxc.image import Image, check_tag
+from pylxc.image import Image
 from pylxc.imageconfig import ImageConfig, ImageDocument
-from pylxc.normalise import NORMAL, network_name
+from pylxc.normalise import network_name
 from pylxc.obtaining import obtain
 from pylxc.platforms import this_platform
 
 if TYPE_CHECKING:
-    import os
     from collections.abc import Callable, Iterator, Mapping, Sequence
 
-    from pylxc.build.agents import AgentSource
     from pylxc.build.context import Context
     from pylxc.build.contexts import Contexts
     from pylxc.build.opening import Source
-    from pylxc.build.secrets import SecretSource
+    from pylxc.build.request import Request
     from pylxc.build.stages import Origin, StageWork
     from pylxc.engine import Engine
     from pylxc.registry.progress import Progress
     from pylxc.store import Lease
 
 _KEPT = ("author", "os.version", "os.features")
-INSECURE = "security.insecure"
-OF_THE_HOST = "network.host"
-RIGHTS = (OF_THE_HOST, INSECURE)  # docker's entitlements; the option `network` gives the first, too
 
 
-def build(  # noqa: PLR0913  the operands of one operation
-    engine: Engine,
-    context: Source,
-    dockerfile: Source,
-    *,
-    tags: tuple[str, ...],
-    args: Mapping[str, str],
-    target: str | None,
-    no_cache: bool,
-    network: str | None,
-    extra_hosts: Mapping[str, str] | Sequence[str],
-    on_event: Callable[[BuildEvent], object] | None,
-    secrets: Mapping[str, SecretSource] | None = None,
-    ssh: AgentSource | None = None,
-    allow: Sequence[str] = (),
-    labels: Mapping[str, str] | Sequence[str] = (),
-    contexts: Mapping[str, str | os.PathLike[str]] | None = None,
-    pull: bool = False,
-    output: object = None,
-    cache_from: object = None,
-    cache_to: object = None,
-    on_progress: Callable[[Progress], object] | None = None,
-) -> Image:
+def build(engine: Engine, context: Source, dockerfile: Source, request: Request) -> Image:
     """See :meth:`pylxc.Image.build`."""
-    wanted = outputs.outputs_of(output)
-    args = sourcedate.arguments(args)
-    for tag in tags:
-        check_tag(tag)
-    network = _checked_network(engine, network)
-    own_labels = NORMAL["labels"]("labels", labels)
-    options = Options(
-        no_cache=no_cache,
-        network=network,
-        extra_hosts=NORMAL["extra_hosts"]("extra_hosts", extra_hosts),
-        on_event=on_event,
-        secrets=Secrets(secrets),
-        agents=Agents(ssh),
-        caches=Caches(cache_from, cache_to),
-        latest=sourcedate.latest(args),
-    )
-    named = opened_contexts(contexts or {})
+    _check_network(engine, request.network)
+    named = opened_contexts(request.contexts or {})
     with opened(engine, context, dockerfile) as found, engine.store.leases.take() as lease:
         parsed = parse(found.dockerfile_bytes, found.dockerfile_path)
-        planned = plan(parsed, args, target or None, named.names)
-        bases = _Bases(engine, lease, named, pull=pull, on_progress=on_progress)
+        planned = plan(parsed, request.args, request.target or None, named.names)
+        bases = _Bases(engine, lease, named, pull=request.pull, on_progress=request.on_progress)
         works = planned.unfold(lambda stage: bases.config(stage.parent))
-        _check_networks(works, network, allow)
-        _check_rights(works, allow)
+        _check_networks(works, request)
+        _check_rights(works, request)
         bases.obtain_sources(works)
         root = bases.root(planned.origin)
         if root is not None:
-            outputs.refuse_passthrough(engine, root, wanted)
-        around = lint.Surroundings(args=args, ignore=found.ignore, base=bases.known)
-        missing = options.caches.bring(engine, lease, on_progress)
+            outputs.refuse_passthrough(engine, root, request.outputs)
+        around = lint.Surroundings(args=request.args, ignore=found.ignore, base=bases.known)
+        missing = request.caches.bring(engine, lease, request.on_progress)
         warnings = (*planned.warnings, *warnings_of(parsed, around), *missing)
-        _warn(options, works[-1], warnings)
-        result = _carry_out(engine, lease, found, bases, works, options)
+        _warn(request, works[-1], warnings)
+        result = _carry_out(engine, lease, found, bases, works, request)
         platform = planned.origin.platform or this_platform()
-        document = _document(result, root, works[-1].state.author, platform, own_labels)
-        row = engine.store.images.add(document, tags, lease)
-        outputs.write(engine, Image.of(engine, row), wanted)
-        options.caches.carry(engine, lease)
+        document = _document(result, root, works[-1].state.author, platform, request.labels)
+        row = engine.store.images.add(document, request.tags, lease)
+        outputs.write(engine, Image.of(engine, row), request.outputs)
+        request.caches.carry(engine, lease)
     return Image.of(engine, engine.store.images.get(row.id))
 
 
@@ -141,13 +96,13 @@ def _notes(base: Image | None, author: str | None) -> dict[str, Any]:
 
 
 def _carry_out(  # noqa: PLR0913, PLR0917  what a build is made of
-    engine: Engine, lease: Lease, context: Context, bases: _Bases, works: Sequence[StageWork], options: Options
+    engine: Engine, lease: Lease, context: Context, bases: _Bases, works: Sequence[StageWork], request: Request
 ) -> StageResult:
     """Carry out the stages, each once; return what the last one came to."""
     schedule: Schedule[StageResult] = Schedule()
     sources = Sources(engine, bases.contexts.directories, bases.layers, lambda index: schedule.result(index).layers)
-    mounts = RunMounts(engine, lease, context, sources, options.secrets, options.agents)
-    around = Surroundings(engine, lease, context, sources, schedule, options, mounts, _shared(works))
+    mounts = RunMounts(engine, lease, context, sources, request.secrets, request.agents)
+    around = Surroundings(engine, lease, context, sources, schedule, request, mounts, _shared(works))
     by_index = {work.stage.index: work for work in works}
 
     def carry_out(index: int) -> StageResult:
@@ -165,10 +120,10 @@ def _shared(works: Sequence[StageWork]) -> frozenset[bytes]:
     return frozenset(definition for definition, count in counts.items() if count > 1)
 
 
-def _warn(options: Options, target: StageWork, warnings: Sequence[str]) -> None:
+def _warn(request: Request, target: StageWork, warnings: Sequence[str]) -> None:
     for warning in warnings:
-        if options.on_event is not None:
-            options.on_event(BuildEvent(kind="warning", step=0, total=target.total, instruction=warning))
+        if request.on_event is not None:
+            request.on_event(BuildEvent(kind="warning", step=0, total=target.total, instruction=warning))
 
 
 def _runs(works: Sequence[StageWork]) -> Iterator[Run]:
@@ -177,37 +132,32 @@ def _runs(works: Sequence[StageWork]) -> Iterator[Run]:
     return (one for one in instructions if isinstance(one, Run))
 
 
-def _checked_network(engine: Engine, network: str | None) -> str | None:
-    """Return the network of RUN steps, None for the default one. Raises SpecError, NetworkNotFound."""
-    if network in (None, "default"):
-        return None
-    if network not in ("none", "host"):
+def _check_network(engine: Engine, network: str | None) -> None:
+    """Look for the network of RUN steps. Raises SpecError, NetworkNotFound."""
+    if network not in (None, "none", "host"):
         from pylxc import networking  # noqa: PLC0415  most builds name none
 
         networking.find(engine, network_name(network, "network"))
-    return network
 
 
-def _check_networks(works: Sequence[StageWork], network: str | None, allow: Sequence[str]) -> None:
+def _check_networks(works: Sequence[StageWork], request: Request) -> None:
     """Raise SpecError for a RUN that takes more of the network than the caller gives to the build."""
     line = next((instruction.line for instruction in _runs(works) if instruction.network == "host"), 0)
-    if not line or network == "host" or OF_THE_HOST in allow:
+    if not line or request.network == "host" or OF_THE_HOST in request.allow:
         return
     from pylxc import networking  # noqa: PLC0415  few Dockerfiles ask for it
 
-    if network is not None or networking.has_default():  # else it is what steps have anyhow
+    if request.network is not None or networking.has_default():  # else it is what steps have anyhow
         remedy = f'give network="host", or allow "{OF_THE_HOST}"'
-        raise SpecError("network", network, f"line {line} asks for RUN --network=host; {remedy}")
+        raise SpecError("network", request.network, f"line {line} asks for RUN --network=host; {remedy}")
 
 
-def _check_rights(works: Sequence[StageWork], allow: Sequence[str]) -> None:
-    """Raise SpecError for a RUN that takes more rights than the caller allows, and for a right that there is not."""
-    if isinstance(allow, str) or not set(allow) <= set(RIGHTS):
-        raise SpecError("allow", allow, f"give a list of {', '.join(map(repr, RIGHTS))}")
+def _check_rights(works: Sequence[StageWork], request: Request) -> None:
+    """Raise SpecError for a RUN that takes more rights than the caller allows."""
     for instruction in _runs(works):
-        if instruction.security == "insecure" and INSECURE not in allow:
+        if instruction.security == "insecure" and INSECURE not in request.allow:
             remedy = f"line {instruction.line} asks for RUN --security=insecure, which can do all that the builder can"
-            raise SpecError("allow", tuple(allow), f'{remedy}; where you trust the Dockerfile, give "{INSECURE}"')
+            raise SpecError("allow", request.allow, f'{remedy}; where you trust the Dockerfile, give "{INSECURE}"')
 
 
 class _Bases:

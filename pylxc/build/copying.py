@@ -82,7 +82,7 @@ def copying_of(around: Surroundings, work: StageWork, step: CopyStep, view: Laye
     )
     if step.source is None:
         chosen = owner(step.chown, view) if step.chown else (0, 0)
-        room = Room(around.engine, around.lease, agent=around.options.agents.get(DEFAULT))
+        room = Room(around.engine, around.lease, agent=around.request.agents.get(DEFAULT))
         return gather(room, around.context, step, chosen, place)
     source = around.sources.get(work.sources.get(step.source, work.stage.parent))
     owner_else = None if isinstance(source, LayerSource) else (0, 0)  # in layers files have owners, outside none

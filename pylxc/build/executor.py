@@ -17,15 +17,12 @@ from attrs import evolve, field, frozen
 
 from pylxc.build import cache, times, told
 from pylxc.build.accounts import owner
-from pylxc.build.agents import Agents
-from pylxc.build.cachetransfer import Caches
 from pylxc.build.confined import ContextError
 from pylxc.build.copying import copy_into, copying_of
 from pylxc.build.events import BuildEvent
 from pylxc.build.inputs import Inputs
 from pylxc.build.naming import Naming
 from pylxc.build.runmounts import content_of
-from pylxc.build.secrets import Secrets
 from pylxc.build.steps import CopyStep, MetadataStep, RunStep, Step, WorkdirStep
 from pylxc.errors import BuildError, SpawnError, SpecError, StoreError
 from pylxc.layerview import LayerView
@@ -34,9 +31,10 @@ from pylxc.runtime import transfer
 from pylxc.store.layout import explain
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
     from pylxc.build.context import FileSource
+    from pylxc.build.request import Request
     from pylxc.build.runmounts import Made, RunMounts, Shown
     from pylxc.build.schedule import Schedule
     from pylxc.build.sources import Sources
@@ -50,24 +48,6 @@ BUILD_HOSTNAME = "build"  # the same on every machine: what a step sees must not
 # What the runtime mounts files on; an image whose /etc hides the layers below gets mount points of its own for them.
 GIVEN_FILES = ("/etc/hostname", "/etc/hosts", "/etc/resolv.conf")
 OUTPUT_KEPT = 64 << 10  # bytes of a failed step's output that its error carries
-
-
-@frozen(kw_only=True)
-class Options:
-    """How to build: ``no_cache``, ``network`` of RUN (None: the default one), ``on_event`` for what happens meanwhile.
-
-    ``secrets`` and ``agents`` are what RUN steps may ask for; ``caches`` those elsewhere. ``latest``: what the steps
-    make bears no later time (s since the epoch), and the image has it as its own; None is the time of the base image.
-    """
-
-    secrets: Secrets = field(factory=Secrets)
-    agents: Agents = field(factory=Agents)
-    caches: Caches = field(factory=Caches)
-    no_cache: bool = False
-    network: str | None = None
-    extra_hosts: Mapping[str, str] = field(factory=dict)
-    on_event: Callable[[BuildEvent], object] | None = None
-    latest: int | None = None
 
 
 @frozen
@@ -92,7 +72,7 @@ class Surroundings:
     context: FileSource
     sources: Sources
     schedule: Schedule[StageResult]
-    options: Options
+    request: Request
     mounts: RunMounts
     shared: frozenset[bytes]
     telling: threading.Lock = field(factory=threading.Lock)
@@ -106,11 +86,11 @@ class Executor:
         self._engine = around.engine
         self._lease = around.lease
         self._context = around.context
-        self._options = around.options
+        self._request = around.request
         self._work = work
         self._layers: list[str] = list(base.layers)
         self._history: list[History] = list(base.history)
-        latest = around.options.latest
+        latest = around.request.latest
         self._created = base.created if latest is None else float(latest)
         self._latest = max(0, int(self._created))
         self._unnamed: Naming | None = None  # the layer on top of the others, if it was made and has no name yet
@@ -219,7 +199,7 @@ class Executor:
 
     def _content(self, step: Step, shown: Sequence[Shown]) -> str:
         """Return what a step depends on beside its definition and what it copies."""
-        hosts = self._options.extra_hosts if isinstance(step, RunStep) else ()
+        hosts = self._request.extra_hosts if isinstance(step, RunStep) else ()
         # As in BuildKit a step depends on their names, not on where they lead.
         return " ".join((content_of(shown), *sorted(hosts)))
 
@@ -233,7 +213,7 @@ class Executor:
         """Say whether the layer of such a step may be there, whatever it stands on; else it is made without a look."""
         if inputs.step.definition() in self._around.shared:
             return True
-        return not self._options.no_cache and self._engine.store.cache.has_step(self._step_key(inputs))
+        return not self._request.no_cache and self._engine.store.cache.has_step(self._step_key(inputs))
 
     def _find(self, inputs: Inputs) -> str | None:
         """Look for a step's layer by what it is made of, then by what is in that."""
@@ -257,10 +237,10 @@ class Executor:
             key = self._key(inputs.step, content)
             if not is_known:  # else it would be written for nothing
                 self._engine.store.cache.put(key, digest, self._step_key(inputs))
-            self._options.caches.note(key, digest)
+            self._request.caches.note(key, digest)
 
     def _cached(self, key: str) -> str | None:
-        return None if self._options.no_cache else self._engine.store.cache.get(key, self._lease)
+        return None if self._request.no_cache else self._engine.store.cache.get(key, self._lease)
 
     def _find_or_make(self, inputs: Inputs, make: Callable[[], str]) -> str:
         digest = self._find(inputs)
@@ -345,10 +325,10 @@ class Executor:
             return step.network
         from pylxc.networking import default_network  # noqa: PLC0415  what is cached needs no network
 
-        return self._options.network or default_network(self._engine, otherwise="host")
+        return self._request.network or default_network(self._engine, otherwise="host")
 
     def _extra_hosts(self, network: str) -> dict[str, str]:
-        hosts = self._options.extra_hosts.items()
+        hosts = self._request.extra_hosts.items()
         return {name: address for name, address in hosts if address != HOST_GATEWAY or network != "none"}
 
     def _run(self, step: RunStep, tree: Tree, shown: Sequence[Shown]) -> None:
@@ -417,7 +397,7 @@ class Executor:
     def _tell(  # noqa: PLR0913  the fields of an event
         self, kind: str, step: int, instruction: str, *, data: bytes = b"", stream: str = "", duration: float = 0.0
     ) -> None:
-        if self._options.on_event is None:
+        if self._request.on_event is None:
             return
         event = BuildEvent(
             kind=kind,
@@ -430,7 +410,7 @@ class Executor:
             stage=self._work.stage.name,
         )
         with self._around.telling:
-            self._options.on_event(event)
+            self._request.on_event(event)
 
 
 class _Tail:

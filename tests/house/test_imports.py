@@ -62,6 +62,7 @@ DOORS = {
     ("engine", "care.usage"),
     ("image", "build.build"),
     ("image", "build.imports"),
+    ("image", "build.request"),
     ("image", "care.inspection"),
     ("image", "exchange.load"),
     ("image", "exchange.pull"),
