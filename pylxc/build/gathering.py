@@ -188,6 +188,7 @@ class _Surroundings:
         memory = _Memory(self.room, self.context)
         memory.load()
 
+        @functools.cache
         def content() -> str:
             digest = self.context.digest((*found.entries, *found.archives))
             memory.keep()

@@ -81,6 +81,15 @@ def test_a_file_of_another_size_is_hashed_alone(many, monkeypatch):
     assert hashed == ["d/f1"]
 
 
+def test_what_is_not_in_the_cache_after_all_is_not_looked_at_again(many, monkeypatch):
+    many("FROM scratch\nCOPY d /d/\n")
+    (many.files.path / "d/f1").write_text("CONTENT 1")  # of the same size
+    looked, real = [], Context.digest
+    monkeypatch.setattr(Context, "digest", lambda self, entries: looked.append(1) or real(self, entries))
+    many("FROM scratch\nCOPY d /d/\n")
+    assert looked == [1]
+
+
 def test_a_file_that_cannot_be_read_ends_the_build(build, monkeypatch):
     build.write({"d/a": "a", "d/b": "b"})
 
