@@ -411,7 +411,9 @@ def cost(container: pylxc.Container) -> tuple[int, int]:
         container.pause()
         looks = []
         while len(looks) < 30 and len(children_of(monitor)) == 1:
-            looks.append((len(os.listdir(f"/proc/{monitor}/fd")), private_memory(monitor)))
+            look = len(os.listdir(f"/proc/{monitor}/fd")), private_memory(monitor)
+            if len(children_of(monitor)) == 1:  # else what it shares with the check that began is not its own
+                looks.append(look)
             time.sleep(0.001)
         container.unpause()
         if len(looks) == 30:
