@@ -202,7 +202,8 @@ class Image:
                 ("name:address").
             labels: of the result, over those of the Dockerfile; a mapping, or "name=value". What is cached stays so.
             contexts: further contexts by name, for ``FROM name``, ``COPY --from=name`` and ``RUN --mount=from=name``:
-                a directory, or ``"docker-image://debian:bookworm"``. They win over stages and images of that name.
+                a directory, a URL as ``context`` takes it (but of no Dockerfile), or
+                ``"docker-image://debian:bookworm"``. They win over stages and images of that name.
             output: where the result is wanted beside the store, or several such places: a directory, which gets the
                 image's files (as the caller's, without set-id bits and devices); ``{"type": "tar", "dest": "fs.tar"}``
                 for a tar of them as they are; likewise "oci" and "docker" for what :meth:`save` writes, and

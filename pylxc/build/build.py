@@ -49,8 +49,11 @@ _KEPT = ("author", "os.version", "os.features")
 def build(engine: Engine, context: Source, dockerfile: Source, request: Request) -> Image:
     """See :meth:`pylxc.Image.build`."""
     _check_network(engine, request.network)
-    named = opened_contexts(request.contexts or {})
-    with opened(engine, context, dockerfile) as found, engine.store.leases.take() as lease:
+    with (
+        opened_contexts(engine, request.contexts or {}) as named,
+        opened(engine, context, dockerfile) as found,
+        engine.store.leases.take() as lease,
+    ):
         parsed = parse(found.dockerfile_bytes, found.dockerfile_path)
         planned = plan(parsed, request.args, request.target or None, named.names)
         bases = _Bases(engine, lease, named, pull=request.pull, on_progress=request.on_progress)

@@ -1,6 +1,7 @@
 """Named contexts: what ``contexts=`` and ``--build-context`` put in the place of a stage's or an image's name.
 
-Invariant: a context is a directory or an image in the store's terms before anything is built.
+Invariant: a context is a directory or an image in the store's terms before anything is built; all are judged before
+one is fetched.
 
 Source: https://docs.docker.com/reference/cli/docker/buildx/build/#build-context
 """
@@ -8,20 +9,25 @@ Source: https://docs.docker.com/reference/cli/docker/buildx/build/#build-context
 from __future__ import annotations
 
 import os
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from attrs import field, frozen
 
 from pylxc.build.context import FileSource, ignore_of, why_no_directory
+from pylxc.build.opening import fetched, is_remote
+from pylxc.build.urls import shown
 from pylxc.errors import SpecError, UnsupportedError
 from pylxc.reference import Reference
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterator, Mapping
+
+    from pylxc.engine import Engine
 
 IMAGE = "docker-image://"
-_KNOWN = f"give a directory, or {IMAGE}reference"
+_KNOWN = f"give a directory, a URL of an archive or of a repository, or {IMAGE}reference"
 
 
 @frozen
@@ -37,10 +43,12 @@ class Contexts:
         return frozenset((*self.directories, *self.images))
 
 
-def opened_contexts(given: Mapping[str, str | os.PathLike[str]]) -> Contexts:
-    """Open the named contexts. Raises SpecError for what is none, UnsupportedError for what would be fetched."""
+@contextmanager
+def opened_contexts(engine: Engine, given: Mapping[str, str | os.PathLike[str]]) -> Iterator[Contexts]:
+    """Give the named contexts for the length of a block. Raises SpecError, UnsupportedError for what is none."""
     directories: dict[str, FileSource] = {}
     images: dict[str, str] = {}
+    elsewhere: dict[str, str] = {}
     for name, value in given.items():
         text = os.fspath(value)
         key = name.removesuffix(":latest")
@@ -49,15 +57,20 @@ def opened_contexts(given: Mapping[str, str | os.PathLike[str]]) -> Contexts:
         if text.startswith(IMAGE):
             images[key] = text.removeprefix(IMAGE)
             Reference.parse(images[key])
-        elif "://" in text or text.startswith("git@"):
+        elif is_remote(text):
+            elsewhere[key] = text
+        elif "://" in text:
             raise UnsupportedError(f"the context {name}={text}", f"fetch it beforehand; {_KNOWN}")
         else:
-            directories[key] = _directory(name, text)
-    return Contexts(directories, images)
+            directories[key] = _directory(f"{name}={text}", text)
+    with ExitStack() as stack:
+        for key, text in elsewhere.items():
+            directories[key] = _directory(f"{key}={shown(text)}", stack.enter_context(fetched(engine, text)))
+        yield Contexts(directories, images)
 
 
-def _directory(name: str, text: str) -> FileSource:
+def _directory(called: str, text: str) -> FileSource:
     path = Path(text).absolute()
     if found := why_no_directory(path):
-        raise SpecError("contexts", f"{name}={text}", f"{found}: {_KNOWN}")
+        raise SpecError("contexts", called, f"{found}: {_KNOWN}")
     return FileSource(str(path), ignore_of(str(path)))

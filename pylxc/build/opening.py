@@ -54,14 +54,34 @@ def opened(engine: Engine | None, context: Source, dockerfile: Source = "Dockerf
     if not posixpath.isabs(name) and posixpath.normpath(name).startswith(".."):
         reason = "it leads out of the context: name a file in it, or give an absolute path"
         raise DockerfileError(reason, line=1, column=1, path=name)
+    with _brought(engine, context, "context") as (root, found):
+        if found is not None and text is not None:
+            reason = "it is a Dockerfile, and another one is given: give one of them"
+            raise SpecError("context", _called(context), reason)
+        yield Context.open(root, STREAM if found is not None else name, text if found is None else found)
+
+
+@contextmanager
+def fetched(engine: Engine, url: str) -> Iterator[str]:
+    """Give a directory with the files of a named context that is elsewhere, for the length of a block.
+
+    Raises :class:`~pylxc.errors.SpecError`.
+    """
+    with _brought(engine, url, "contexts") as (root, dockerfile):
+        if dockerfile is not None:
+            raise SpecError("contexts", _called(url), "it is neither a tar archive nor a repository: it has no files")
+        yield root
+
+
+@contextmanager
+def _brought(engine: Engine, context: str | IO[bytes], option: str) -> Iterator[tuple[str, bytes | None]]:
+    """Give what :meth:`_Place.stream` returns, of a URL or of a stream."""
     with engine.store.leases.take() as lease:
         # The caller names this repository, so it is the caller's keys that open it.
         place = _Place(Room(engine, lease, agent=os.environ.get("SSH_AUTH_SOCK", "")), _called(context))
-        with _explained(place):
-            root, found = place.repository(context) if isinstance(context, str) else place.stream(context)
-        if found is not None and text is not None:
-            raise SpecError("context", place.name, "it is a Dockerfile, and another one is given: give one of them")
-        yield Context.open(root, STREAM if found is not None else name, text if found is None else found)
+        with _explained(place, option):
+            found = place.repository(context) if isinstance(context, str) else place.stream(context)
+        yield found
 
 
 class _Place:
@@ -106,21 +126,21 @@ class _Place:
 
 
 @contextmanager
-def _explained(place: _Place) -> Iterator[None]:
+def _explained(place: _Place, option: str) -> Iterator[None]:
     """Make one kind of failure of whatever keeps a context from coming."""
     from pylxc.build.imports import unpacking_error  # noqa: PLC0415
 
     try:
         yield
     except SpawnError as error:
-        raise SpecError("context", place.name, unpacking_error(error).reason) from error
+        raise SpecError(option, place.name, unpacking_error(error).reason) from error
     except ContextError as error:
         words = error.reason if error.path == place.name else str(error)
-        raise SpecError("context", place.name, words) from error
+        raise SpecError(option, place.name, words) from error
     except StoreError as error:  # of the decompression
         if error.path != place.name:
             raise
-        raise SpecError("context", place.name, error.reason) from error
+        raise SpecError(option, place.name, error.reason) from error
 
 
 def _repository(text: str) -> Repository | None:

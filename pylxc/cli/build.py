@@ -42,7 +42,7 @@ def _contexts(given: tuple[str, ...]) -> dict[str, str]:
     found = dict(one.partition("=")[::2] for one in given)
     for one in given:
         if "=" not in one:
-            raise SpecError("build-context", one, "give NAME=directory, or NAME=docker-image://reference")
+            raise SpecError("build-context", one, "give NAME=directory, NAME=URL, or NAME=docker-image://reference")
     return found
 
 
@@ -136,7 +136,7 @@ def _looking_into(on_error: str | None) -> Iterator[None]:
 @click.option("-f", "--file", "dockerfile", help="The Dockerfile (default: Dockerfile in CONTEXT); - for stdin.")
 @click.option("--build-arg", "arguments", multiple=True, help="Set an ARG: NAME=value.")
 @click.option("--target", help="The stage to build, by name or number (default: the last one).")
-@click.option("--build-context", "contexts", multiple=True, help="A further context: NAME=directory or image.")
+@click.option("--build-context", "contexts", multiple=True, help="A further context: NAME=directory, URL or image.")
 @click.option(
     "-o", "--output", "outputs", multiple=True, help='A directory, "-", or type=tar|local|oci|docker,dest=PATH.'
 )

@@ -245,6 +245,40 @@ def test_a_repository_whose_directory_is_a_link(made, upstream, tmp_path):
             made(f"{upstream.url}#main:{name}")
 
 
+# -- by name
+
+
+def test_named_contexts_from_elsewhere(made, web, upstream):
+    upstream.commit({"sub/f": "of git", ".dockerignore": "a\n"})
+    contexts = {
+        "web": web.put("/context.tar.gz", gzip.compress(tar_bytes(FILES))),
+        "git": upstream.url,
+        "base": f"{upstream.url}#main:sub",
+    }
+    text = b"FROM base\nCOPY --from=web . /web/\nCOPY --from=git . /git/\n"
+    image = made(text, contexts=contexts)
+    found = [contents(layer) for layer in image.layers]
+    assert found[0]["f"] == b"of git"
+    assert found[1] == {f"web/{name[2:]}": data for name, data in EXPECTED.items()}
+    assert found[2]["git/sub/f"] == b"of git"
+    assert "git/a" not in found[2]
+    assert made(text, contexts=contexts).id == image.id
+
+
+def test_a_named_context_that_does_not_come(made, web, upstream):
+    text = b"FROM scratch\nCOPY --from=x . /\n"
+    with pytest.raises(SpecError, match="status 404"):
+        made(text, contexts={"x": f"{web.url}/none"})
+    with pytest.raises(SpecError, match="neither a tar archive nor a repository"):
+        made(text, contexts={"x": web.put("/text", b"FROM scratch\n")})
+    with pytest.raises(SpecError, match="has no 'gone'") as caught:
+        made(text, contexts={"x": f"{upstream.url}#gone"})
+    assert caught.value.option == "contexts"
+    with pytest.raises(SpecError, match="not a directory") as caught:
+        made(text, contexts={"x": f"{upstream.url}#main:a"})
+    assert caught.value.value == f"x={upstream.url}#main:a"
+
+
 def test_what_is_elsewhere(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "github.com/x").mkdir(parents=True)

@@ -390,7 +390,8 @@ def test_a_directory_to_begin_with(build, tmp_path):
         ({"a": "/does/not/exist"}, pylxc.SpecError),
         ({"scratch": "."}, pylxc.SpecError),
         ({"a": "docker-image://NOT A REF"}, pylxc.SpecError),
-        ({"a": "https://example.org/x.git"}, pylxc.UnsupportedError),
+        ({"a": "oci-layout:///x"}, pylxc.UnsupportedError),
+        ({"a": "https://example.org/x.git#", "b": "/does/not/exist"}, pylxc.SpecError),
     ],
 )
 def test_what_is_no_context(build, contexts, kind):
