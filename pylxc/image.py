@@ -170,6 +170,7 @@ class Image:
         extra_hosts: Mapping[str, str] | Sequence[str] = (),
         labels: Mapping[str, str] | Sequence[str] = (),
         contexts: Mapping[str, str | os.PathLike[str]] | None = None,
+        platform: str | None = None,
         pull: bool = False,
         output: Output | Sequence[Output] | None = None,
         cache_from: CachePlace | Sequence[CachePlace] | None = None,
@@ -204,6 +205,9 @@ class Image:
             contexts: further contexts by name, for ``FROM name``, ``COPY --from=name`` and ``RUN --mount=from=name``:
                 a directory, a URL as ``context`` takes it (but of no Dockerfile), or
                 ``"docker-image://debian:bookworm"``. They win over stages and images of that name.
+            platform: what the image is to be for, such as "linux/arm64" (default: this machine): that of the images
+                after FROM, where that names none itself, and of TARGETPLATFORM. A RUN needs a machine, or an emulator
+                that the kernel knows (binfmt_misc), that runs the platform's programs.
             output: where the result is wanted beside the store, or several such places: a directory, which gets the
                 image's files (as the caller's, without set-id bits and devices); ``{"type": "tar", "dest": "fs.tar"}``
                 for a tar of them as they are; likewise "oci" and "docker" for what :meth:`save` writes, and
@@ -247,6 +251,7 @@ class Image:
             extra_hosts=extra_hosts,
             labels=labels,
             contexts=contexts,
+            platform=platform,
             pull=pull,
             output=output,
             cache_from=cache_from,

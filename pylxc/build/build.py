@@ -32,7 +32,7 @@ from pylxc.obtaining import obtain
 from pylxc.platforms import this_platform
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
     from pylxc.build.context import Context
     from pylxc.build.contexts import Contexts
@@ -40,7 +40,6 @@ if TYPE_CHECKING:
     from pylxc.build.request import Request
     from pylxc.build.stages import Origin, StageWork
     from pylxc.engine import Engine
-    from pylxc.registry.progress import Progress
     from pylxc.store import Lease
 
 _KEPT = ("author", "os.version", "os.features")
@@ -55,8 +54,8 @@ def build(engine: Engine, context: Source, dockerfile: Source, request: Request)
         engine.store.leases.take() as lease,
     ):
         parsed = parse(found.dockerfile_bytes, found.dockerfile_path)
-        planned = plan(parsed, request.args, request.target or None, named.names)
-        bases = _Bases(engine, lease, named, pull=request.pull, on_progress=request.on_progress)
+        planned = plan(parsed, request.args, request.target or None, named.names, request.platform)
+        bases = _Bases(engine, lease, named, request)
         works = planned.unfold(lambda stage: bases.config(stage.parent))
         _check_networks(works, request)
         _check_rights(works, request)
@@ -64,7 +63,7 @@ def build(engine: Engine, context: Source, dockerfile: Source, request: Request)
         root = bases.root(planned.origin)
         if root is not None:
             outputs.refuse_passthrough(engine, root, request.outputs)
-        around = lint.Surroundings(args=request.args, ignore=found.ignore, base=bases.known)
+        around = lint.Surroundings(args=request.args, platform=request.platform, ignore=found.ignore, base=bases.known)
         missing = request.caches.bring(engine, lease, request.on_progress)
         warnings = (*planned.warnings, *warnings_of(parsed, around), *missing)
         _warn(request, works[-1], warnings)
@@ -166,20 +165,13 @@ def _check_rights(works: Sequence[StageWork], request: Request) -> None:
 class _Bases:
     """The images that a build takes, by the names that it has for them. The lease keeps their layers."""
 
-    def __init__(
-        self,
-        engine: Engine,
-        lease: Lease,
-        contexts: Contexts,
-        *,
-        pull: bool,
-        on_progress: Callable[[Progress], object] | None,
-    ) -> None:
+    def __init__(self, engine: Engine, lease: Lease, contexts: Contexts, request: Request) -> None:
         self.contexts = contexts
         self._engine = engine
         self._lease = lease
-        self._pull = "always" if pull else "missing"
-        self._on_progress = on_progress
+        self._pull = "always" if request.pull else "missing"
+        self._platform = request.platform
+        self._on_progress = request.on_progress
         self._images: dict[tuple[str, str], Image] = {}  # by name and platform
 
     def obtain_sources(self, works: Sequence[StageWork]) -> None:
@@ -221,14 +213,14 @@ class _Bases:
             return StageResult(ImageConfig())
         return StageResult(image.config, image.diff_ids, tuple(image.history()), image.created)
 
-    def layers(self, name: str) -> tuple[str, ...]:
+    def layers(self, origin: Origin) -> tuple[str, ...]:
         """Return the layers of an image that was obtained, by its name or its context's."""
-        image = self._images.get((self.contexts.images.get(name, name), ""))
+        image = self._image(origin, "--from")
         return () if image is None else image.diff_ids
 
     def known(self, name: str) -> tuple[ImageConfig, str] | None:
         """Return configuration and platform of an image that was obtained, for the build checks."""
-        image = self._images.get((name, ""))
+        image = self._images.get((name, self._platform))
         return None if image is None else (image.config, image.platform)
 
     def root(self, origin: Origin) -> Image | None:

@@ -104,11 +104,13 @@ def _rules(text: str, every: frozenset[str]) -> frozenset[str]:
 class Surroundings:
     """What a check may know besides the file.
 
-    ``args`` are the build arguments; ``ignore`` the context's ignore file; ``base`` gives the configuration and the
-    platform of an image by name, None where it is not here.
+    ``args`` are the build arguments; ``platform`` is what the image is to be for ("": this machine); ``ignore`` the
+    context's ignore file; ``base`` gives the configuration and the platform of an image by name, None where it is not
+    here.
     """
 
     args: Mapping[str, str] = field(factory=dict)
+    platform: str = ""
     ignore: Ignore | None = None
     base: Callable[[str], tuple[ImageConfig, str] | None] = lambda _name: None
 
@@ -175,7 +177,7 @@ class _Linter:
         return LintWarning(rule, message, line, column, _url(rule))
 
     def _global_scope(self, given: Mapping[str, str]) -> dict[str, str]:
-        scope = platform_args()
+        scope = platform_args(self._around.platform)
         scope |= {name: given[name] for name in scope.keys() & given.keys()}
         for arg in self._file.global_args:
             for name, default in arg.declarations:
@@ -268,7 +270,7 @@ class _Linter:
         yield from self._platform(base, scope)
 
     def _platform(self, base: ast.From, scope: Mapping[str, str]) -> Iterator[LintWarning]:
-        wanted = normal_platform(platform_args()["TARGETPLATFORM"])
+        wanted = normal_platform(platform_args(self._around.platform)["TARGETPLATFORM"])
         if base.platform is not None:
             text, used = self._expanded(base.platform, scope)
             if text is not None and list(used) == ["TARGETPLATFORM"] and text == scope["TARGETPLATFORM"]:

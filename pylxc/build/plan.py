@@ -71,10 +71,12 @@ def plan(
     args: Mapping[str, str] | None = None,
     target: str | None = None,
     contexts: Collection[str] = (),
+    platform: str = "",
 ) -> Plan:
     r"""Plan the build of a Dockerfile with these build arguments.
 
-    ``target`` is a stage by name or number (default: the last one); ``contexts`` are the names of further contexts.
+    ``target`` is a stage by name or number (default: the last one); ``contexts`` are the names of further contexts;
+    ``platform`` is what the image is to be for, in normal form ("": this machine).
     Raises :class:`~pylxc.errors.DockerfileError`; :class:`~pylxc.errors.SpecError` when there is no such stage.
 
     >>> from pylxc.build.dockerfile import parse
@@ -82,9 +84,9 @@ def plan(
     'debian:13'
     """
     given = dict(args or {})
-    names = Names([stage.base.alias for stage in dockerfile.stages], frozenset(contexts))
+    names = Names([stage.base.alias for stage in dockerfile.stages], frozenset(contexts), platform)
     index = _index_of(dockerfile, target)
-    scope = global_scope(dockerfile, given, dockerfile.stages[index].base.alias or "default")
+    scope = global_scope(dockerfile, given, dockerfile.stages[index].base.alias or "default", platform)
     stages = tuple(_planned(dockerfile, number, names, scope) for number in range(len(dockerfile.stages)))
     return Plan(stages, index, _unused(dockerfile, given), names, Scope(given, scope, dockerfile.escape))
 
@@ -111,7 +113,7 @@ def _planned(dockerfile: Dockerfile, index: int, names: Names, scope: Mapping[st
     if not base or re.search(r"\s", base):
         reason = f"the image {stage.base.image.text!r} expands to {base!r}: give its ARG a value, before FROM"
         raise stage.base.error(reason, stage.base.image.offset)
-    platform = _platform(stage.base, scope, dockerfile.escape)
+    platform = _platform(stage.base, scope, dockerfile.escape, names.platform)
     alias = stage.base.alias
     name = alias or (f"stage-{index}" if len(dockerfile.stages) > 1 else "")
     context = names.context(alias) if alias is not None else None
@@ -123,12 +125,15 @@ def _planned(dockerfile: Dockerfile, index: int, names: Names, scope: Mapping[st
     return PlannedStage(index, name, base, parent, stage.base, stage.instructions)
 
 
-def global_scope(dockerfile: Dockerfile, given: Mapping[str, str], stage: str = "default") -> dict[str, str]:
+def global_scope(
+    dockerfile: Dockerfile, given: Mapping[str, str], stage: str = "default", platform: str = ""
+) -> dict[str, str]:
     """Give the variables that a FROM sees: the predefined ones, and the ARGs before the first FROM.
 
-    ``stage`` is the name of the one that is wanted. Raises :class:`~pylxc.errors.DockerfileError`.
+    ``stage`` is the name of the one that is wanted, ``platform`` what it is wanted for.
+    Raises :class:`~pylxc.errors.DockerfileError`.
     """
-    predefined = platform_args() | {"TARGETSTAGE": stage}
+    predefined = platform_args(platform) | {"TARGETSTAGE": stage}
     scope = {name: given.get(name, value) for name, value in predefined.items()}
     scope |= {name: given[name] for name in PROXY_ARGS & given.keys()}
     for instruction in dockerfile.global_args:
@@ -141,10 +146,10 @@ def global_scope(dockerfile: Dockerfile, given: Mapping[str, str], stage: str = 
     return scope
 
 
-def _platform(base: ast.From, scope: Mapping[str, str], escape: str) -> str:
+def _platform(base: ast.From, scope: Mapping[str, str], escape: str, by_default: str) -> str:
     """Return the platform of a FROM, "" for this machine's. Raises DockerfileError for one that is malformed."""
     if base.platform is None:
-        return ""
+        return by_default
     text = expanded(base, base.platform, scope.get, escape)
     wanted = normal_platform(text)
     if not wanted:

@@ -1,6 +1,6 @@
 """Platforms in Dockerfiles: how they may be written, and the arguments that are predefined for them.
 
-Invariant: builds are for the machine that they run on, so target and build platform are the same.
+Invariant: the build platform is this machine's; the target platform is, too, unless the caller asks for another one.
 
 Source: Dockerfile reference, "Automatic platform ARGs in the global scope"; containerd, platforms.
 """
@@ -15,12 +15,16 @@ _SYSTEMS = ("linux", "windows", "darwin", "freebsd")
 _PLATFORM = re.compile(r"[a-z0-9_.-]+(?:/[a-z0-9_.-]+){0,2}")
 
 
-def platform_args() -> dict[str, str]:
-    """Give the predefined platform arguments of the global scope; a stage has to declare those it uses."""
-    name = this_platform()
-    system, architecture, variant = (*name.split("/"), "")[:3]
-    values = {"PLATFORM": name, "OS": system, "ARCH": architecture, "VARIANT": variant}
-    made = {side + key: value for side in ("TARGET", "BUILD") for key, value in values.items()}
+def platform_args(target: str = "") -> dict[str, str]:
+    """Give the predefined platform arguments of the global scope; a stage has to declare those it uses.
+
+    ``target``: what the image is to be for, in normal form; "" for this machine.
+    """
+    made: dict[str, str] = {}
+    for side, name in (("TARGET", target or this_platform()), ("BUILD", this_platform())):
+        system, architecture, variant = (*name.split("/"), "")[:3]
+        values = {"PLATFORM": name, "OS": system, "ARCH": architecture, "VARIANT": variant}
+        made |= {side + key: value for key, value in values.items()}
     return made | {"TARGETSTAGE": "default"}
 
 

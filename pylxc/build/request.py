@@ -17,6 +17,8 @@ from pylxc.build.secrets import Secrets
 from pylxc.errors import SpecError
 from pylxc.image import check_tag
 from pylxc.normalise import NORMAL
+from pylxc.platforms import given as platform_given
+from pylxc.platforms import this_platform
 
 if TYPE_CHECKING:
     import os
@@ -40,6 +42,11 @@ def _tags(given: str | Sequence[str] | None) -> tuple[str, ...]:
 
 def _arguments(given: Mapping[str, str] | None) -> Mapping[str, str]:
     return sourcedate.arguments(given or {})
+
+
+def _platform(given: str | None) -> str:
+    platform = platform_given(given) if given else ""
+    return "" if platform == this_platform() else platform
 
 
 def _network(given: str | None) -> str | None:
@@ -66,6 +73,8 @@ def _extra_hosts(given: Mapping[str, str] | Sequence[str]) -> Mapping[str, str]:
 class Request:
     """The options of a build; they mean what they mean there. ``network``: None is the default one.
 
+    ``platform``: what the image is to be for, in normal form; "" for this machine.
+
     ``caches`` are those elsewhere. ``latest``: what the steps make bears no later time (s since the epoch), and the
     image has it as its own; None is the time of the base image. Raises SpecError.
     """
@@ -74,6 +83,7 @@ class Request:
     args: Mapping[str, str] = field(default=None, converter=_arguments)
     tags: tuple[str, ...] = field(default=None, alias="tag", converter=_tags)
     target: str | None = None
+    platform: str = field(default=None, converter=_platform)
     labels: Mapping[str, str] = field(default=(), converter=_labels)
     extra_hosts: Mapping[str, str] = field(default=(), converter=_extra_hosts)
     network: str | None = field(default=None, converter=_network)

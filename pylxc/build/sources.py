@@ -56,12 +56,12 @@ class Sources:
     """What the names after ``--from`` give, of a COPY and of a RUN's mounts alike.
 
     ``contexts`` are the named contexts that are directories; ``images`` gives the layers of an image (or of the image
-    that a named context stands for), ``stage`` those of a stage, for which it waits.
+    that a named context stands for) by what names it, ``stage`` those of a stage, for which it waits.
     """
 
     engine: Engine
     contexts: Mapping[str, FileSource] = field(hash=False)
-    images: Callable[[str], tuple[str, ...]]
+    images: Callable[[Origin], tuple[str, ...]]
     stage: Callable[[int], tuple[str, ...]]
 
     def get(self, origin: Origin) -> FileSource:
@@ -72,6 +72,6 @@ class Sources:
         """
         if origin.name in self.contexts and origin.kind == "context":
             return self.contexts[origin.name]
-        layers = self.stage(origin.index) if origin.kind == "stage" else self.images(origin.name)
+        layers = self.stage(origin.index) if origin.kind == "stage" else self.images(origin)
         kind = "stage" if origin.kind == "stage" else "image"
         return LayerSource.of(self.engine, f"{kind} {origin.name}", layers)

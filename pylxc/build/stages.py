@@ -84,10 +84,11 @@ class StageWork:
 
 @frozen
 class Names:
-    """Finds what a name means: a named context first, then a stage, then an image."""
+    """Finds what a name means: a named context first, then a stage, then an image (for a platform)."""
 
     aliases: Sequence[str | None]  # of the stages, in order
     contexts: Collection[str] = ()
+    platform: str = ""
 
     def of_base(self, name: str, index: int) -> Origin:
         """Find what the FROM of stage ``index`` names: among stages only those before it."""
@@ -110,7 +111,8 @@ class Names:
 
     def _other(self, name: str) -> Origin:
         context = self.context(name)
-        return Origin("image", name) if context is None else Origin("context", context)
+        kind: Literal["image", "context"] = "image" if context is None else "context"
+        return Origin(kind, context or name, platform=self.platform)
 
     def context(self, name: str) -> str | None:
         """Give the named context that stands for a stage or an image of this name; the tag "latest" may be left out."""

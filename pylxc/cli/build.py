@@ -140,6 +140,7 @@ def _looking_into(on_error: str | None) -> Iterator[None]:
 @click.option(
     "-o", "--output", "outputs", multiple=True, help='A directory, "-", or type=tar|local|oci|docker,dest=PATH.'
 )
+@click.option("--platform", help="What the image is to be for: linux/arm64 (default: this machine).")
 @click.option("--pull", is_flag=True, help="Ask the registry for the images even where they are here.")
 @click.option("--no-cache", is_flag=True, help="Carry out every step anew.")
 @click.option("--cache-from", multiple=True, help="A build cache: a name in a registry, or type=local,src=DIRECTORY.")
@@ -174,6 +175,7 @@ def build(  # noqa: PLR0913  one for each flag
     agents: tuple[str, ...],
     allow: tuple[str, ...],
     progress: str,
+    platform: str | None,
     pull: bool,
     no_cache: bool,
     quiet: bool,
@@ -196,7 +198,7 @@ def build(  # noqa: PLR0913  one for each flag
     if only_check:
         _check(source, options.get("dockerfile", "Dockerfile"), options["args"], settings)
         return
-    options.update(cache_from=cache_from, cache_to=cache_to)
+    options.update(platform=platform, cache_from=cache_from, cache_to=cache_to)
     options.update(target=target, contexts=_contexts(contexts), output=[_output(one) for one in outputs])
     options.update(secrets=_secrets(secrets), ssh=agents, allow=allow)
     options.update(network=network, extra_hosts=hosts, labels=labels)

@@ -1,10 +1,12 @@
-"""FROM for another platform than this machine's."""
+"""FROM, and whole builds, for another platform than this machine's."""
 
 from __future__ import annotations
 
 import pytest
+from building import contents
 
-from pylxc import BuildError, ImageNotFound
+from pylxc import BuildError, ImageNotFound, SpecError
+from pylxc.platforms import this_platform
 
 OTHER = "linux/s390x"
 
@@ -28,3 +30,40 @@ def test_what_is_here_for_this_machine_only(on_busybox):
     on_busybox("FROM busybox\n", tag="localhost:1/mine")
     with pytest.raises(ImageNotFound, match=f"FROM names it, and it is here for linux/.* only, not for {OTHER}"):
         on_busybox(f"FROM --platform={OTHER} localhost:1/mine\n")
+
+
+def test_a_build_for_another_platform(build):
+    build.write({"f": "f"})
+    base = build(f"FROM --platform={OTHER} scratch\nCOPY f /base\n", tag="base")
+    text = (
+        "FROM --platform=$BUILDPLATFORM scratch AS tools\nCOPY f /tool\n"
+        "FROM base\nARG TARGETPLATFORM BUILDPLATFORM TARGETARCH\n"
+        "LABEL target=$TARGETPLATFORM arch=$TARGETARCH build=$BUILDPLATFORM\nCOPY --from=tools /tool /\n"
+        "COPY --from=base /base /copy\n"
+    )
+    image = build(text, platform=OTHER, tag="made")
+    assert (image.platform, image.diff_ids[:1]) == (OTHER, base.diff_ids)
+    assert image.config.labels == {"target": OTHER, "arch": "s390x", "build": this_platform()}
+    assert contents(image.layers[-1]) == {"copy": b"f"}
+    assert build("FROM scratch\nCOPY f /\n", platform=OTHER).platform == OTHER
+    assert not [event for event in build.events if event.kind == "warning"]
+
+
+@pytest.mark.parametrize("platform", ["", None, this_platform()])
+def test_a_build_for_this_one_by_name(build, platform):
+    build.write({"f": "f"})
+    text = "FROM scratch\nCOPY f /\nARG TARGETPLATFORM\nLABEL p=$TARGETPLATFORM\n"
+    assert build(text, platform=platform).id == build(text).id
+    assert build(text).config.labels == {"p": this_platform()}
+
+
+def test_a_platform_that_is_none(build):
+    with pytest.raises(SpecError, match="platform='linux/a b': give"):
+        build("FROM scratch\nLABEL a=b\n", platform="linux/a b")
+
+
+def test_what_is_here_for_this_machine_does_not_do_for_another(on_busybox):
+    with pytest.raises(ImageNotFound, match=f"not for {OTHER}"):
+        on_busybox("FROM busybox\nLABEL a=b\n", platform=OTHER)
+    with pytest.raises(ImageNotFound, match=f"not for {OTHER}"):
+        on_busybox("FROM scratch\nCOPY --from=busybox /bin/busybox /\n", platform=OTHER)

@@ -117,6 +117,14 @@ def test_outputs_and_contexts_that_cannot_be(cli, stages, tmp_path):
     assert not (tmp_path / "out").exists()
 
 
+def test_a_build_for_another_platform(cli, context):
+    (context / "Dockerfile").write_text("FROM scratch\nARG TARGETARCH\nLABEL for=$TARGETARCH\nCOPY Dockerfile /\n")
+    cli("build", "-q", "--platform", "linux/s390x", "-t", "made", context)
+    (found,) = json.loads(cli("inspect", "made").stdout)
+    assert (found["Architecture"], found["Config"]["Labels"]) == ("s390x", {"for": "s390x"})
+    assert "platform='a b'" in cli.error("build", "--platform", "a b", context, status=1)
+
+
 def test_checks_without_a_build(cli, context):
     (context / "Dockerfile").write_text("FROM host AS Base\nWORKDIR x\nCMD echo\n")
     done = cli("build", "--check", "-t", "made", context, status=1)

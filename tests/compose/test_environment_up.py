@@ -119,6 +119,20 @@ def test_what_a_file_says_of_a_build(load: Load, engine: pylxc.Engine, tmp_path:
     environment.down(rmi="local")
 
 
+def test_images_are_built_for_another_platform(load: Load, tmp_path: Path) -> None:
+    (tmp_path / "shop/Dockerfile").write_text("FROM scratch\nCOPY Dockerfile /\n")
+    environment = load("""
+        services:
+          a: {platform: linux/s390x, build: .}
+          b: {build: {context: ., platforms: [linux/s390x]}}
+          c: {build: {context: ., platforms: [linux/amd64, linux/s390x]}}
+    """)
+    made = environment.build("a", "b")
+    assert [made[name].platform for name in ("a", "b")] == ["linux/s390x"] * 2
+    with pytest.raises(pylxc.UnsupportedError, match=r"services\.c\.build\.platforms"):
+        environment.build("c")
+
+
 def test_conditions_are_waited_for_and_what_is_independent_starts_beside(load: Load, engine: pylxc.Engine) -> None:
     environment = load("""
         services:

@@ -132,6 +132,7 @@ def build_one(  # noqa: PLR0913  one for each flag
         extra_hosts=dict(host_pairs(given.get("extra_hosts") or ())),
         labels=given.get("labels") or (),
         contexts=_contexts(given),
+        platform=service.get("platform") or next(iter(given.get("platforms") or ()), None),
         pull=pull or bool(given.get("pull")),
         cache_from=list(given.get("cache_from") or ()) or None,
         cache_to=list(given.get("cache_to") or ()) or None,
@@ -144,8 +145,8 @@ def _check(model: Model, path: str, given: Mapping[str, Any]) -> None:
     for key, value in given.items():
         if value and key not in _BUILD_KEYS and not key.startswith("x-"):
             raise unsupported(model, f"{path}.{key}", "it is not carried out; leave it out")
-    if given.get("platforms"):
-        raise unsupported(model, f"{path}.platforms", "images are built for this machine; leave it out")
+    if len(given.get("platforms") or ()) > 1:
+        raise unsupported(model, f"{path}.platforms", "an image is built for one platform; name one")
 
 
 def _recipe(model: Model, given: Mapping[str, Any]) -> tuple[str, Any]:
