@@ -99,6 +99,14 @@ def is_alive(pid: int) -> bool:
     return stat[stat.rindex(b")") + 2 :][:1] not in (b"Z", b"X")
 
 
+def is_network_of_the_host(look: Callable[[str], str]) -> bool:
+    """Say whether a shell, to which ``look`` gives a script, is in this network: links come and go meanwhile."""
+    before = set(os.listdir("/sys/class/net"))
+    namespace, *seen = look("readlink /proc/self/ns/net; ls /sys/class/net").split()
+    lasting = before & set(os.listdir("/sys/class/net"))
+    return namespace == os.readlink("/proc/self/ns/net") and lasting <= set(seen)
+
+
 def mounts() -> list[str]:
     """Return the mounts of this process's namespace, without what changes by itself."""
     return sorted(line.split()[4] for line in Path("/proc/self/mountinfo").read_text().splitlines())
