@@ -81,7 +81,8 @@ def one_operation(chance: random.Random) -> str:
                 f"mkfifo {first}",
             ),
             *(f"chmod {number % 0o777:o} {first}", f"chown {number % 9}:{number % 7} {first}"),
-            *(f"rm -rf {first}; mkdir -p {first}", f"touch -d @{number} {first}", f"cp -a {first} {second}"),
+            *(f"rm -rf {first}; mkdir -p {first}", f"touch -d @{number} {first}"),
+            f"timeout 5 cp -a {first} {second}",  # it waits for a reader where a pipe is in its way
         ]
     )
 

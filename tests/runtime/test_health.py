@@ -398,10 +398,10 @@ def test_whatever_an_image_says_it_starts(engine, checked, check):
         container.inspect()
 
 
-def private_memory(pid: int) -> int:
-    """Return what memory is a process's own, in kB."""
+def written_memory(pid: int) -> int:
+    """Return what memory a process has written to, in kB; its program, which others may run too, is none of it."""
     usage = Path(f"/proc/{pid}/smaps_rollup").read_text()
-    return sum(int(line.split()[1]) for line in usage.splitlines() if line.startswith("Private_"))
+    return sum(int(line.split()[1]) for line in usage.splitlines() if line.startswith("Anonymous:"))
 
 
 def cost(container: pylxc.Container) -> tuple[int, int]:
@@ -411,9 +411,7 @@ def cost(container: pylxc.Container) -> tuple[int, int]:
         container.pause()
         looks = []
         while len(looks) < 30 and len(children_of(monitor)) == 1:
-            look = len(os.listdir(f"/proc/{monitor}/fd")), private_memory(monitor)
-            if len(children_of(monitor)) == 1:  # else what it shares with the check that began is not its own
-                looks.append(look)
+            looks.append((len(os.listdir(f"/proc/{monitor}/fd")), written_memory(monitor)))
             time.sleep(0.001)
         container.unpause()
         if len(looks) == 30:
