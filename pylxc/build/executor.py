@@ -218,7 +218,7 @@ class Executor:
     def _find(self, inputs: Inputs) -> str | None:
         """Look for a step's layer by what it is made of, then by what is in that."""
         step = inputs.step
-        if not inputs.has_identity and not self._may_be_known(inputs):
+        if inputs.is_to_be_read and not self._may_be_known(inputs):
             return None
         contents: tuple[str, ...] = (inputs.identity(),)
         digest = self._cached(self._key(step, contents[0]))
@@ -233,10 +233,12 @@ class Executor:
 
     def _remember(self, inputs: Inputs, contents: Sequence[str], digest: str, *, is_known: bool = False) -> None:
         """Let the caches know a step's layer; this store's only where that is not known there."""
-        for content in contents:
-            key = self._key(inputs.step, content)
-            if not is_known:  # else it would be written for nothing
-                self._engine.store.cache.put(key, digest, self._step_key(inputs))
+        keys = [self._key(inputs.step, content) for content in contents]
+        if not is_known:  # else it would be written for nothing
+            step_key = self._step_key(inputs)
+            for key in keys:
+                self._engine.store.cache.put(key, digest, step_key)
+        for key in keys:
             self._request.caches.note(key, digest)
 
     def _cached(self, key: str) -> str | None:

@@ -29,6 +29,11 @@ class Inputs:
         """Say whether what is copied has a name as a whole, that of its layers."""
         return self.copying is not None and self.copying.has_identity
 
+    @property
+    def is_to_be_read(self) -> bool:
+        """Say whether files have to be read before its identity is known."""
+        return self.copying is not None and not self.copying.has_identity
+
     def outline(self) -> str:
         """Return what is known before a file is read: steps that differ in it differ."""
         return self.content if self.copying is None else self.copying.outline()
