@@ -30,18 +30,21 @@ _ALIASES = {
 # What uname(2) calls them.
 _MACHINES = {"armv6l": "arm/v6", "armv7l": "arm/v7", "armv8l": "arm/v8", "loongarch64": "loong64"}
 _USUAL = {"amd64": ("", "v1"), "arm64": ("", "v8", "8"), "386": ("",)}
+_SYSTEMS = ("linux", "windows", "darwin", "freebsd")
 _NOTHING = "unknown"
 
 
 def normal(platform: str) -> str:
     """Return the one form of a platform.
 
+    A system alone is that of this machine's architecture.
+
     >>> normal("linux/aarch64/v8"), normal("linux/arm"), normal("arm64")
     ('linux/arm64', 'linux/arm/v7', 'linux/arm64')
     """
     parts = platform.lower().split("/")
     if len(parts) == 1:
-        parts = ["linux", *parts]
+        parts = [parts[0], this_platform().partition("/")[2]] if parts[0] in _SYSTEMS else ["linux", *parts]
     system, architecture, variant = (*parts, "")[:3]
     architecture, _, implied = _ALIASES.get(architecture, architecture).partition("/")
     variant = variant or implied

@@ -11,7 +11,6 @@ import re
 
 from pylxc.platforms import normal, this_platform
 
-_SYSTEMS = ("linux", "windows", "darwin", "freebsd")
 _PLATFORM = re.compile(r"[a-z0-9_.-]+(?:/[a-z0-9_.-]+){0,2}")
 
 
@@ -34,8 +33,4 @@ def normal_platform(text: str) -> str:
     >>> normal_platform("linux/x86_64")
     'linux/amd64'
     """
-    if not _PLATFORM.fullmatch(text.lower()):
-        return ""
-    if text.lower() in _SYSTEMS:  # this machine's architecture then
-        text = f"{text}/{this_platform().partition('/')[2]}"
-    return normal(text)
+    return normal(text) if _PLATFORM.fullmatch(text.lower()) else ""

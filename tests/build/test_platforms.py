@@ -49,7 +49,7 @@ def test_a_build_for_another_platform(build):
     assert not [event for event in build.events if event.kind == "warning"]
 
 
-@pytest.mark.parametrize("platform", ["", None, this_platform()])
+@pytest.mark.parametrize("platform", ["", None, "linux", this_platform()])
 def test_a_build_for_this_one_by_name(build, platform):
     build.write({"f": "f"})
     text = "FROM scratch\nCOPY f /\nARG TARGETPLATFORM\nLABEL p=$TARGETPLATFORM\n"
