@@ -6,7 +6,8 @@ Debian's docker-registry serves it on loopback. Everybody pulls in turns, into a
 uncompressed layers, which nobody can be much faster than who writes the same files. Everybody pushes to a registry that
 has nothing. Prints medians and their ratios, and how much memory pylxc took with all its processes. Needs root.
 
-pylxc alone has the image on the disk at the end, and not in the kernel's memory only.
+pylxc alone has the image on the disk at the end, and not in the kernel's memory only. The *limit* is what nobody can do
+without, spread evenly over the processors: what tar does, inflating the layers, and the digests of both their forms.
 
 Each image is removed before the next one comes. An ext4 without a journal passes over the inodes that were freed in the
 last minutes one by one (recently_deleted in fs/ext4/ialloc.c), which is then most of what anybody does: use ``--place``
@@ -36,6 +37,7 @@ from dockerd import Daemon, is_here
 from workers import in_turn, timed
 
 import pylxc
+from pylxc.build.archives import PIECE, gunzip_object
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -44,6 +46,7 @@ FILES, BYTES, LARGEST = 9_000, 395 << 20, 24 << 20
 PACKED = (".gz", ".xz", ".zst", ".png", ".jpg", ".zip", ".whl")  # there are few of them in images
 SHARES = (0.35, 0.25, 0.2, 0.15, 0.05)  # of the layers
 OCI = "application/vnd.oci.image."
+GZIP = b"\x1f\x8b"  # how its files begin
 PATIENCE = 60.0  # s for a daemon to come up
 LONGEST = 600.0  # s of one command
 
@@ -280,6 +283,28 @@ class Tar:
         shutil.rmtree(self._place)
 
 
+class Check:
+    """Inflating the layers and finding both digests of each, for nothing, on one processor."""
+
+    def __init__(self, layout: Path) -> None:
+        blobs = layout / "blobs/sha256"
+        self._blobs = [path for path in blobs.iterdir() if path.read_bytes()[:2] == GZIP]
+
+    def pull(self, _ref: str) -> None:
+        """Read them."""
+        for path in self._blobs:
+            packed, content, inflater = hashlib.sha256(), hashlib.sha256(), gunzip_object()
+            with path.open("rb") as blob:
+                while data := blob.read(PIECE):
+                    packed.update(data)
+                    while data:
+                        content.update(inflater.decompress(data, 16 * PIECE))
+                        data = inflater.unconsumed_tail
+
+    def drop(self, _ref: str) -> None:
+        """Nothing was kept."""
+
+
 @contextmanager
 def scratch(where: str) -> Iterator[Path]:
     """Give a directory that is gone afterwards, with what engines leave mounted in it."""
@@ -314,6 +339,13 @@ def show(times: dict[str, list[float]], name: str) -> None:
         print(f"{each:28} median {median / 1e3:7.2f} s   min {min(found) / 1e3:6.2f} s   {median / base:5.2f} x {name}")
 
 
+def show_limit(times: dict[str, list[float]]) -> None:
+    """Print what a pull cannot be faster than on this machine, and what that is to tar's time: medians of both."""
+    tar, check = (statistics.median(times[name]) for name in ("tar -xf", "inflating and digests"))
+    limit = (tar + check) / (os.cpu_count() or 1)
+    print(f"{'the limit':28}        {limit / 1e3:7.2f} s   {limit / tar:.2f} x tar -xf")
+
+
 def show_memory(shell: Pylxc, job: Callable[[], float]) -> None:
     """Do a job once more, not timed, and print what it took of memory."""
     shell.most, shell.weighed = 0, True
@@ -339,14 +371,15 @@ def main() -> None:
         pylxc.Image.load(place / "layout", engine=own._engine).push(ref)  # noqa: SLF001
         own.drop(ref)
         shell = Pylxc(place / "shell", apart=True)
-        all_: dict[str, Pylxc | Docker | Podman | Tar] = {"pylxc": shell, "pylxc, in process": own}
+        all_: dict[str, Pylxc | Docker | Podman | Tar | Check] = {"pylxc": shell, "pylxc, in process": own}
         all_["tar -xf"] = Tar(place / "tar", tars)
+        all_["inflating and digests"] = Check(place / "layout")
         if not options.alone and is_here():
             all_["docker"] = Docker(stack.enter_context(Daemon(place)))
         if not options.alone and shutil.which("podman"):
             all_["podman"] = Podman(place / "podman")
 
-        def pulled(who: Pylxc | Docker | Podman | Tar) -> float:
+        def pulled(who: Pylxc | Docker | Podman | Tar | Check) -> float:
             took = timed(lambda: who.pull(ref))
             who.drop(ref)
             return took
@@ -354,6 +387,7 @@ def main() -> None:
         times = in_turns({name: lambda who=who: pulled(who) for name, who in all_.items()}, options.rounds)
         print("pull:")
         show(times, "pylxc")
+        show_limit(times)
         show_memory(shell, lambda: pulled(shell))
         pushers = {name: who for name, who in all_.items() if isinstance(who, (Pylxc, Docker)) and name in times}
 
