@@ -52,8 +52,8 @@ class Settings:
     second below which an answer counts as stalled. ``retries`` follow each other after ``backoff``, twice that, and so
     on, each with jitter; a registry's Retry-After is obeyed up to ``longest_wait``. Blobs of ``parallel_from`` bytes on
     are fetched in pieces of ``piece`` by ``streams`` connections, ``window`` bytes of which are in memory at most;
-    ``downloads`` blobs are fetched at once. Blobs of more than ``chunk`` bytes are sent in chunks, those
-    of unknown length in chunks of ``part``, which are in memory.
+    ``downloads`` blobs are fetched at once. Blobs are sent as a whole, which all registries take, or in chunks of
+    ``chunk`` bytes where that is not 0; those of unknown length in chunks of ``part``, which are in memory.
 
     Example:
         >>> Settings(hosts={"registry.example": HostSettings(insecure=True)}).is_insecure("registry.example")
@@ -77,7 +77,7 @@ class Settings:
     parallel_from: int = 32 * MIB
     piece: int = 4 * MIB
     window: int = 32 * MIB
-    chunk: int = 64 * MIB
+    chunk: int = 0
     part: int = 16 * MIB
     manifest_limit: int = 4 * MIB
     token_limit: int = MIB

@@ -10,6 +10,8 @@ import pytest
 from daemon import PATIENCE, docker_registry
 from registries import bare_environment, certificate, elsewhere, fake, no_thread_is_left, repository, settings
 
+from pylxc.registry import transport
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
@@ -25,6 +27,14 @@ def manners(bare_environment, no_thread_is_left) -> None:
 def plain(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     with docker_registry(tmp_path_factory.mktemp("plain")) as host:
         yield host
+
+
+@pytest.fixture
+def pauses(monkeypatch) -> list[float]:
+    """The pauses that the client makes, of which none is really made."""
+    made: list[float] = []
+    monkeypatch.setattr(transport.time, "sleep", made.append)
+    return made
 
 
 @pytest.fixture

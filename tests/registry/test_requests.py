@@ -14,19 +14,10 @@ from fake import IMAGE, Fake, digest_of, running
 from pylxc.documents import Descriptor
 from pylxc.errors import RegistryError
 from pylxc.reference import Reference
-from pylxc.registry import transport
 from pylxc.registry.client import Client
 from pylxc.registry.settings import HostSettings
 
 MANIFESTS = "GET /v2/app/manifests/.*"
-
-
-@pytest.fixture
-def pauses(monkeypatch) -> list[float]:
-    """The pauses that the client makes, of which none is really made."""
-    made: list[float] = []
-    monkeypatch.setattr(transport.time, "sleep", made.append)
-    return made
 
 
 @pytest.mark.parametrize("status", [408, 429, 500, 502, 503, 504])

@@ -16,6 +16,20 @@ LAYER = Descriptor("application/vnd.oci.image.layer.v1.tar", digest_of(DATA), le
 CHUNKED = {"chunk": 100_000, "part": 100_000}
 
 
+def break_off(handler) -> None:
+    """Keep the beginning of what is sent, and hang up."""
+    name = handler.path.split("/")[-1].split("?")[0]
+    handler.server.uploads[name] += handler.body[:40_000]
+    handler.hang_up()
+
+
+def lose_the_answer(handler) -> None:
+    """Have the blob, forget the upload, and hang up."""
+    handler.server.add(DATA)
+    handler.server.uploads.clear()
+    handler.hang_up()
+
+
 def pushed(fake) -> bool:
     return fake.blobs.get(LAYER.digest) == DATA
 
@@ -79,22 +93,21 @@ def test_chunks_are_as_large_as_the_registry_wants(fake, repository):
 
 
 def test_a_chunk_that_breaks_goes_on_where_the_registry_is(fake, repository):
-    def act(handler) -> None:
-        name = handler.path.split("/")[-1].split("?")[0]
-        fake.uploads[name] += handler.body[:40_000]
-        handler.hang_up()
-
-    fake.once("PATCH .*", act)
+    fake.once("PATCH .*", break_off)
     repository(**CHUNKED).push_blob(LAYER, DATA)
     ranges = [seen.headers["Content-Range"] for seen in fake.requests("PATCH .*")]
     assert ranges == ["0-99999", "40000-139999", "140000-239999", "240000-299999"]
     assert pushed(fake)
 
 
-@pytest.mark.parametrize("status", [416, 500, 503, 429])
+@pytest.mark.parametrize("status", [408, 416, 429, 500, 503])
 def test_a_chunk_that_is_refused_goes_on_too(fake, repository, status):
     fake.once("PATCH .*", lambda handler: handler.fail(status))
     repository(**CHUNKED).push_blob(LAYER, DATA)
+    assert pushed(fake)
+    fake.blobs.clear()
+    fake.once("PATCH .*", lambda handler: handler.fail(status))
+    assert repository(**CHUNKED).push_stream([DATA], LAYER.media_type) == LAYER
     assert pushed(fake)
 
 
@@ -110,11 +123,50 @@ def test_fewer_bytes_taken_than_sent(fake, repository):
     assert pushed(fake)
 
 
+@pytest.mark.parametrize("status", [0, 202, 400, 405, 416, 501])
+def test_a_registry_that_takes_no_chunks_gets_it_as_a_whole(fake, repository, status):
+    """202: as some do, which say "accepted" of every chunk and have the first one only."""
+
+    def act(handler) -> None:
+        if status:
+            handler.answer(status, Location=handler.path, Range="0-0")
+        else:
+            handler.hang_up()
+
+    fake.always("PATCH .*", act)
+    assert repository(**CHUNKED).push_blob(LAYER, DATA) == "uploaded"
+    assert pushed(fake)
+    assert 1 <= len(fake.requests("PATCH .*")) <= 20
+
+
 def test_an_upload_that_gets_nowhere_ends(fake, repository):
-    fake.always("PATCH .*", lambda handler: handler.hang_up())
-    with pytest.raises(RegistryError, match="does not get on"):
+    fake.always("(PATCH|PUT) .*", lambda handler: handler.hang_up())
+    with pytest.raises(RegistryError, match="the connection ended"):
         repository(**CHUNKED).push_blob(LAYER, DATA)
+    assert len(fake.requests("(PATCH|PUT) .*")) <= 40
+
+
+@pytest.mark.parametrize("status", [202, 405])
+def test_a_stream_that_gets_nowhere_ends(fake, repository, status):
+    fake.always("PATCH .*", lambda handler: handler.answer(status, Location=handler.path, Range="0-0"))
+    with pytest.raises(RegistryError, match="does not get on" if status == 202 else "does not allow this"):
+        repository(**CHUNKED).push_stream([DATA], LAYER.media_type)
     assert len(fake.requests("PATCH .*")) <= 20
+
+
+def test_what_is_too_large_for_one_request_goes_in_chunks(fake, repository, monkeypatch):
+    monkeypatch.setattr("pylxc.registry.upload._CHUNK", 100_000)
+    fake.once("PUT .*", lambda handler: handler.fail(413))
+    assert repository().push_blob(LAYER, DATA) == "uploaded"
+    assert pushed(fake)
+    assert len(fake.requests("PATCH .*")) == 3
+
+
+def test_what_is_too_large_in_either_way_is_refused(fake, repository):
+    fake.always("(PUT|PATCH) .*", lambda handler: handler.fail(413))
+    with pytest.raises(RegistryError) as caught:
+        repository(**CHUNKED).push_blob(LAYER, DATA)
+    assert caught.value.status == 413
 
 
 def test_a_registry_that_says_it_has_what_it_was_not_sent(fake, repository):
@@ -132,6 +184,56 @@ def test_a_forgotten_upload_is_started_again(fake, repository):
     repository(**CHUNKED).push_blob(LAYER, DATA)
     assert pushed(fake)
     assert len(fake.requests("POST .*")) == 2
+
+
+def test_one_piece_that_breaks_off_goes_on_where_the_registry_is(fake, repository):
+    fake.once("PUT .*", break_off)
+    assert repository().push_blob(LAYER, DATA) == "uploaded"
+    (rest,) = fake.requests("PATCH .*")
+    assert rest.headers["Content-Range"] == "40000-299999"
+    assert pushed(fake)
+    assert len(fake.requests("POST .*")) == 1
+
+
+def test_the_rest_of_one_piece_may_be_refused(fake, repository):
+    fake.once("PUT .*", break_off)
+    fake.always("PATCH .*", lambda handler: handler.fail(405))
+    assert repository().push_blob(LAYER, DATA) == "uploaded"
+    assert pushed(fake)
+    assert len(fake.requests("POST .*")) == 2
+
+
+@pytest.mark.parametrize("way", [{}, CHUNKED])
+def test_only_the_last_answer_is_lost(fake, repository, way):
+    fake.once("PUT .*", lose_the_answer)
+    assert repository(**way).push_blob(LAYER, DATA) == "uploaded"
+    assert len(fake.requests("POST .*")) == 1
+
+
+def test_the_last_answer_for_a_stream_is_lost(fake, repository):
+    fake.once("PUT .*", lose_the_answer)
+    assert repository(**CHUNKED).push_stream([DATA], LAYER.media_type) == LAYER
+
+
+@pytest.mark.parametrize(("way", "method"), [({}, "PUT"), (CHUNKED, "PATCH")])
+def test_a_registry_is_left_alone_for_as_long_as_it_asks(fake, repository, pauses, way, method):
+    fake.once(f"{method} .*", lambda handler: handler.fail(429, Retry_After=7))
+    assert repository(**way, longest_wait=10).push_blob(LAYER, DATA) == "uploaded"
+    assert pauses == [7]
+
+
+def test_a_registry_that_asks_for_an_hour_is_not_waited_for(fake, repository):
+    fake.always("PUT .*", lambda handler: handler.fail(429, Retry_After=3600))
+    with pytest.raises(RegistryError, match="too many requests"):
+        repository().push_blob(LAYER, DATA)
+    assert len(fake.requests("PUT .*")) == 1
+
+
+@pytest.mark.parametrize("status", [403, 405, 501])
+def test_a_registry_that_does_not_say_what_it_has(fake, repository, status):
+    fake.always("HEAD .*", lambda handler: handler.answer(status))
+    assert repository().push_blob(LAYER, DATA) == "uploaded"
+    assert pushed(fake)
 
 
 @pytest.mark.parametrize("status", [0, 503])
@@ -171,13 +273,8 @@ def test_a_stream_of_unknown_length(fake, repository):
 
 
 def test_a_stream_that_breaks_goes_on(fake, repository):
-    def act(handler) -> None:
-        name = handler.path.split("/")[-1].split("?")[0]
-        fake.uploads[name] += handler.body[:40_000]
-        handler.hang_up()
-
-    fake.once("PATCH .*", act)
-    fake.once("PATCH .*", act)
+    fake.once("PATCH .*", break_off)
+    fake.once("PATCH .*", break_off)
     assert repository(**CHUNKED).push_stream(iter([DATA]), LAYER.media_type) == LAYER
     assert pushed(fake)
 
