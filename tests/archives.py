@@ -7,6 +7,7 @@ Source: POSIX.1-2017, pax, "ustar Interchange Format".
 from __future__ import annotations
 
 import io
+import struct
 import tarfile
 from typing import TYPE_CHECKING
 
@@ -14,6 +15,11 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 END = bytes(1024)
+ACL = "system.posix_acl_default"
+# user::rwx user:1000:rwx group::r-x mask::rwx other::r-x, as acl(5) attributes have it (linux/posix_acl_xattr.h)
+ACL_OF_1000 = struct.pack(
+    "<I" + 5 * "HHI", 2, 1, 7, 2**32 - 1, 2, 7, 1000, 4, 5, 2**32 - 1, 16, 7, 2**32 - 1, 32, 5, 2**32 - 1
+)
 UNPACK_LAYER, UNPACK_OWNER_ROOT, UNPACK_KEEP_DIRECTORIES = 1, 2, 8
 PACK_LAYER, PACK_SETTLE = 1, 8
 

@@ -159,6 +159,9 @@ static inline bool tar_starts_with(const char *s, const char *prefix)
     return strncmp(s, prefix, strlen(prefix)) == 0;
 }
 
+/* What a directory hands down to all that is made in it (acl(5)). */
+#define DEFAULT_ACL_XATTR "system.posix_acl_default"
+
 /* Attributes by which overlayfs marks what it has done. In a stream they would forge redirections and opaque marks. */
 static inline bool tar_overlay_attribute(const char *name)
 {

@@ -66,7 +66,7 @@ int unpack_directory(struct unpacking *u);
 
 /* The current entry's owner, on an open file or on `name` in a directory. */
 int set_owner(const struct unpacking *u, int fd, const char *name);
-/* Its extended attributes, on an open file or directory. */
+/* Its extended attributes, on an open file or directory; a directory's default ACL comes late. */
 int set_xattrs(const struct unpacking *u, int fd);
 /* The same on `name` in a directory. */
 int set_xattrs_at(const struct unpacking *u, int parent, const char *name);
@@ -80,7 +80,7 @@ int unpack_whiteout(int parent, const char *name);
 /* Hides what lower layers have in an open directory. */
 int make_opaque(int fd);
 
-/* Notes an open directory's mode and time, for when nothing is put into it any more. */
+/* Notes an open directory's mode, time and default ACL, for when nothing is put into it any more. */
 int set_late(struct unpacking *u, int fd);
 /* The same of one that is made though no entry names it, so far: in a layer it has no time of its own, and gets 0. */
 int set_unsaid_late(struct unpacking *u, int fd, const char *path);

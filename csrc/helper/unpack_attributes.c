@@ -31,6 +31,8 @@ static int set_each_xattr(const struct unpacking *u, int fd, const char *name)
             return -EINVAL;
         if (tar_host_attribute(key) || (u->flags & PYLXC_UNPACK_PLAIN && !tar_starts_with(key, "user.")))
             continue;
+        if (e->type == TAR_DIRECTORY && strcmp(key, DEFAULT_ACL_XATTR) == 0)
+            continue; /* late */
         long r = fd >= 0 ? sys(fsetxattr, fd, key, value, size, 0) : sys(lsetxattr, name, key, value, size, 0);
         if (r < 0 && !((r == -EPERM || r == -EOPNOTSUPP) && may_be_missing(key)))
             return (int)r;

@@ -1,4 +1,5 @@
-/* What directories get when all else is done, because what is put into them changes it: their mode and time.
+/* What directories get when all else is done: their mode and time, which what is put into them changes, and the rights
+ * that they hand down to it, which its own entries know nothing of.
  *
  * Invariant: it reaches only the directory that the archive meant, whatever has taken its path since.
  */
@@ -6,14 +7,14 @@
 
 enum { LATE_MOST = 32 << 20 /* bytes, of hundreds of thousands of directories */ };
 
-/* A directory whose mode and time are still to be set, followed by its path with the NUL. */
+/* A directory whose mode and time are still to be set, followed by its path with the NUL, and by its default ACL. */
 struct late {
     uint64_t inode;
     int64_t seconds;
-    uint32_t nanoseconds, mode, device_major, device_minor, path_size;
+    uint32_t nanoseconds, mode, device_major, device_minor, path_size, acl_size;
 };
 
-static int note(struct unpacking *u, int fd, const char *path, struct late late)
+static int note(struct unpacking *u, int fd, const char *path, struct late late, const char *acl)
 {
     struct statx x;
     int r = (int)tar_statx(fd, "", &x);
@@ -23,22 +24,37 @@ static int note(struct unpacking *u, int fd, const char *path, struct late late)
     late.device_major = x.stx_dev_major;
     late.device_minor = x.stx_dev_minor;
     late.path_size = (uint32_t)strlen(path) + 1;
-    if (DEFENCE(LATE_SIZE, u->late.used + sizeof late + late.path_size > LATE_MOST, 0))
+    if (DEFENCE(LATE_SIZE, u->late.used + sizeof late + late.path_size + late.acl_size > LATE_MOST, 0))
         return -E2BIG;
-    r = pile_add(&u->late, &late, sizeof late);
-    return r < 0 ? r : pile_add(&u->late, path, late.path_size);
+    if ((r = pile_add(&u->late, &late, sizeof late)) < 0 || (r = pile_add(&u->late, path, late.path_size)) < 0)
+        return r;
+    return pile_add(&u->late, acl, late.acl_size);
+}
+
+/* The default ACL that the current entry has, if it may have one; its size, 0 for none. */
+static size_t default_acl(const struct unpacking *u, const char **ret)
+{
+    const char *key;
+    size_t at = 0, size;
+    while (!(u->flags & PYLXC_UNPACK_PLAIN) && tar_next_xattr(&u->reader.entry, &at, &key, ret, &size))
+        if (strcmp(key, DEFAULT_ACL_XATTR) == 0)
+            return size;
+    *ret = "";
+    return 0;
 }
 
 int set_late(struct unpacking *u, int fd)
 {
     const struct tar_entry *e = &u->reader.entry;
+    const char *acl;
     struct late late = {.seconds = e->seconds, .nanoseconds = e->nanoseconds, .mode = permissions(u)};
-    return note(u, fd, e->path, late);
+    late.acl_size = (uint32_t)default_acl(u, &acl);
+    return note(u, fd, e->path, late, acl);
 }
 
 int set_unsaid_late(struct unpacking *u, int fd, const char *path)
 {
-    return is_layer(u) ? note(u, fd, path, (struct late){.mode = 0755}) : 0;
+    return is_layer(u) ? note(u, fd, path, (struct late){.mode = 0755}, "") : 0;
 }
 
 static int settle_directory(struct unpacking *u, const struct late *late, const char *path)
@@ -56,6 +72,9 @@ static int settle_directory(struct unpacking *u, const struct late *late, const 
         return r;
     if (x.stx_ino != late->inode || x.stx_dev_major != late->device_major || x.stx_dev_minor != late->device_minor)
         return 0;
+    const char *acl = path + late->path_size;
+    if (late->acl_size && (r = (int)sys(fsetxattr, fd, DEFAULT_ACL_XATTR, acl, late->acl_size, 0)) < 0)
+        return r;
     if ((r = (int)sys(fchmod, fd, late->mode)) < 0)
         return r;
     return (int)tar_set_time(fd, NULL, late->seconds, late->nanoseconds);
@@ -72,7 +91,7 @@ int settle_directories(struct unpacking *u, const char **ret_subject)
         int r = settle_directory(u, &late, path);
         if (r < 0)
             return r;
-        at += sizeof late + late.path_size;
+        at += sizeof late + late.path_size + late.acl_size;
     }
     *ret_subject = "";
     return 0;

@@ -65,6 +65,8 @@ class Layout:
             for name in DIRECTORIES:
                 os.makedirs(f"{self.root}/{name}", mode=PRIVATE, exist_ok=True)  # noqa: PTH103
             if not os.path.exists(f"{self.root}/oci/oci-layout"):  # noqa: PTH110
+                for name in DIRECTORIES:
+                    _hand_down_nothing(f"{self.root}/{name}")
                 self.write_layout()
         except FileExistsError as error:
             raise StoreError(self.root, "is not a directory; choose another with PYLXC_ROOT or Engine(root)") from error
@@ -420,6 +422,15 @@ def explain(error: OSError) -> str:
     if error.errno == errno.ENOTDIR:
         return "a part of the path is not a directory; choose another store with PYLXC_ROOT or Engine(root)"
     return str(error)
+
+
+def _hand_down_nothing(directory: str) -> None:
+    """Take off the rights that what is around a directory handed down to it: they would be in every layer (acl(5))."""
+    try:
+        os.removexattr(directory, "system.posix_acl_default")
+    except OSError as error:
+        if error.errno not in (errno.ENODATA, errno.EOPNOTSUPP):
+            raise
 
 
 def _filesystem_type(path: str) -> str:

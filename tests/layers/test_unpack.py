@@ -14,6 +14,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 from archives import (
+    ACL,
+    ACL_OF_1000,
     END,
     UNPACK_KEEP_DIRECTORIES,
     UNPACK_LAYER,
@@ -255,6 +257,17 @@ def test_owner_root(tar_tool: TarTool, root: Path) -> None:
     high = (0x80 << 56 | 1 << 40).to_bytes(8, "big")
     tar_tool.unpack(file(b"f", uid=high, gid=b"0001750\0") + END, root, UNPACK_OWNER_ROOT)
     assert ((root / "f").lstat().st_uid, (root / "f").lstat().st_gid) == (0, 0)
+
+
+@pytest.mark.parametrize("flags", [0, UNPACK_LAYER])
+def test_what_a_directory_hands_down_is_not_for_its_own_entries(tar_tool: TarTool, root: Path, flags: int) -> None:
+    """Nor for a directory that no entry names."""
+    acl = pax((b"SCHILY.xattr." + ACL.encode(), ACL_OF_1000))
+    data = acl + directory(b"d/") + file(b"d/f", b"x", mode=b"0000640\0") + file(b"d/unsaid/g") + block(b"d/s", b"6")
+    tar_tool.unpack(data + directory(b"d/sub/") + END, root, flags)
+    assert os.getxattr(root / "d", ACL) == ACL_OF_1000
+    assert [os.listxattr(root / "d" / name) for name in ("f", "s", "sub", "unsaid", "unsaid/g")] == [[]] * 5
+    assert stat.S_IMODE((root / "d/f").lstat().st_mode) == 0o640
 
 
 def test_capability_and_setuid_survive_the_change_of_owner(tar_tool: TarTool, root: Path) -> None:

@@ -14,6 +14,7 @@ import tarfile
 import time
 
 import pytest
+from archives import ACL, ACL_OF_1000
 
 import pylxc
 from pylxc import aio
@@ -146,6 +147,22 @@ def test_attributes_capabilities_and_set_id_bits_are_kept(box, tmp_path):
     assert after["tree/file"][-1]["SCHILY.xattr.user.kept"] == "yes"
     assert after["tree/other"][0] == tarfile.LNKTYPE
     assert after["tree/suid"][1] == 0o4755
+
+
+def test_rights_that_a_directory_hands_down_stay_its_own(box, tmp_path):
+    (tmp_path / "tree").mkdir()
+    os.setxattr(tmp_path / "tree", ACL, ACL_OF_1000)
+    with box.start("sleep", "1000") as container:
+        container.copy_in(tmp_path / "tree", "/", archive=True)
+        container.exec(["sh", "-c", "echo secret >/t; chmod 640 /t; mv /t /tree/moved; echo >/tree/made"])
+        before = shown(container)
+        image = container.commit()
+    image.verify()
+    after = image_shows(image, box.engine, {})
+    assert after == before
+    assert "SCHILY.xattr." + ACL in after["tree"][-1]
+    assert "SCHILY.xattr.system.posix_acl_access" in after["tree/made"][-1]
+    assert not [key for key in after["tree/moved"][-1] if "acl" in key]
 
 
 def test_the_layer_is_what_its_digest_says(box):

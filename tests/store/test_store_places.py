@@ -7,8 +7,10 @@ import sys
 from pathlib import Path
 
 import pytest
+from archives import ACL, ACL_OF_1000
 from stores import add_image, add_layer, close, container, document, names, problems
 
+import pylxc
 from pylxc.errors import StoreError
 from pylxc.store import Store, layout
 
@@ -145,3 +147,14 @@ def test_rubbish_that_cannot_be_removed_keeps_nobody_from_working(store, tmp_pat
     close(Store(tmp_path / "store"))
     assert names(trash) == set()
     assert store.images.list() == []
+
+
+def test_what_the_directory_around_it_hands_down_is_in_no_layer(tmp_path, tree):
+    source = tree(file="content")
+    os.setxattr(tmp_path, ACL, ACL_OF_1000)
+    engine = pylxc.Engine(tmp_path / "store")
+    image = pylxc.Image.from_directory(source, engine=engine)
+    image.verify()
+    for path in Path(engine.layer_directory(image.layers[0].digest)).rglob("*"):
+        assert os.listxattr(path) == []
+    close(engine.store)
