@@ -109,6 +109,8 @@ enum pylxc_op_code {
                              program; an operand "" is where the stack is (/proc/PID/ns/net); a: the file whose locks keep
                              it. Only with PYLXC_PLAN_STACK */
     PYLXC_OP_OPEN,        /* strings: path of a regular file in the root; flags: O_*; a: fd of the socket that it is sent on */
+    PYLXC_OP_SHOW,        /* strings: a name in the MEMORY directory, which becomes the root, read-only, for other processes to
+                             look at (/proc/PID/cwd/NAME); a: fd of a socket: for as long as its other end is open */
     PYLXC_OP_ENV,         /* strings: NAME=value... */
     PYLXC_OP_EXEC         /* strings: argv... Last. Without it the process ends with status 0 after the last operation */
 };

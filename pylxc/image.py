@@ -5,6 +5,7 @@ Invariant: an :class:`Image` is a value; its properties were read when it was ma
 
 from __future__ import annotations
 
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from attrs import field, frozen
@@ -18,7 +19,8 @@ from pylxc.reference import Reference
 
 if TYPE_CHECKING:
     import os
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
+    from pathlib import Path
     from typing import IO, Literal
 
     from pylxc.build.agents import AgentSource
@@ -513,6 +515,35 @@ class Image:
     def history(self) -> Sequence[History]:
         """Return the steps that made the image, the first one first."""
         return self._document.history
+
+    @contextmanager
+    def mount(self) -> Iterator[Path]:
+        """Give the image's files as a directory, read-only, while a ``with`` block lasts.
+
+        Nothing is copied, and the host has no mount more: a process of pylxc's has them, which ends with the block, or
+        with this process however that ends. The path (below ``/proc``) is for this process and those that it starts.
+        Owners are those of the image. The kernel follows absolute links from the root of the host, as in any mounted
+        directory: ``(path / "etc/mtab").readlink()`` looks at one without following it.
+
+        An ordinary user sees what the modes of the files show to it.
+
+        Raises ImageNotFound when it was removed; SpawnError where the layers cannot be mounted.
+
+        Example:
+            >>> with pylxc.Image.host().mount() as root:                            # doctest: +SKIP
+            ...     (root / "etc/passwd").read_text().splitlines()[0]
+            'root:x:0:0:root:/root:/bin/bash'
+
+        """
+        from pathlib import Path  # noqa: PLC0415  slow to load, and for this only
+
+        from pylxc.runtime.viewing import view  # noqa: PLC0415  only here
+
+        with self._engine.store.leases.take() as lease:
+            self._engine.store.images.get(self.id)
+            lease.protect(self.diff_ids)
+            with view(self._engine.tree_of(self.diff_ids, "", ""), f"pylxc-{self.id[7:19]}") as path:
+                yield Path(path)
 
     def verify(self) -> None:
         """Compare all that the image consists of with its digests: documents, archives, and every file of its layers.

@@ -113,6 +113,7 @@ int op_user(struct launch *l, const struct pylxc_op *op);
 int op_copy_from(struct launch *l, const struct pylxc_op *op);
 int op_copy_to(struct launch *l, const struct pylxc_op *op);
 int op_open(struct launch *l, const struct pylxc_op *op);
+int op_show(struct launch *l, const struct pylxc_op *op);
 /* Makes the process a PID 1 that looks after the payload: 0 in the payload, or a negative errno. */
 int become_init(const struct launch *l);
 int op_seccomp(struct launch *l, const struct pylxc_op *op);

@@ -283,6 +283,7 @@ static const struct {
     [PYLXC_OP_COPY_FROM] = {op_copy_from, PYLXC_STAGE_PACK},
     [PYLXC_OP_COPY_TO] = {op_copy_to, PYLXC_STAGE_UNPACK},
     [PYLXC_OP_OPEN] = {op_open, PYLXC_STAGE_FILE},
+    [PYLXC_OP_SHOW] = {op_show, PYLXC_STAGE_ROOT},
     [PYLXC_OP_ENV] = {op_env, PYLXC_STAGE_PLAN},
     [PYLXC_OP_EXEC] = {op_exec, PYLXC_STAGE_EXEC},
 };

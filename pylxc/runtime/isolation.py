@@ -116,9 +116,9 @@ def add_tree(plan: Plan, tree: Tree, *, read_only: bool = False) -> None:
         _add_passthrough(plan, tree, path, flags | p.OVERLAY_INSIDE, read_only=read_only)
 
 
-def add_view(plan: Plan, tree: Tree, name: str) -> None:
-    """Add a tree beside the root, where it is put together, for binds to take from."""
-    flags = p.OVERLAY_ASIDE | p.OVERLAY_VOLATILE | (p.OVERLAY_JOINED if tree.joined else 0)
+def add_view(plan: Plan, tree: Tree, name: str, flags: int = p.OVERLAY_ASIDE) -> None:
+    """Add a tree beside the root, where it is put together, for binds to take from; without mount points of its own."""
+    flags |= p.OVERLAY_VOLATILE | (p.OVERLAY_JOINED if tree.joined else 0)
     lowers = (*map(tree.inside, tree.lowers), "empty")  # without an upper side there must be two lower ones
     upper, work = tree.inside(tree.upper), tree.inside(tree.work)
     plan.add(p.OVERLAY, name, upper, work, *lowers, flags=flags, subject=f"a view of {len(tree.lowers)} layers")
@@ -498,6 +498,16 @@ def resting_plan(spec: ContainerSpec, tree: Tree, volumes: Mapping[str, str]) ->
     if spec.read_only:
         plan.add(p.ROOT_READ_ONLY)
     plan.add(p.PIVOT)
+    return plan
+
+
+def view_plan(tree: Tree) -> Plan:
+    """Return the beginning of a plan that shows a tree without an upper side to other processes."""
+    plan = Plan(clone_flags=NEWNS)
+    add_place(plan, tree.scaffold)
+    add_view(plan, tree, "root", flags=0)
+    for path in tree.passthrough:
+        _add_passthrough(plan, tree, path, p.OVERLAY_INSIDE | (p.OVERLAY_JOINED if tree.joined else 0), read_only=True)
     return plan
 
 

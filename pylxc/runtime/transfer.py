@@ -79,7 +79,7 @@ def write(plan: p.Plan, ours: int, theirs: int, feed: Callable[[BinaryIO], objec
     Raises:
         SpawnError: the plan's operation failed.
     """
-    with _ending(_spawn(plan, ours, theirs)):
+    with ending(_spawn(plan, ours, theirs)):
         try:
             with open(ours, "wb", buffering=CHUNK) as out:
                 feed(out)
@@ -140,7 +140,7 @@ def read(plan: p.Plan, ours: int, theirs: int) -> Iterator[BinaryIO]:
     Raises:
         SpawnError: the plan's operation failed; on leaving the block.
     """
-    with _ending(_spawn(plan, ours, theirs)), open(ours, "rb", buffering=0) as stream:
+    with ending(_spawn(plan, ours, theirs)), open(ours, "rb", buffering=0) as stream:
         yield stream
 
 
@@ -297,7 +297,7 @@ def _read_all(fd: int, target: BinaryIO) -> Waiting[None]:
 
 def run(plan: p.Plan) -> None:
     """Carry out a plan that neither executes nor streams anything. Raises SpawnError."""
-    with _ending(_spawn(plan)):
+    with ending(_spawn(plan)):
         pass
 
 
@@ -340,9 +340,7 @@ def _plan(tree: Tree | None, directory: str, scaffold: str) -> p.Plan:
 def _spawn(plan: p.Plan, ours: int = -1, theirs: int = -1) -> Child:
     """Start a transfer. ``theirs`` is closed here once the helper has it; ``ours`` too, when there is no helper."""
     try:
-        native.tie_to_caller(plan)
-        rootless.apply(plan)
-        return native.spawn(plan, (-1, -1, -1))
+        return begun(plan)
     except BaseException:
         _close(ours)
         raise
@@ -350,8 +348,15 @@ def _spawn(plan: p.Plan, ours: int = -1, theirs: int = -1) -> Child:
         _close(theirs)
 
 
+def begun(plan: p.Plan) -> Child:
+    """Let the helper carry out a plan, with what rights the caller has, and end with it. Raises SpawnError."""
+    native.tie_to_caller(plan)
+    rootless.apply(plan)
+    return native.spawn(plan, (-1, -1, -1))
+
+
 @contextmanager
-def _ending(child: Child) -> Iterator[None]:
+def ending(child: Child) -> Iterator[None]:
     """Wait for a transfer at the end of the block and raises what went wrong in it; kills it when the block failed."""
     try:
         yield

@@ -43,7 +43,7 @@ EVERYTHING = (
 # need a Debian of the user's own; those are left to EVERYTHING.
 RUNTIME = (
     *("cgroups", "container_options", "doctor", "files", "inside", "kill", "leaks", "limits", "mounts", "overlay"),
-    *("ownership", "ports", "run", "shared_namespaces", "spawn_errors", "user_namespace", "volumes"),
+    *("image_mount", "ownership", "ports", "run", "shared_namespaces", "spawn_errors", "user_namespace", "volumes"),
 )
 LEFT_OUT = ("12_archives", "13_bombs", "14_registry", "16_sizes", "17_resources")
 PARTS = {
