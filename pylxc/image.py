@@ -14,7 +14,7 @@ from pylxc.defaults import engine_of
 from pylxc.errors import SpecError
 from pylxc.imageconfig import ImageConfig, ImageDocument
 from pylxc.layer import Layer
-from pylxc.platforms import this_platform
+from pylxc.platforms import normal, this_platform
 from pylxc.reference import Reference
 
 if TYPE_CHECKING:
@@ -86,7 +86,7 @@ class Image:
             row.refs,
             document.config,
             document.created,
-            document.platform,
+            normal(document.platform),
             row.layers,
             document,
             engine,

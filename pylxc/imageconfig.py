@@ -161,6 +161,7 @@ def _digests(values: dict[str, Any]) -> tuple[str, ...]:
     return found
 
 
+_HANDED_ON = ("author", "os.version", "os.features")
 _KNOWN_OF_HEALTH = frozenset(("Test", "Interval", "Timeout", "StartPeriod", "StartInterval", "Retries"))
 _KNOWN = frozenset(
     (
@@ -172,18 +173,23 @@ _KNOWN = frozenset(
 
 @frozen(kw_only=True)
 class History:
-    """One step of an image's making: ``created`` (s since the epoch, or None); ``empty_layer``: it added no layer."""
+    """One step of an image's making: ``created`` (s since the epoch, or None); ``empty_layer``: it added no layer.
+
+    ``written`` is how the configuration that it comes from has the time: to the nanosecond, in any zone.
+    """
 
     created: float | None = None
     created_by: str = ""
     empty_layer: bool = False
     extra: dict[str, Any] = field(factory=dict, hash=False, repr=False)
+    written: str = field(default="", eq=False, repr=False)
 
     def to_oci(self) -> dict[str, Any]:
         """Return one element of the configuration's "history"."""
         values: dict[str, Any] = {**self.extra}
         if self.created is not None:
-            values["created"] = format_time(self.created)
+            is_same = self.written and parse_time(self.written) == self.created
+            values["created"] = self.written if is_same else format_time(self.created)
         if self.created_by:
             values["created_by"] = self.created_by
         if self.empty_layer:
@@ -198,6 +204,7 @@ class History:
             created_by=_word(values, "created_by"),
             empty_layer=bool(values.get("empty_layer")),
             extra={name: v for name, v in values.items() if name not in ("created", "created_by", "empty_layer")},
+            written=_word(values, "created"),
         )
 
 
@@ -211,6 +218,11 @@ class ImageDocument:
     diff_ids: tuple[str, ...]
     history: tuple[History, ...] = ()
     extra: dict[str, Any] = field(factory=dict, hash=False, repr=False)
+
+    @property
+    def handed_on(self) -> dict[str, Any]:
+        """What images that are made of this one take over of ``extra``, as BuildKit has it."""
+        return {name: self.extra[name] for name in _HANDED_ON if name in self.extra}
 
     @property
     def steps(self) -> tuple[str, ...]:

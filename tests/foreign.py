@@ -28,8 +28,11 @@ def layer_tar(files: Mapping[str, bytes], mode: int) -> bytes:
     return out.getvalue()
 
 
-def image_archive(contents: Mapping[str, bytes], ref: str, mode: int = 0o640) -> bytes:
-    """An OCI archive of an image of one layer, which is compressed; the names must not come in their order."""
+def image_archive(contents: Mapping[str, bytes], ref: str, mode: int = 0o640, **more: Any) -> bytes:
+    """An OCI archive of an image of one layer, which is compressed; the names must not come in their order.
+
+    ``more``: fields of the configuration.
+    """
     assert list(contents) != sorted(contents)
     layer = layer_tar(contents, mode)
     files = {"oci-layout": b'{"imageLayoutVersion": "1.0.0"}'}
@@ -41,6 +44,7 @@ def image_archive(contents: Mapping[str, bytes], ref: str, mode: int = 0o640) ->
 
     rootfs = {"type": "layers", "diff_ids": [f"sha256:{hashlib.sha256(layer).hexdigest()}"]}
     about = {"architecture": "amd64", "os": "linux", "created": "2024-01-02T03:04:05Z", "config": {}, "rootfs": rootfs}
+    about |= more
     parts = {
         "config": blob(json.dumps(about, indent=1).encode(), "config.v1+json"),
         "layers": [blob(gzip.compress(layer, mtime=0), "layer.v1.tar+gzip")],

@@ -42,8 +42,6 @@ if TYPE_CHECKING:
     from pylxc.engine import Engine
     from pylxc.store import Lease
 
-_KEPT = ("author", "os.version", "os.features")
-
 
 def build(engine: Engine, context: Source, dockerfile: Source, request: Request) -> Image:
     """See :meth:`pylxc.Image.build`."""
@@ -82,7 +80,7 @@ def _document(
     """Return the configuration of what the last stage came to, beginning with ``root``, else for ``platform``."""
     return ImageDocument(
         config=evolve(result.config, labels={**result.config.labels, **labels}),
-        platform=platform if root is None else root.platform,
+        platform=platform if root is None else root._document.platform,  # noqa: SLF001  its own half
         created=result.created,
         diff_ids=result.layers,
         history=result.history,
@@ -92,8 +90,7 @@ def _document(
 
 def _notes(base: Image | None, author: str | None) -> dict[str, Any]:
     """Return what else the document says: what BuildKit takes over from the base's, and the author."""
-    theirs = base._document.extra if base else {}  # noqa: SLF001  its own half
-    kept: dict[str, Any] = {name: theirs[name] for name in _KEPT if name in theirs}
+    kept = base._document.handed_on if base else {}  # noqa: SLF001  its own half
     return kept if author is None else {**kept, "author": author}
 
 

@@ -40,7 +40,7 @@ if TYPE_CHECKING:
 MOVED = "moved directories while it was being copied; commit it with pause=True, or when it rests"
 _REASONS = {
     errno.EBUSY: MOVED,
-    errno.EINVAL: 'has a file whose name begins with ".wh.", which in a layer means that something was removed',
+    errno.EINVAL: transfer.RESERVED_NAME,
 }
 
 
@@ -68,11 +68,11 @@ def commit(  # noqa: PLR0913  the operands of one operation
         own = History(created=now, created_by=words, empty_layer=digest is None, extra=_notes(author, message))
         document = ImageDocument(
             config=config,
-            platform=base.platform,
+            platform=base._document.platform,  # noqa: SLF001  its own half
             created=now,
             diff_ids=(*base.diff_ids, *(() if digest is None else (digest,))),
             history=(*base.history(), own),
-            extra=_notes(author, None),
+            extra={**base._document.handed_on, **_notes(author, None)},  # noqa: SLF001
         )
         return Image.of(engine, engine.store.images.add(document, ref, lease))
 

@@ -7,6 +7,7 @@ leaves no image, no tag and no staging, and keeps the layers of the steps before
 
 from __future__ import annotations
 
+import errno
 import functools
 import threading
 import time
@@ -156,7 +157,7 @@ class Executor:
             yield
         except (ContextError, SpawnError, SpecError) as error:
             exit_code = error.exit_code if isinstance(error, SpawnError) and isinstance(step, RunStep) else None
-            raise self._error(step, str(error), exit_code=exit_code) from error
+            raise self._error(step, _reason(error), exit_code=exit_code) from error
 
     def _error(self, step: Step, reason: str, *, exit_code: int | None = None, output: bytes = b"") -> BuildError:
         instruction = step.instruction
@@ -428,3 +429,10 @@ class _Tail:
 
     def bytes(self) -> bytes:
         return bytes(self._data[-OUTPUT_KEPT:])
+
+
+def _reason(error: Exception) -> str:
+    """Return what a failure means to who wrote the Dockerfile."""
+    if isinstance(error, SpawnError) and error.stage == "pack" and error.errno == errno.EINVAL:
+        return f"the step {transfer.RESERVED_NAME}: {error.subject.rpartition(': ')[2]}; give it another name"
+    return str(error)

@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 
 CHUNK = 1 << 20
 UNPACKED_LIMIT = 1 << 40  # bytes of file content that one archive may unpack to
+# What EINVAL of stage "pack" means.
+RESERVED_NAME = 'has a file whose name begins with ".wh.", which in a layer means that something was removed'
 
 
 def unpack(  # noqa: PLR0913  the operands of one operation

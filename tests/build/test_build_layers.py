@@ -290,3 +290,11 @@ def test_source_date_epoch(on_busybox, monkeypatch):
     monkeypatch.setenv("SOURCE_DATE_EPOCH", "yesterday")
     with pytest.raises(pylxc.SpecError, match="SOURCE_DATE_EPOCH"):
         on_busybox("FROM busybox\nRUN true")
+
+
+@pytest.mark.parametrize("name", [".wh.name", ".wh..wh..opq"])
+def test_a_name_that_means_a_removal_is_told(on_busybox, name):
+    with pytest.raises(pylxc.BuildError, match=r"begins with \".wh.\", which in a layer means .*: .*" + name) as caught:
+        on_busybox(f"FROM busybox\nRUN mkdir /d && touch /d/{name}")
+    assert "staging" not in str(caught.value)
+    assert caught.value.line == 2

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import io
+
 import pytest
 from building import contents
+from foreign import image_archive
 
-from pylxc import BuildError, ImageNotFound, SpecError
+from pylxc import BuildError, Image, ImageNotFound, SpecError
 from pylxc.platforms import this_platform
 
 OTHER = "linux/s390x"
@@ -17,6 +20,15 @@ def test_an_image_of_another_platform(build):
     assert first.platform == OTHER
     second = build(f"FROM --platform={OTHER} other\nCOPY f /g\n")
     assert (second.platform, second.diff_ids[:1]) == (OTHER, first.diff_ids)
+
+
+def test_the_usual_variant_is_left_out_where_it_is_shown(build):
+    """And stays where the configuration has it."""
+    archive = image_archive({"b": b"", "a": b""}, "arm:1", architecture="arm64", variant="v8")
+    base = Image.load(io.BytesIO(archive), engine=build.engine)
+    assert base.platform == "linux/arm64"
+    made = build("FROM --platform=linux/arm64 arm:1\nLABEL a=b\n")
+    assert (made.platform, made._document.platform) == ("linux/arm64", "linux/arm64/v8")
 
 
 def test_its_programs_are_not_for_this_machine(build):

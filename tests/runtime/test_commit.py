@@ -231,8 +231,11 @@ def test_the_configuration_is_the_containers(box):
     last = image.history()[-1]
     assert last.created_by == "sleep 1000"
     assert last.extra == {"author": "me", "comment": "for a test"}
+    assert image._document.extra == {"author": "me"}
     with box.create("sleep", "1", image=image, entrypoint=["/bin/env"]) as container:
-        config = container.commit().config
+        again = container.commit()
+        assert again._document.extra == {"author": "me"}
+        config = again.config
         assert (config.entrypoint, config.cmd) == (("/bin/env",), ("sleep", "1"))
     with pylxc.create(image, None, entrypoint=["/bin/env"], engine=box.engine) as container:
         assert container.commit().config.cmd is None

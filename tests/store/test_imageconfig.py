@@ -39,7 +39,7 @@ WHOLE = {
     },
     "created": "2024-02-29T12:34:56.789012Z",
     "history": [
-        {"comment": "kept", "created": "2024-01-01T00:00:00Z", "created_by": "ADD x", "author": "me"},
+        {"comment": "kept", "created": "2024-01-01T02:00:00.123456789+02:00", "created_by": "ADD x", "author": "me"},
         {"created_by": "ENV A=B", "empty_layer": True},
         {},
     ],
