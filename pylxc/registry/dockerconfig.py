@@ -14,7 +14,7 @@ import json
 import os
 import tempfile
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from attrs import frozen
 
@@ -27,6 +27,7 @@ from pylxc.untrusted import parse_json
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
 
+T = TypeVar("T")
 _LONGEST = 16 << 20  # bytes
 
 
@@ -44,15 +45,16 @@ class DockerConfig:
     helper_timeout: float = 30.0
 
     def credentials(self, host: str) -> Credentials:
-        """Return the credentials for a registry ("docker.io"), empty where there are none. Raises AuthError."""
+        """Return the credentials for a registry ("docker.io"), empty where there are none. Raises AuthError.
+
+        Those for one namespace of it ("quay.io/team") are for nothing else, and are not used.
+        """
         document = self._read()
         helper = self._helper(document, host)
         if helper is not None:
             return helper.get(_key(host))
-        for key, entry in _table(document, "auths").items():
-            if _is_for(key, host) and isinstance(entry, dict):
-                return _decoded(entry, self.path)
-        return Credentials()
+        entry = _said_of(host, _table(document, "auths"), dict)
+        return _decoded(entry, self.path) if entry else Credentials()
 
     def headers(self) -> dict[str, str]:
         """Return the headers that every request to a registry is to have (``HttpHeaders``)."""
@@ -90,10 +92,7 @@ class DockerConfig:
         return had
 
     def _helper(self, document: Mapping[str, Any], host: str) -> CredentialHelper | None:
-        for key, name in _table(document, "credHelpers").items():
-            if _is_for(key, host) and isinstance(name, str) and name:
-                return CredentialHelper(name, self.helper_timeout)
-        name = document.get("credsStore")
+        name = _said_of(host, _table(document, "credHelpers"), str) or document.get("credsStore")
         return CredentialHelper(name, self.helper_timeout) if isinstance(name, str) and name else None
 
     def _read(self) -> dict[str, Any]:
@@ -168,11 +167,20 @@ def _key(host: str) -> str:
     return HUB_KEY if host == DEFAULT_HOST else host
 
 
+def _said_of(host: str, table: Mapping[str, Any], kind: type[T]) -> T | None:
+    """Return what a table has for a registry: under the key that docker writes today, else under an older one."""
+    keys = (_key(host), host, *(key for key in table if _is_for(key, host)))
+    return next((table[key] for key in keys if isinstance(table.get(key), kind)), None)
+
+
 def _is_for(key: str, host: str) -> bool:
-    """Say whether an entry's key means this registry: docker writes them with and without scheme and path."""
-    bare = key.removeprefix("https://").removeprefix("http://").partition("/")[0]
+    """Say whether an entry's key means this registry, and no namespace of it.
+
+    Older versions of docker wrote keys with a scheme, and with the version of the API as path.
+    """
+    bare, _, path = key.removeprefix("https://").removeprefix("http://").partition("/")
     try:
-        return bare == host or known_host(bare) == host
+        return path.rstrip("/") in ("", "v1", "v2") and known_host(bare) == host
     except ValueError:  # a key that is no host
         return False
 

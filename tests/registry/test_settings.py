@@ -179,6 +179,36 @@ def test_credentials_by_every_key(config, key, host):
 
 
 @pytest.mark.parametrize(
+    ("keys", "host"),
+    [
+        (["https://registry.example/v1/", "registry.example"], "registry.example"),
+        (["http://registry.example", "https://registry.example/v2/", "registry.example"], "registry.example"),
+        (["registry.example/team", "registry.example/v1beta", "https://registry.example"], "registry.example"),
+        (["https://registry.example/team/v1/", "registry.example/v1/"], "registry.example"),
+        (["index.docker.io", "docker.io", "https://index.docker.io/v1/"], HUB),
+        (["registry-1.docker.io", "docker.io/library", "docker.io"], HUB),
+    ],
+)
+def test_the_key_that_says_it_best_counts(config, helpers, keys, host):
+    """The last of these: the others are older spellings, or mean a namespace."""
+    entries = [base64.b64encode(f"anna-{number}:p".encode()).decode() for number in range(len(keys))]
+    write(config, {"auths": {key: {"auth": entry} for key, entry in zip(keys, entries, strict=True)}})
+    assert config.credentials(host).username == f"anna-{len(keys) - 1}"
+    write(config, {"credHelpers": dict.fromkeys(keys[:-1], "absent") | {keys[-1]: "file"}})
+    assert config.credentials(host) == Credentials()
+
+
+def test_a_namespace_s_login_is_for_nothing_else(config):
+    write(config, {"auths": {"quay.io/team": {"auth": PAIR}}, "credHelpers": {"quay.io/other": "absent"}})
+    assert config.credentials("quay.io") == Credentials()
+    config.save("quay.io", Credentials("bob", "p"))
+    assert config.credentials("quay.io") == Credentials("bob", "p")
+    assert config.erase("quay.io") is True
+    assert config.erase("quay.io") is False
+    assert json.loads(config.path.read_text())["auths"] == {"quay.io/team": {"auth": PAIR}}
+
+
+@pytest.mark.parametrize(
     ("entry", "expected"),
     [
         ({"username": "anna", "password": "p"}, Credentials("anna", "p")),
