@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 MIB = 1 << 20
+_USUAL_PORT = ":443"
 
 
 @frozen(kw_only=True)
@@ -100,19 +101,18 @@ class Settings:
 
     def host(self, host: str) -> HostSettings:
         """Return what is said about a registry ("registry.example:5000"), files in certs.d included."""
-        name = DEFAULT_HOST if host == HUB else host
-        said = self.hosts.get(name, HostSettings())
+        said = self._said_of(host)
         if said.ca is None:
-            found = self._certificate(name, ".crt")
+            found = self._certificate(host, ".crt")
             said = evolve(said, ca=found and found.parent)
         if said.client_certificate is None:
-            found = self._certificate(name, ".cert")
+            found = self._certificate(host, ".cert")
             said = evolve(said, client_certificate=found, client_key=found and found.with_suffix(".key"))
         return said
 
     def is_insecure(self, host: str) -> bool:
         """Say whether the user called a registry insecure, by name or by network."""
-        if self.hosts.get(host, HostSettings()).insecure:
+        if self._said_of(host).insecure:
             return True
         address = address_of(bare_host(host))
         return address is not None and any(address in ipaddress.ip_network(each) for each in self.insecure_networks)
@@ -121,12 +121,24 @@ class Settings:
         """Say whether a registry may be asked by plain HTTP: this machine, or what the user called insecure."""
         return is_loopback(bare_host(host)) or self.is_insecure(host)
 
+    def _said_of(self, host: str) -> HostSettings:
+        found = {_plain_name(name): said for name, said in self.hosts.items()}
+        return found.get(_plain_name(host), HostSettings())
+
     def _certificate(self, host: str, suffix: str) -> Path | None:
+        name = _plain_name(host)
         for directory in self.certificate_directories:
-            found = sorted((directory / host).glob(f"*{suffix}"))
-            if found:
-                return found[0]
+            for place in (directory / name, directory / f"{name}{_USUAL_PORT}"):
+                found = sorted(place.glob(f"*{suffix}"))
+                if found:
+                    return found[0]
         return None
+
+
+def _plain_name(host: str) -> str:
+    """Return the one spelling of a host: URLs are looked up here, too, which keep neither the case nor a usual port."""
+    name = host.lower().removesuffix(_USUAL_PORT)
+    return DEFAULT_HOST if name == HUB else name
 
 
 def bare_host(host: str) -> str:
@@ -148,7 +160,7 @@ def _with_daemon(settings: Settings, path: Path) -> Settings:
         if "/" in entry:
             networks += _network(path, entry)
         else:
-            hosts[entry] = evolve(hosts.get(entry, HostSettings()), insecure=True)
+            hosts[_plain_name(entry)] = evolve(hosts.get(_plain_name(entry), HostSettings()), insecure=True)
     mirrors = tuple(_words(document, "registry-mirrors"))
     if mirrors:
         hub = hosts.get(DEFAULT_HOST, HostSettings())

@@ -158,6 +158,29 @@ def test_what_is_said_in_the_program_counts_first(tmp_path):
     assert said.host("registry.example").ca == "/mine.crt"
 
 
+@pytest.mark.parametrize("written", ["127.0.0.9", "127.0.0.9:443", "Reg.Example:5000", "Reg.Example:443", "[::1]:443"])
+def test_a_host_s_settings_are_those_of_its_url(tmp_path, written):
+    (tmp_path / "docker").mkdir()
+    (tmp_path / "docker/daemon.json").write_text(json.dumps({"insecure-registries": [written]}))
+    (tmp_path / "docker/certs.d" / written.lower()).mkdir(parents=True)
+    (tmp_path / "docker/certs.d" / written.lower() / "ca.crt").write_text("")
+    said = HostSettings(mirrors=("mirror.example",))
+    loaded = Settings.load({"HOME": str(tmp_path / "home")}, tmp_path)
+    for host in (written, written.lower(), host_and_port(f"https://{written}/v2/")):
+        assert Settings(hosts={written: said}).host(host) == said
+        assert loaded.is_insecure(host)
+        assert loaded.host(host).ca == tmp_path / "docker/certs.d" / written.lower()
+
+
+def test_another_port_is_another_host():
+    settings = Settings(hosts={"registry.example:443": HostSettings(insecure=True)})
+    assert [settings.is_insecure(f"registry.example{port}") for port in (":5443", ":80", ":443")] == [
+        False,
+        False,
+        True,
+    ]
+
+
 # Docker's configuration.
 
 
