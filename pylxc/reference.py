@@ -17,11 +17,13 @@ DEFAULT_HOST = "docker.io"
 DEFAULT_NAMESPACE = "library"
 DEFAULT_TAG = "latest"
 NAME_LIMIT = 255
+_LAST_PORT = 65535
 
 _COMPONENT = r"[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*"
 _PATH = rf"{_COMPONENT}(?:/{_COMPONENT})*"
 _LABEL = r"(?:[a-zA-Z0-9]|[a-zA-Z0-9][a-zA-Z0-9-]*[a-zA-Z0-9])"
-_HOST = rf"(?:{_LABEL}(?:\.{_LABEL})*|\[[a-fA-F0-9:]+\])(?::[0-9]+)?"
+_HOST = rf"(?:{_LABEL}(?:\.{_LABEL})*|\[[a-fA-F0-9:]+\])(?::[0-9]{{1,5}})?"
+_PORT = re.compile(r":([0-9]{1,5})\Z")
 _TAG = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}")
 _DIGEST = r"sha256:[a-f0-9]{64}"
 _BEFORE = r"(.+)@\{([0-9]{1,9})\}"
@@ -78,6 +80,12 @@ def is_full_id(text: str) -> bool:
     return _ID.fullmatch(text) is not None
 
 
+def has_possible_port(host: str) -> bool:
+    """Say whether a host's port, where it has one, is one that can be connected to."""
+    port = _PORT.search(host)
+    return port is None or 0 < int(port[1]) <= _LAST_PORT
+
+
 @lru_cache(maxsize=256)  # each start asks for the same few, several times
 def _parse(text: str) -> Reference:
     rest, before = text, 0
@@ -119,5 +127,7 @@ def _check_name(text: str, name: str, host: str, path: str) -> None:
         raise SpecError("image", text, "an image's name is written in lower case")
     if not re.fullmatch(_HOST, host) or not re.fullmatch(_PATH, path):
         raise SpecError("image", text, 'a name is [a-z0-9] with single separators, such as "debian:bookworm"')
+    if not has_possible_port(host):
+        raise SpecError("image", text, f"a registry's port is 1 to {_LAST_PORT}")
     if len(path) > NAME_LIMIT:  # of the whole path: a short form that is accepted must be so in full as well
         raise SpecError("image", text, f"a name has {NAME_LIMIT} characters at most, an implied library/ too")

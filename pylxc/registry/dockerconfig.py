@@ -12,6 +12,7 @@ import contextlib
 import fcntl
 import json
 import os
+import re
 import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -21,6 +22,7 @@ from attrs import frozen
 from pylxc.errors import AuthError
 from pylxc.reference import DEFAULT_HOST
 from pylxc.registry.credentialhelper import CredentialHelper, Credentials
+from pylxc.registry.problems import clean
 from pylxc.registry.sites import HUB_KEY, known_host
 from pylxc.untrusted import parse_json
 
@@ -29,6 +31,8 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 _LONGEST = 16 << 20  # bytes
+_HEADER_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")  # RFC 9110, 5.1 and 5.5
+_CONTROL = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]")
 
 
 def default_path(environment: Mapping[str, str]) -> Path:
@@ -57,9 +61,16 @@ class DockerConfig:
         return _decoded(entry, self.path) if entry else Credentials()
 
     def headers(self) -> dict[str, str]:
-        """Return the headers that every request to a registry is to have (``HttpHeaders``)."""
-        given = _table(self._read(), "HttpHeaders")
-        return {key: value for key, value in given.items() if isinstance(value, str) and key.isascii()}
+        """Return the headers that every request to a registry is to have (``HttpHeaders``). Raises AuthError.
+
+        Their values are sent in UTF-8, as docker does: http.client, which encodes in Latin-1, gets those bytes.
+        """
+        given = {name: value for name, value in _table(self._read(), "HttpHeaders").items() if isinstance(value, str)}
+        for name, value in given.items():
+            if not _HEADER_NAME.fullmatch(name) or _CONTROL.search(value):
+                reason = f"the header {clean(name)!r} in HttpHeaders has characters that no header may have"
+                raise AuthError(f"{self.path}: {reason}: correct it", code="CONFIG")
+        return {name: value.encode().decode("latin-1") for name, value in given.items()}
 
     def proxies(self) -> dict[str, str]:
         """Return the proxies, by scheme, and "no": what is not to go through them (``proxies.default``)."""

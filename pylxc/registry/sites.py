@@ -15,7 +15,7 @@ from urllib.parse import SplitResult, urljoin, urlsplit
 from attrs import frozen
 
 from pylxc.errors import RegistryError, SpecError
-from pylxc.reference import DEFAULT_HOST
+from pylxc.reference import DEFAULT_HOST, has_possible_port
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -55,7 +55,7 @@ def place_of(reference: Reference) -> tuple[str, str]:
 def known_host(host: str) -> str:
     """Return a registry's name as people say it: docker.io for its other names. Raises SpecError."""
     bare = host.removeprefix("https://").removeprefix("http://").partition("/")[0]
-    if not _HOST.fullmatch(bare):
+    if not _HOST.fullmatch(bare) or not has_possible_port(bare):
         raise SpecError("host", host, 'give a registry as "registry.example" or "localhost:5000"')
     return DEFAULT_HOST if bare in _NAMES_OF_HUB else bare
 

@@ -200,6 +200,14 @@ def test_a_client_s_certificate_is_shown(certificate, settings):
             fetch(evolve(settings, hosts={fake.host: HostSettings(ca=pair.ca)}), fake)
 
 
+def test_headers_of_the_user_s_are_sent_in_utf_8(fake, settings):
+    fake.add_manifest("1", IMAGE)
+    settings.config.path.parent.mkdir()
+    settings.config.path.write_text(json.dumps({"HttpHeaders": {"X-Team": "日本\té"}}))
+    fetch(settings, fake)
+    assert fake.seen[-1].headers["X-Team"].encode("latin-1").decode() == "日本\té"
+
+
 # Proxies and mirrors.
 
 

@@ -62,7 +62,9 @@ def test_docker_io_has_many_names(name):
     assert site_of(name, "https").url("") == "https://registry-1.docker.io/v2/"
 
 
-@pytest.mark.parametrize("name", ["", "..", ".", "a b", "host:port", "a\n", "[::1", "user@host"])
+@pytest.mark.parametrize(
+    "name", ["", "..", ".", "a b", "host:port", "a\n", "[::1", "user@host", "host:65536", "host:0"]
+)
 def test_what_is_no_host(name):
     with pytest.raises(SpecError):
         known_host(name)
@@ -312,6 +314,14 @@ def test_headers_and_proxies(config):
                    "proxies": {"default": {"httpProxy": "http://p:1", "noProxy": "a,b", "ftpProxy": "x"}}})  # fmt: skip
     assert config.headers() == {"X-Meta": "a"}
     assert config.proxies() == {"http": "http://p:1", "no": "a,b"}
+
+
+@pytest.mark.parametrize(("name", "value"), [("X-Meta", "secret\r\nX: y"), ("X-\x1bMeta", "secret"), ("", "secret")])
+def test_a_header_that_cannot_be_sent_is_named(config, name, value):
+    write(config, {"HttpHeaders": {"X-Fine": "a", name: value}})
+    with pytest.raises(AuthError, match=rf"config\.json: the header '{name.replace(chr(27), ' ')}' ") as caught:
+        config.headers()
+    assert "secret" not in str(caught.value)
 
 
 # Credential helpers.
