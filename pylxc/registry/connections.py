@@ -17,15 +17,14 @@ from contextlib import closing, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote
-from urllib.request import getproxies_environment, proxy_bypass_environment  # type: ignore[attr-defined]
 
 import urllib3
 from urllib3.connection import HTTPConnection, HTTPSConnection
 
 from pylxc.errors import IntegrityError, RegistryError
 from pylxc.registry.problems import Broken, clean
-from pylxc.registry.settings import bare_host
-from pylxc.registry.sites import host_and_port, is_loopback, shown
+from pylxc.registry.proxies import proxy_of
+from pylxc.registry.sites import host_and_port, shown
 from pylxc.registry.stopping import Stopped
 
 if TYPE_CHECKING:
@@ -274,7 +273,7 @@ class Connections:
     def _new_manager(self, scheme: str, host: str) -> urllib3.PoolManager:
         settings, said = self._settings, self._settings.host(host)
         is_unverified = scheme == "https" and self._settings.is_insecure(host) and said.ca is None
-        proxy = _proxy(self._settings, said, scheme, host)
+        proxy = proxy_of(settings, said, scheme, host)
         more: dict[str, Any] = {}
         if scheme == "https":
             more["ssl_context"] = _trust(said, host, is_unverified=is_unverified)
@@ -287,7 +286,9 @@ class Connections:
         try:
             manager = _proxied(proxy, more) if proxy else urllib3.PoolManager(**more)
         except (urllib3.exceptions.HTTPError, ValueError):  # not named as the cause: it quotes the URL
-            raise RegistryError(f"the proxy for {host} is no http:// or https:// URL", code="PROXY") from None
+            reason = f"the proxy for {host} is no http:// or https:// URL, and others are not supported"
+            remedy = f"check {scheme.upper()}_PROXY, and proxies in docker's daemon.json and config.json"
+            raise RegistryError(f"{reason}: {remedy}", code="PROXY") from None
         secure = _UnverifiedPool if is_unverified else _SecurePool
         manager.pool_classes_by_scheme = {"http": _PlainPool, "https": secure}
         return manager
@@ -310,19 +311,6 @@ def _trust(said: HostSettings, host: str, *, is_unverified: bool) -> ssl.SSLCont
         context.check_hostname = False
         context.verify_mode = ssl.CERT_NONE
     return context
-
-
-def _proxy(settings: Settings, said: HostSettings, scheme: str, host: str) -> str | None:
-    """Return the proxy for a host: what its settings say, else the environment, else docker's configuration."""
-    if said.proxy is not None:
-        return said.proxy or None
-    if is_loopback(bare_host(host)):  # as all clients written in Go have it
-        return None
-    found = {key: value for key, value in getproxies_environment().items() if value} or settings.config.proxies()
-    if proxy_bypass_environment(host, found):
-        return None
-    proxy = found.get(scheme) or found.get("all")
-    return proxy if not proxy or "://" in proxy else f"http://{proxy}"
 
 
 def _proxied(proxy: str, more: dict[str, Any]) -> urllib3.ProxyManager:

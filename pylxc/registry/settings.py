@@ -1,8 +1,8 @@
 """What the user says about registries: where they are, whom to trust, how long to wait.
 
 Hides the files that docker and podman users have. Invariant: settings are values; reading them asks no registry.
-Files: ``daemon.json`` (insecure-registries, registry-mirrors), ``certs.d/HOST/`` (``*.crt``: authorities; ``NAME.cert``
-with ``NAME.key``: a client's certificate), ``config.json`` (:mod:`pylxc.registry.dockerconfig`).
+Files: ``daemon.json`` (insecure-registries, registry-mirrors, proxies), ``certs.d/HOST/`` (``*.crt``: authorities;
+``NAME.cert`` with ``NAME.key``: a client's certificate), ``config.json`` (:mod:`pylxc.registry.dockerconfig`).
 """
 
 from __future__ import annotations
@@ -49,6 +49,8 @@ class HostSettings:
 class Settings:
     """How to talk to registries.
 
+    ``proxies`` are URLs by scheme, with what is not to go through them as "no" (a list such as NO_PROXY); what the
+    environment says counts first.
     Times are in seconds, sizes in bytes. ``timeout`` is how long a registry may say nothing, ``slowest`` the bytes a
     second below which an answer counts as stalled. ``retries`` follow each other after ``backoff``, twice that, and so
     on, each with jitter; a registry's Retry-After is obeyed up to ``longest_wait``. Blobs of ``parallel_from`` bytes on
@@ -65,6 +67,7 @@ class Settings:
     hosts: Mapping[str, HostSettings] = field(factory=dict)
     insecure_networks: tuple[str, ...] = ()
     certificate_directories: tuple[Path, ...] = ()
+    proxies: Mapping[str, str] = field(factory=dict, repr=False)  # they may have passwords in them
     config: DockerConfig = field(factory=lambda: DockerConfig(default_path(os.environ)))
     connect_timeout: float = 10.0
     timeout: float = 30.0
@@ -111,7 +114,11 @@ class Settings:
         return said
 
     def is_insecure(self, host: str) -> bool:
-        """Say whether the user called a registry insecure, by name or by network."""
+        """Say whether the user called a registry insecure, by name or by network.
+
+        Networks are for hosts that are addresses. docker resolves names for them, too, and so lets DNS say whose
+        certificates are looked at.
+        """
         if self._said_of(host).insecure:
             return True
         address = address_of(bare_host(host))
@@ -157,20 +164,29 @@ def _with_daemon(settings: Settings, path: Path) -> Settings:
         raise RegistryError(f"{path} cannot be read as JSON: repair or remove it") from error
     hosts, networks = dict(settings.hosts), list(settings.insecure_networks)
     for entry in _words(document, "insecure-registries"):
-        if "/" in entry:
-            networks += _network(path, entry)
+        bare = entry.removeprefix("http://").removeprefix("https://").rstrip("/")  # docker does not mind a scheme
+        if "/" in bare:
+            networks += _network(path, bare)
         else:
-            hosts[_plain_name(entry)] = evolve(hosts.get(_plain_name(entry), HostSettings()), insecure=True)
+            hosts[_plain_name(bare)] = evolve(hosts.get(_plain_name(bare), HostSettings()), insecure=True)
     mirrors = tuple(_words(document, "registry-mirrors"))
     if mirrors:
         hub = hosts.get(DEFAULT_HOST, HostSettings())
         hosts[DEFAULT_HOST] = evolve(hub, mirrors=hub.mirrors or mirrors)
-    return evolve(settings, hosts=hosts, insecure_networks=tuple(networks))
+    proxies = {**_proxies(document), **settings.proxies}
+    return evolve(settings, hosts=hosts, insecure_networks=tuple(networks), proxies=proxies)
 
 
 def _words(document: Any, name: str) -> list[str]:
     found = document.get(name) if isinstance(document, dict) else None
     return [each for each in found if isinstance(each, str)] if isinstance(found, list) else []
+
+
+def _proxies(document: Any) -> dict[str, str]:
+    found = document.get("proxies") if isinstance(document, dict) else None
+    given = found if isinstance(found, dict) else {}
+    names = {"http": "http-proxy", "https": "https-proxy", "no": "no-proxy"}
+    return {key: given[name] for key, name in names.items() if isinstance(given.get(name), str) and given[name]}
 
 
 def _network(path: Path, text: str) -> list[str]:

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 HUB = "registry-1.docker.io"  # where docker.io's registry is: docker.io itself is a web site
 HUB_KEY = "https://index.docker.io/v1/"  # and the name under which docker keeps its credentials
 _NAMES_OF_HUB = frozenset({DEFAULT_HOST, "index.docker.io", HUB, "registry.docker.io"})
-_PORTS = {"https": 443, "http": 80}
+PORTS = {"https": 443, "http": 80}  # those that a URL need not say
 _HOST = re.compile(r"(?:[A-Za-z0-9_-]+(?:\.[A-Za-z0-9_-]+)*\.?|\[[0-9A-Fa-f:.]+\])(?::[0-9]{1,5})?")
 _LONGEST_URL = 8192
 
@@ -69,14 +69,14 @@ def site_of(host: str, scheme: str) -> Site:
 def origin(url: str) -> tuple[str, str, int]:
     """Return scheme, host and port of a URL: what credentials are bound to."""
     parts = _split(url)
-    return parts.scheme, (parts.hostname or "").lower(), parts.port or _PORTS.get(parts.scheme, 0)
+    return parts.scheme, (parts.hostname or "").lower(), parts.port or PORTS.get(parts.scheme, 0)
 
 
 def host_and_port(url: str) -> str:
     """Return a URL's ``host:port``, without the port where it is the usual one; an IPv6 address in brackets."""
     scheme, host, port = origin(url)
     shown = f"[{host}]" if ":" in host else host
-    return shown if port == _PORTS.get(scheme) else f"{shown}:{port}"
+    return shown if port == PORTS.get(scheme) else f"{shown}:{port}"
 
 
 def shown(url: str) -> str:
@@ -120,7 +120,7 @@ def followed(before: str, location: str, may_be_plain: Callable[[str], bool]) ->
         scheme, host, _ = origin(target)
     except ValueError as error:
         raise _unfollowed(who, "to something that is no URL") from error
-    if scheme not in _PORTS or parts.username is not None or not _HOST.fullmatch(host_and_port(target)):
+    if scheme not in PORTS or parts.username is not None or not _HOST.fullmatch(host_and_port(target)):
         raise _unfollowed(who, "to something that is no web address")
     if len(target) > _LONGEST_URL or not target.isascii() or not target.isprintable() or " " in target:
         raise _unfollowed(who, "to a URL that is too long, or has spaces or control characters in it")

@@ -246,12 +246,14 @@ def test_loopback_goes_through_no_proxy(fake, elsewhere, settings, monkeypatch):
     assert elsewhere.seen == []
 
 
-@pytest.mark.parametrize("place", ["environment", "docker's configuration"])
+@pytest.mark.parametrize("place", ["environment", "docker's daemon", "docker's configuration"])
 def test_a_proxy_that_is_everybody_s(elsewhere, settings, monkeypatch, place):
     elsewhere.always("GET http://registry.example/.*", lambda handler: handler.answer(
         200, json.dumps(IMAGE).encode(), Content_Type="application/vnd.oci.image.manifest.v1+json"))  # fmt: skip
     if place == "environment":
         monkeypatch.setenv("http_proxy", elsewhere.url)
+    elif place == "docker's daemon":
+        settings = evolve(settings, proxies={"http": elsewhere.url})
     else:
         settings.config.path.parent.mkdir()
         settings.config.path.write_text(json.dumps({"proxies": {"default": {"httpProxy": elsewhere.url}}}))
@@ -263,9 +265,10 @@ def test_a_proxy_that_is_everybody_s(elsewhere, settings, monkeypatch, place):
     assert len(elsewhere.seen) == 1
 
 
-def test_a_proxy_that_is_none_is_told_without_its_password(fake, settings):
-    said = evolve(settings, hosts={fake.host: HostSettings(proxy="nonsense://anna:secret@x:y")})
-    with pytest.raises(RegistryError, match=r"proxy for .* is no") as caught:
+@pytest.mark.parametrize("proxy", ["nonsense://anna:secret@x:y", "socks5://anna:secret@127.0.0.1:1080"])
+def test_a_proxy_that_is_none_is_told_without_its_password(fake, settings, proxy):
+    said = evolve(settings, hosts={fake.host: HostSettings(proxy=proxy)})
+    with pytest.raises(RegistryError, match=r"proxy for .* is no .*: check HTTP_PROXY") as caught:
         fetch(said, fake)
     assert "secret" not in str(caught.value)
 

@@ -16,6 +16,7 @@ from pylxc.errors import AuthError, RegistryError, SpecError
 from pylxc.reference import Reference
 from pylxc.registry.credentialhelper import CredentialHelper, Credentials
 from pylxc.registry.dockerconfig import DockerConfig
+from pylxc.registry.proxies import is_direct, proxy_of
 from pylxc.registry.settings import HostSettings, Settings
 from pylxc.registry.sites import followed, host_and_port, is_loopback, known_host, place_of, site_of
 from pylxc.untrusted import parse_json
@@ -117,7 +118,7 @@ def test_docker_s_files_are_read(tmp_path):
     (etc / "docker/certs.d/registry.example:5000").mkdir(parents=True)
     (home / ".config/docker").mkdir(parents=True)
     (etc / "docker/daemon.json").write_text(json.dumps({
-        "insecure-registries": ["plain.example", "10.1.0.0/16", "odd.example:5000"],
+        "insecure-registries": ["plain.example", "10.1.0.0/16", "odd.example:5000", "http://scheme.example:5000/"],
         "registry-mirrors": ["https://mirror.example"], "other": 1}))  # fmt: skip
     (home / ".config/docker/daemon.json").write_text(json.dumps({"insecure-registries": ["own.example"]}))
     place = etc / "docker/certs.d/registry.example:5000"
@@ -125,7 +126,8 @@ def test_docker_s_files_are_read(tmp_path):
         (place / name).write_text("")
     settings = Settings.load({"HOME": str(home)}, etc)
     assert settings.config.path == home / ".docker/config.json"
-    insecure = ["plain.example", "10.1.2.3", "10.1.2.3:5000", "odd.example:5000", "own.example"]
+    insecure = ["plain.example", "10.1.2.3", "10.1.2.3:5000", "odd.example:5000", "scheme.example:5000",
+                "own.example"]  # fmt: skip
     assert [host for host in insecure if not settings.is_insecure(host)] == []
     secure = ["10.2.0.1", "odd.example", "odd.example:5001", HUB]
     assert [host for host in secure if settings.is_insecure(host)] == []
@@ -181,6 +183,69 @@ def test_another_port_is_another_host():
         False,
         True,
     ]
+
+
+# Proxies.
+
+
+@pytest.mark.parametrize(
+    ("entry", "direct", "through"),
+    [
+        ("*", ["registry.example", "10.1.2.3:5000"], []),
+        ("corp.example", ["corp.example", "Reg.Corp.Example.", "corp.example:5000"], ["acorp.example", "example"]),
+        (".corp.example", ["reg.corp.example"], ["corp.example"]),
+        ("*.corp.example", ["reg.corp.example:5000"], ["corp.example", "corp.example.com"]),
+        ("corp.example:5000", ["corp.example:5000", "reg.corp.example:5000"], ["corp.example", "corp.example:5001"]),
+        ("corp.example:443", ["corp.example"], ["corp.example:5000"]),
+        ("10.0.0.0/8", ["10.1.2.3", "10.1.2.3:5000"], ["11.1.2.3", "10.example", "[fd00::1]"]),
+        ("fd00::/8", ["[fd00::1]", "[fd00::1]:5000"], ["10.1.2.3"]),
+        ("10.1.2.3", ["10.1.2.3:5000"], ["10.1.2.30", "a.10.1.2.3.example"]),
+        ("10.1.2.3:80", [], ["10.1.2.3", "10.1.2.3:5000"]),
+        ("fd00::1", ["[fd00::1]:5000"], ["[fd00::2]"]),
+        ("[fd00::1]:5000", ["[fd00::1]:5000"], ["[fd00::1]"]),
+        ("10.0.0.0/99", [], ["10.1.2.3"]),
+        (" , :80 ,., a.example ,B.example", ["a.example", "b.example"], ["c.example:80"]),
+        ("", [], ["registry.example"]),
+    ],
+)
+def test_what_goes_through_no_proxy(entry, direct, through):
+    assert [host for host in direct if not is_direct("https", host, entry)] == []
+    assert [host for host in through if is_direct("https", host, entry)] == []
+
+
+def test_the_port_of_no_proxy_may_be_the_usual_one():
+    assert is_direct("http", "corp.example", "corp.example:80")
+    assert not is_direct("http", "corp.example", "corp.example:443")
+
+
+def test_who_names_a_proxy(config, monkeypatch):
+    def found(scheme: str = "https", host: str = "registry.example", **more: object) -> str:
+        settings = Settings(config=config, **more)
+        return proxy_of(settings, settings.host(host), scheme, host)
+
+    monkeypatch.setenv("ALL_PROXY", "socks5://all")  # docker does not know it
+    assert found() == ""
+    write(config, {"proxies": {"default": {"httpsProxy": "http://own"}}})
+    assert found() == "http://own"
+    daemon = {"https": "http://daemon", "no": "10.0.0.0/8"}
+    assert (found(proxies=daemon), found(proxies=daemon, host="10.1.2.3")) == ("http://daemon", "")
+    monkeypatch.setenv("HTTPS_PROXY", "environment:3128")
+    assert (found(proxies=daemon), found("http", proxies=daemon)) == ("http://environment:3128", "")
+    assert found(host="127.0.0.1:5000") == ""
+    said = {"registry.example": HostSettings(proxy="")}
+    assert found(proxies=daemon, hosts=said) == ""
+
+
+def test_proxies_of_docker_s_daemon(tmp_path):
+    for place, document in (
+        ("etc/docker", {"http-proxy": "http://u:secret@a", "https-proxy": "http://b", "no-proxy": "c", "other": 1}),
+        ("home/.config/docker", {"https-proxy": "http://own", "http-proxy": "", "no-proxy": 5}),
+    ):
+        (tmp_path / place).mkdir(parents=True)
+        (tmp_path / place / "daemon.json").write_text(json.dumps({"proxies": document}))
+    settings = Settings.load({"HOME": str(tmp_path / "home")}, tmp_path / "etc")
+    assert settings.proxies == {"http": "http://u:secret@a", "https": "http://own", "no": "c"}
+    assert "secret" not in repr(settings)
 
 
 # Docker's configuration.
