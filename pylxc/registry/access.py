@@ -29,7 +29,7 @@ def login(host: str, username: str, password: str, *, settings: Settings | None 
 
 
 def logout(host: str, *, settings: Settings | None = None) -> bool:
-    """Forget the name and the password for a registry; say whether there were any in docker's config.json.
+    """Forget the name and the password for a registry; say whether docker's config.json or its helper had any.
 
     Raises AuthError where a credential helper fails, SpecError for a host that cannot be one.
 

@@ -104,7 +104,7 @@ class Client:
             transport.close()
 
     def logout(self, host: str) -> bool:
-        """Forget the credentials for a registry; say whether there were any in the file. Raises AuthError."""
+        """Forget the credentials for a registry; say whether there were any. Raises AuthError."""
         return self.settings.config.erase(known_host(host))
 
 

@@ -91,16 +91,17 @@ class DockerConfig:
         self._change(lambda auths: _without(auths, host) | {_key(host): entry})
 
     def erase(self, host: str) -> bool:
-        """Forget the credentials for a registry; say whether the file had any. Raises AuthError."""
+        """Forget the credentials for a registry; say whether there were any. Raises AuthError."""
         document = self._read()
         helper = self._helper(document, host)
+        was_in_helper = helper is not None and bool(helper.get(_key(host)))
         if helper is not None:
             helper.erase(_key(host))
         auths = _table(document, "auths")
-        had = len(_without(auths, host)) < len(auths)
-        if had:
+        was_in_file = len(_without(auths, host)) < len(auths)
+        if was_in_file:
             self._change(lambda auths: _without(auths, host))
-        return had
+        return was_in_helper or was_in_file
 
     def _helper(self, document: Mapping[str, Any], host: str) -> CredentialHelper | None:
         name = _said_of(host, _table(document, "credHelpers"), str) or document.get("credsStore")

@@ -437,8 +437,7 @@ def test_a_helper_keeps_them(config, helpers, document):
     assert list(json.loads((helpers / "kept.json").read_text())) == ["https://index.docker.io/v1/"]
     config.save(HUB, Credentials("anna", "", "token"))
     assert config.credentials(HUB) == Credentials("", "", "token")
-    config.erase(HUB)
-    config.erase(HUB)
+    assert [config.erase(HUB), config.erase(HUB)] == [True, False]
     assert config.credentials(HUB) == Credentials()
 
 
