@@ -12,6 +12,7 @@ import base64
 import re
 import threading
 import time
+from itertools import islice
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlencode
 
@@ -31,11 +32,12 @@ if TYPE_CHECKING:
     from pylxc.registry.sites import Site
     from pylxc.registry.stopping import Stop
 
-_CHALLENGE = re.compile(r'([A-Za-z]+)\s+((?:[A-Za-z_]+\s*=\s*(?:"(?:[^"\\]|\\.)*"|[^\s,"]+)\s*,?\s*)*)')
+# A scheme begins where no letter is before it: tried at each letter of a long word, it would take time by the square.
+_CHALLENGE = re.compile(r'(?<![A-Za-z])([A-Za-z]+)\s+((?:[A-Za-z_]+\s*=\s*(?:"(?:[^"\\]|\\.)*"|[^\s,"]+)\s*,?\s*)*)')
 _PARAMETER = re.compile(r'([A-Za-z_]+)\s*=\s*(?:"((?:[^"\\]|\\.)*)"|([^\s,"]+))')
 _TOKEN = re.compile(r"[\x21-\x7e]+")
 _SCOPE = re.compile(r"[\x21-\x7e]{1,512}")
-_LONGEST_CHALLENGE = 8192
+_LONGEST_CHALLENGE, _MOST_CHALLENGES = 8192, 8  # characters of a header; headers
 _CLIENT = "pylxc"
 _SHORTEST_LIFE, _LONGEST_LIFE = 60.0, 86400.0  # s; 60 is what the specification has where nothing is said
 _OK, _UNAUTHORIZED, _NOT_FOUND, _NOT_ALLOWED = 200, 401, 404, 405
@@ -60,9 +62,9 @@ class Challenge:
 
 
 def read_challenges(headers: Iterable[str]) -> list[Challenge]:
-    """Return the challenges in the values of WWW-Authenticate; what is none is left out."""
+    """Return the challenges in the first values of WWW-Authenticate; what is none is left out."""
     found = []
-    for header in headers:
+    for header in islice(headers, _MOST_CHALLENGES):
         for scheme, rest in _CHALLENGE.findall(header[:_LONGEST_CHALLENGE]):
             pairs = {name.lower(): re.sub(r"\\(.)", r"\1", quoted) or bare
                      for name, quoted, bare in _PARAMETER.findall(rest)}  # fmt: skip

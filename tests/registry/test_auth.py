@@ -17,7 +17,7 @@ from pylxc.errors import AuthError, IntegrityError, RegistryError
 from pylxc.reference import Reference
 from pylxc.registry.client import Client
 from pylxc.registry.credentialhelper import Credentials
-from pylxc.registry.tokens import Challenge, read_challenges
+from pylxc.registry.tokens import _CHALLENGE, Challenge, read_challenges
 
 MANIFESTS = "GET /v2/app/manifests/.*"
 TOKENS = r"(GET|POST) /token.*"
@@ -329,6 +329,17 @@ def test_challenges():
         Challenge("bearer", {"realm": 'https://a.example/t?x="1"', "service": "s, t", "scope": "a:b:c"}),
         Challenge("basic", {"realm": "plain"}),
     ]
+
+
+def test_a_server_s_challenges_are_few():
+    read = iter([f"Basic realm={number}" for number in range(20)])
+    assert [each.parameters["realm"] for each in read_challenges(read)] == list("01234567")
+    assert next(read) == "Basic realm=8"
+
+
+def test_a_challenge_is_looked_for_once_in_a_word():
+    word = "a" * 100 + " realm=" + "b" * 100
+    assert [at for at in range(len(word)) if _CHALLENGE.match(word, at)] == [0]
 
 
 def test_an_absurd_challenge_takes_no_time(fake, repository):
