@@ -1,7 +1,8 @@
 """The user's docker configuration: ``~/.docker/config.json``.
 
 Hides its format, which docker, podman and skopeo share. Invariant: what pylxc does not know in it is kept; the file is
-replaced as a whole, is its owner's alone (0600), and two processes that change it do so one after the other.
+replaced as a whole, stays its owner's and its group's and is nobody else's (0600 where it is new), and two processes
+that change it do so one after the other.
 """
 
 from __future__ import annotations
@@ -147,6 +148,7 @@ def _replace(path: Path, data: bytes) -> None:
     descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")  # mkstemp makes it 0600
     try:
         with open(descriptor, "wb") as file:  # noqa: PTH123  a descriptor
+            _take_after(path, descriptor)
             file.write(data)
             file.flush()
             os.fsync(descriptor)
@@ -155,6 +157,17 @@ def _replace(path: Path, data: bytes) -> None:
         with contextlib.suppress(FileNotFoundError):
             os.unlink(name)  # noqa: PTH108
         raise
+
+
+def _take_after(path: Path, descriptor: int) -> None:
+    """Give a new file the owner, the group and the mode of the one that it replaces, but others get nothing."""
+    try:
+        old = path.stat()
+    except FileNotFoundError:
+        return
+    with contextlib.suppress(PermissionError):  # the old one is another user's: the new one is the caller's own
+        os.fchown(descriptor, old.st_uid, old.st_gid)
+        os.fchmod(descriptor, old.st_mode & 0o660)
 
 
 def _decoded(entry: Mapping[str, Any], path: Path) -> Credentials:

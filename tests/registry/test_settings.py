@@ -329,7 +329,6 @@ def test_a_broken_configuration_is_not_quoted(config, text):
 
 def test_saving_keeps_the_rest(config):
     write(config, {"auths": {"https://index.docker.io/v1/": {"auth": "old"}, "other": {"auth": PAIR}}, "psFormat": "x"})
-    config.path.chmod(0o644)
     config.save(HUB, Credentials("anna", "p"))
     document = json.loads(config.path.read_text())
     assert document["psFormat"] == "x"
@@ -337,8 +336,35 @@ def test_saving_keeps_the_rest(config):
         "other": {"auth": PAIR},
         "https://index.docker.io/v1/": {"auth": base64.b64encode(b"anna:p").decode()},
     }
-    assert config.path.stat().st_mode & 0o777 == 0o600
     assert os.listdir(config.path.parent) == ["config.json"]
+
+
+@pytest.mark.parametrize(("mode", "kept"), [(0o600, 0o600), (0o640, 0o640), (0o644, 0o640), (0o755, 0o640)])
+def test_saving_keeps_the_mode_and_keeps_others_out(config, mode, kept):
+    write(config, {})
+    config.path.chmod(mode)
+    config.save(HUB, Credentials("anna", "p"))
+    assert config.path.stat().st_mode & 0o777 == kept
+
+
+@pytest.mark.root
+def test_the_file_stays_its_owner_s(config):
+    write(config, {})
+    os.chown(config.path, 1000, 1001)
+    config.save(HUB, Credentials("anna", "p"))
+    assert (config.path.stat().st_uid, config.path.stat().st_gid) == (1000, 1001)
+
+
+def test_another_user_s_file_becomes_the_caller_s(config, monkeypatch):
+    def refuse(*_: object) -> None:
+        raise PermissionError(1, "Operation not permitted")
+
+    write(config, {})
+    config.path.chmod(0o660)
+    monkeypatch.setattr("pylxc.registry.dockerconfig.os.fchown", refuse)
+    config.save(HUB, Credentials("anna", "p"))
+    assert config.path.stat().st_mode & 0o777 == 0o600
+    assert config.credentials(HUB) == Credentials("anna", "p")
 
 
 def test_a_link_stays_one(config, tmp_path):
