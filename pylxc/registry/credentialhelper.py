@@ -24,14 +24,18 @@ _TOKEN_USER = "<token>"  # noqa: S105  the name under which an identity token is
 
 @frozen
 class Credentials:
-    """Who somebody is to a registry: a name and a password, or an ``identity_token`` that stands for both."""
+    """Who somebody is to a registry: a name and a password, or an ``identity_token`` that stands for both.
+
+    A ``registry_token`` is sent as it is, where bearer tokens are wanted, and no token server is asked.
+    """
 
     username: str = ""
     password: str = field(default="", repr=False)
     identity_token: str = field(default="", repr=False)
+    registry_token: str = field(default="", repr=False)
 
     def __bool__(self) -> bool:
-        return bool(self.identity_token or self.username)
+        return bool(self.registry_token or self.identity_token or self.username)
 
 
 @frozen

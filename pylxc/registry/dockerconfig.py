@@ -18,7 +18,7 @@ import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from attrs import frozen
+from attrs import field, frozen
 
 from pylxc.errors import AuthError
 from pylxc.reference import DEFAULT_HOST
@@ -32,34 +32,44 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 _LONGEST = 16 << 20  # bytes
+_VARIABLE = "DOCKER_AUTH_CONFIG"
+_BEARER = re.compile(r"[\x21-\x7e]*")
 _HEADER_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")  # RFC 9110, 5.1 and 5.5
 _CONTROL = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]")
 
 
-def default_path(environment: Mapping[str, str]) -> Path:
-    """Return where docker's configuration is for a user with this environment."""
-    given = environment.get("DOCKER_CONFIG")
-    return Path(given or Path(environment.get("HOME") or Path.home()) / ".docker") / "config.json"
-
-
 @frozen
 class DockerConfig:
-    """The configuration at a path, which need not be there. Each method reads it anew."""
+    """The configuration at a path, which need not be there. Each method reads it anew.
+
+    ``given`` is JSON with "auths" that count before the file's: what the environment has as DOCKER_AUTH_CONFIG.
+    ``helper_timeout`` is in seconds.
+    """
 
     path: Path
     helper_timeout: float = 30.0
+    given: str = field(default="", repr=False)
+
+    @classmethod
+    def of_user(cls, environment: Mapping[str, str]) -> DockerConfig:
+        """Return the configuration of a user with this environment."""
+        place = environment.get("DOCKER_CONFIG") or Path(environment.get("HOME") or Path.home()) / ".docker"
+        return cls(Path(place) / "config.json", given=environment.get(_VARIABLE, ""))
 
     def credentials(self, host: str) -> Credentials:
         """Return the credentials for a registry ("docker.io"), empty where there are none. Raises AuthError.
 
         Those for one namespace of it ("quay.io/team") are for nothing else, and are not used.
         """
+        given = _said_of(host, _table(_parsed(self.given.encode(), _VARIABLE), "auths"), dict)
+        if given:
+            return _decoded(given, _VARIABLE)
         document = self._read()
         helper = self._helper(document, host)
         if helper is not None:
             return helper.get(_key(host))
         entry = _said_of(host, _table(document, "auths"), dict)
-        return _decoded(entry, self.path) if entry else Credentials()
+        return _decoded(entry, str(self.path)) if entry else Credentials()
 
     def headers(self) -> dict[str, str]:
         """Return the headers that every request to a registry is to have (``HttpHeaders``). Raises AuthError.
@@ -111,16 +121,12 @@ class DockerConfig:
     def _read(self) -> dict[str, Any]:
         try:
             with self.path.open("rb") as file:
-                document = parse_json(file.read(_LONGEST) or b"{}")
+                data = file.read(_LONGEST)
         except (FileNotFoundError, NotADirectoryError):
             return {}
         except OSError as error:
             raise AuthError(f"{self.path} cannot be read: {error.strerror}", code="CONFIG") from error
-        except ValueError:  # not named as the cause: it quotes the text, which has passwords in it
-            raise AuthError(f"{self.path} is not JSON: repair or remove it", code="CONFIG") from None
-        if not isinstance(document, dict):
-            raise AuthError(f"{self.path} is not a JSON object: repair or remove it", code="CONFIG")
-        return document
+        return _parsed(data, str(self.path))
 
     def _change(self, change: Callable[[dict[str, Any]], dict[str, Any]]) -> None:
         try:
@@ -170,17 +176,28 @@ def _take_after(path: Path, descriptor: int) -> None:
         os.fchmod(descriptor, old.st_mode & 0o660)
 
 
-def _decoded(entry: Mapping[str, Any], path: Path) -> Credentials:
-    token, pair = entry.get("identitytoken") or "", entry.get("auth") or ""
+def _parsed(data: bytes, where: str) -> dict[str, Any]:
+    """Return the object that a text is in JSON, an empty one for an empty text."""
+    try:
+        document = parse_json(data.strip() or b"{}")
+    except ValueError:  # not named as the cause: it quotes the text, which has passwords in it
+        raise AuthError(f"{where} is not JSON: repair or remove it", code="CONFIG") from None
+    if not isinstance(document, dict):
+        raise AuthError(f"{where} is not a JSON object: repair or remove it", code="CONFIG")
+    return document
+
+
+def _decoded(entry: Mapping[str, Any], where: str) -> Credentials:
+    token, bearer, pair = (entry.get(key) or "" for key in ("identitytoken", "registrytoken", "auth"))
     user, password = entry.get("username") or "", entry.get("password") or ""
     try:
         if pair:
             user, _, password = base64.b64decode(pair, validate=True).decode().rstrip("\0").partition(":")
     except (binascii.Error, TypeError, UnicodeDecodeError, ValueError):
         user = None
-    if not all(isinstance(each, str) for each in (user, password, token)):
-        raise AuthError(f"{path}: an entry in auths cannot be read: log in again", code="CONFIG") from None
-    return Credentials(user, password, token)
+    if not all(isinstance(each, str) for each in (user, password, token, bearer)) or not _BEARER.fullmatch(bearer):
+        raise AuthError(f"{where}: an entry in auths cannot be read: log in again", code="CONFIG") from None
+    return Credentials(user, password, token, bearer)
 
 
 def _table(document: Mapping[str, Any], name: str) -> dict[str, Any]:

@@ -16,7 +16,7 @@ from attrs import evolve, field, frozen
 
 from pylxc.errors import RegistryError
 from pylxc.reference import DEFAULT_HOST
-from pylxc.registry.dockerconfig import DockerConfig, default_path
+from pylxc.registry.dockerconfig import DockerConfig
 from pylxc.registry.sites import HUB, address_of, is_loopback
 from pylxc.untrusted import parse_json
 
@@ -68,7 +68,7 @@ class Settings:
     insecure_networks: tuple[str, ...] = ()
     certificate_directories: tuple[Path, ...] = ()
     proxies: Mapping[str, str] = field(factory=dict, repr=False)  # they may have passwords in them
-    config: DockerConfig = field(factory=lambda: DockerConfig(default_path(os.environ)))
+    config: DockerConfig = field(factory=lambda: DockerConfig.of_user(os.environ))
     connect_timeout: float = 10.0
     timeout: float = 30.0
     slowest: int = 1024
@@ -94,7 +94,7 @@ class Settings:
         given = os.environ if environment is None else environment
         home = Path(given.get("HOME") or Path.home())
         own = Path(given.get("XDG_CONFIG_HOME") or home / ".config")
-        config = DockerConfig(default_path(given))
+        config = DockerConfig.of_user(given)
         places = (own / "docker", Path(etc, "docker"))
         certificates = tuple(place / "certs.d" for place in (*places, Path(etc, "containers")))
         found = cls(config=config, certificate_directories=certificates)
@@ -157,7 +157,7 @@ def bare_host(host: str) -> str:
 def _with_daemon(settings: Settings, path: Path) -> Settings:
     """Return the settings with what docker's daemon was told."""
     try:
-        document = parse_json(path.read_bytes())
+        document = parse_json(path.read_bytes().strip() or b"{}")
     except (FileNotFoundError, NotADirectoryError, PermissionError):
         return settings
     except (ValueError, OSError) as error:

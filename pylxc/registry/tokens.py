@@ -131,7 +131,7 @@ class Tokens:
                 token = known.tokens.get(scopes)
                 if token is not None and used == f"Bearer {token.text}":
                     del known.tokens[scopes]  # refused; where another thread has a newer one, that is to be tried
-                return True
+                return used != f"Bearer {self._credentials(site, known).registry_token}"
             if "basic" in offered:
                 known.scheme = "basic"
                 return self._basic(site, known) not in ("", used)
@@ -168,6 +168,9 @@ class Tokens:
         known.wanted[scopes] = scopes | frozenset(asked[:8])
 
     def _token(self, site: Site, known: _Registry, scopes: frozenset[str], stop: Stop | None) -> str:
+        given = self._credentials(site, known).registry_token
+        if given:
+            return given
         token = known.tokens.get(scopes)
         if token is None or token.good_until <= time.monotonic():
             document = self._fetch(site, known, sorted(known.wanted.get(scopes, scopes)), stop)

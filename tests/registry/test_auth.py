@@ -196,6 +196,21 @@ def test_identity_tokens_are_sent_by_post(fake, repository, settings):
     assert "Authorization" not in first.headers
 
 
+def test_a_registry_token_is_sent_as_it_is(fake, repository, settings):
+    server = TokenServer(fake)
+    server.good.add("mine")
+    fake.add_manifest("1", IMAGE)
+    log_in(settings, fake.host, registrytoken="mine")
+    client = repository()
+    client.manifest()
+    server.good.clear()
+    with pytest.raises(AuthError, match="log in with"):
+        client.manifest()
+    used = [seen.headers.get("Authorization") for seen in fake.requests(MANIFESTS)]
+    assert used == [None, "Bearer mine", "Bearer mine"]
+    assert fake.requests(TOKENS) == []
+
+
 def test_passwords_go_by_post_where_get_is_not_served(fake, repository, settings):
     server = TokenServer(fake)
     fake.script.insert(0, ("GET /token.*", lambda handler: handler.answer(405), True))

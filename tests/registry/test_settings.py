@@ -10,6 +10,7 @@ import sys
 from typing import TYPE_CHECKING
 
 import pytest
+from attrs import evolve
 
 from pylxc.documents import Descriptor
 from pylxc.errors import AuthError, RegistryError, SpecError
@@ -303,6 +304,7 @@ def test_a_namespace_s_login_is_for_nothing_else(config):
     [
         ({"username": "anna", "password": "p"}, Credentials("anna", "p")),
         ({"auth": PAIR, "identitytoken": "t"}, Credentials("anna", "pass:word", "t")),
+        ({"registrytoken": "r"}, Credentials("", "", "", "r")),
         ({}, Credentials()),
     ],
 )
@@ -311,7 +313,10 @@ def test_credentials_in_every_form(config, entry, expected):
     assert config.credentials(HUB) == expected
 
 
-@pytest.mark.parametrize("entry", [{"auth": "!!!"}, {"auth": 5}, {"auth": "/////w=="}, {"identitytoken": ["x"]}])
+@pytest.mark.parametrize(
+    "entry",
+    [{"auth": "!!!"}, {"auth": 5}, {"auth": "/////w=="}, {"identitytoken": ["x"]}, {"registrytoken": "a\r\nX: y"}],
+)
 def test_credentials_that_cannot_be_read(config, entry):
     write(config, {"auths": {HUB: entry}})
     with pytest.raises(AuthError, match="log in again"):
@@ -319,12 +324,32 @@ def test_credentials_that_cannot_be_read(config, entry):
 
 
 @pytest.mark.parametrize("text", ["{ secret", "[]", "5"])
-def test_a_broken_configuration_is_not_quoted(config, text):
-    write(config, text)
-    with pytest.raises(AuthError, match="repair or remove it") as caught:
-        config.credentials(HUB)
+@pytest.mark.parametrize("is_given", [True, False])
+def test_a_broken_configuration_is_not_quoted(config, text, is_given):
+    write(config, "{}" if is_given else text)
+    named = r"DOCKER_AUTH_CONFIG" if is_given else r"config\.json"
+    with pytest.raises(AuthError, match=f"{named} is not .*: repair or remove it") as caught:
+        evolve(config, given=text if is_given else "").credentials(HUB)
     assert "secret" not in str(caught.value)
     assert caught.value.__cause__ is None
+
+
+@pytest.mark.parametrize("text", ["", " \n"])
+def test_an_empty_configuration_says_nothing(config, tmp_path, text):
+    write(config, text)
+    assert config.credentials(HUB) == Credentials()
+    (tmp_path / "docker/daemon.json").write_text(text)
+    assert dict(Settings.load({"HOME": str(tmp_path / "home")}, tmp_path).hosts) == {}
+
+
+def test_what_the_environment_gives_counts_first(tmp_path):
+    given = json.dumps({"auths": {"https://index.docker.io/v1/": {"auth": PAIR}}})
+    config = Settings.load({"HOME": str(tmp_path), "DOCKER_AUTH_CONFIG": given}, tmp_path).config
+    config.path.parent.mkdir()
+    write(config, {"auths": {HUB: {"username": "bob"}, "registry.example": {"username": "bob"}}, "credsStore": ""})
+    assert config.credentials(HUB) == Credentials("anna", "pass:word")
+    assert config.credentials("registry.example") == Credentials("bob")
+    assert PAIR not in repr(config)
 
 
 def test_saving_keeps_the_rest(config):
