@@ -142,9 +142,28 @@ def login(*, username: str | None, password: str | None, from_stdin: bool, host:
     elif password is not None:
         click.echo("WARNING! Using --password via the CLI is insecure. Use --password-stdin.", err=True)
     with leaving():  # a terminal that does not echo must not be left so
+        if username is None and password is None and _login_again(host):
+            return
         username, password = _ask("Username", username), _ask("Password", password, is_hidden=True)
         pylxc.login(host, username, password)
     click.echo("Login Succeeded")
+
+
+def _login_again(host: str) -> bool:
+    """Log in with the credentials that are kept; say whether there are any, and they are good."""
+    import pylxc  # noqa: PLC0415  heavy modules are imported where they are used
+    from pylxc.registry.access import login_again  # noqa: PLC0415
+
+    try:
+        is_known = login_again(host)
+    except pylxc.AuthError as error:
+        if not error.status:  # they could not be read
+            raise
+        click.echo(f"The credentials that are kept did not do: {error}", err=True)
+        return False
+    if is_known:
+        click.echo("Authenticating with existing credentials...\nLogin Succeeded")
+    return is_known
 
 
 def _read_password() -> str:

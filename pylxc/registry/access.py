@@ -28,6 +28,15 @@ def login(host: str, username: str, password: str, *, settings: Settings | None 
         client.login(host, username, password)
 
 
+def login_again(host: str, *, settings: Settings | None = None) -> bool:
+    """Check the credentials that are kept for a registry; say whether there are any.
+
+    Raises AuthError where they are refused, and what ``login`` raises.
+    """
+    with Client(settings) as client:
+        return client.login_again(host)
+
+
 def logout(host: str, *, settings: Settings | None = None) -> bool:
     """Forget the name and the password for a registry; say whether docker's config.json or its helper had any.
 

@@ -88,13 +88,30 @@ class Client:
         if not username or ":" in username:
             raise SpecError("username", username, "give a name that is not empty and has no colon")
         name = known_host(host)
-        transport = Transport(self.settings, {name: Credentials(username, password)}, is_login=True)
+        self.settings.config.save(name, self._identity(name, Credentials(username, password)))
+
+    def login_again(self, host: str) -> bool:
+        """Check the credentials that are kept for a registry; say whether there are any.
+
+        Raises AuthError where they are refused.
+        """
+        name = known_host(host)
+        kept = self.settings.config.credentials(name)
+        if kept:
+            identity = self._identity(name, kept)
+            if identity != kept:
+                self.settings.config.save(name, identity)
+        return bool(kept)
+
+    def _identity(self, name: str, given: Credentials) -> Credentials:
+        """Return what is to be kept of credentials, once the registry has taken them. Raises AuthError."""
+        transport = Transport(self.settings, {name: given}, is_login=True)
         try:
             site = transport.site(name)
             transport.ask(
                 Question(what=f"logging in to {name}", site=site, method="GET", url=site.url("")), (_OK,)
             ).close()
-            self.settings.config.save(name, transport.tokens.identity(site))
+            return transport.tokens.identity(site)
         except AuthError as error:
             if error.status:
                 reason = f"{name} refuses this name and password"

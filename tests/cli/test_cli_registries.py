@@ -361,6 +361,29 @@ def test_the_life_of_a_login(call, box, guarded, tmp_path):
     assert f"pylxc login {guarded}" in line
 
 
+def test_a_login_that_is_kept_is_checked(call, guarded, tmp_path):
+    call("login", "-u", "anna", "-p", "sesame", guarded)
+    kept = known(tmp_path)
+    assert call("login", guarded) == (["Authenticating with existing credentials...", "Login Succeeded"], [])
+    assert known(tmp_path) == kept
+
+
+def test_a_login_that_is_good_no_more_is_asked_for(shell, screen, guarded, tmp_path):
+    (tmp_path / "docker").mkdir(exist_ok=True)
+    (tmp_path / "docker/config.json").write_text(
+        json.dumps({"auths": {guarded: {"username": "anna", "password": "x"}}})
+    )
+    with at_terminal(shell, screen, "login", guarded) as process:
+        seen = screen.read_until(b"Username: ")
+        assert b"refuses this name and password" in seen
+        screen.type(b"anna\r")
+        screen.read_until(b"Password: ")
+        screen.type(b"sesame\r")
+    assert process.returncode == 0
+    assert b"Login Succeeded" in screen.rest()
+    assert "password" not in known(tmp_path)[guarded]
+
+
 def test_a_wrong_password_is_not_kept_nor_shown(call, typed, guarded, tmp_path):
     typed(b"guessed\n")
     (line,) = call("login", "-u", "anna", "--password-stdin", guarded, status=1).err

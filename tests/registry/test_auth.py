@@ -332,6 +332,24 @@ def test_login_keeps_a_token_where_there_is_one(fake, settings):
     assert entry == {"auth": base64.b64encode(b"anna:").decode(), "identitytoken": "in-place-of-it"}
 
 
+def test_a_login_that_is_kept_is_checked(fake, settings):
+    server = TokenServer(fake, scope="")
+    with Client(settings) as client:
+        assert client.login_again(fake.host) is False
+        log_in(settings, fake.host, registrytoken="mine")
+        server.good.add("mine")
+        assert client.login_again(fake.host) is True
+        assert stored(settings)["auths"][fake.host] == {"registrytoken": "mine"}
+        log_in(settings, fake.host)
+        server.more = {"refresh_token": "in-place-of-it"}
+        assert client.login_again(fake.host) is True
+        assert stored(settings)["auths"][fake.host]["identitytoken"] == "in-place-of-it"
+        fake.script.insert(0, (TOKENS, lambda handler: handler.fail(401), True))
+        with pytest.raises(AuthError, match="refuses") as caught:
+            client.login_again(fake.host)
+        assert caught.value.status == 401
+
+
 def test_a_login_that_cannot_be_checked_is_not_kept(settings):
     with Client(settings) as client, pytest.raises(RegistryError, match="refused"):
         client.login("127.0.0.1:1", "anna", PASSWORD)
