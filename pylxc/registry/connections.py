@@ -187,6 +187,7 @@ class Answer:
     def close(self) -> None:
         """Give the connection back where all of the body was read; close it otherwise."""
         if self._is_read:
+            self._response.drain_conn()  # a body of no bytes counts as unread as long as nobody looks
             self._response.release_conn()
         else:
             self._response.close()
