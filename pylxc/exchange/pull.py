@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from pylxc.documents import Descriptor, Manifest
     from pylxc.engine import Engine
     from pylxc.image import Image
+    from pylxc.registry.client import Repository
     from pylxc.registry.download import BlobReader
     from pylxc.registry.progress import Progress
     from pylxc.registry.settings import Settings
@@ -207,10 +208,13 @@ class _Pull:
         with self._engine.store.claims.claimed(layer.descriptor.digest, lambda: stop.sleep(PAUSE)):
             if self._is_here(layer):
                 return
-            spool = self._spool()
-            with self._coming(layer, spool, stop) as reader:
-                self._incoming.layer(layer.descriptor, layer.diff_id, reader, layer.words, spool)
+            self._repository.despite_mirrors(lambda repository: self._take_in(layer, repository, stop))
             self._tell_unpacked(layer)
+
+    def _take_in(self, layer: _Layer, repository: Repository, stop: Stop) -> None:
+        spool = self._spool()
+        with self._coming(layer, repository, spool, stop) as reader:
+            self._incoming.layer(layer.descriptor, layer.diff_id, reader, layer.words, spool)
 
     def _take_apart(self, layers: Sequence[_Layer]) -> None:
         """Take layers in for an ordinary user: first they come, all at once, then they are unpacked one by one.
@@ -234,16 +238,18 @@ class _Pull:
                 self._stop.sleep(PAUSE)
 
     def _fetch(self, layer: _Layer, stop: Stop) -> str:
+        return self._repository.despite_mirrors(lambda repository: self._spooled(layer, repository, stop))
+
+    def _spooled(self, layer: _Layer, repository: Repository, stop: Stop) -> str:
         spool = self._spool()
-        with self._coming(layer, spool, stop) as reader:
+        with self._coming(layer, repository, spool, stop) as reader:
             for _ in reader.chunks():
                 pass
         return spool
 
     @contextmanager
-    def _coming(self, layer: _Layer, spool: str, stop: Stop) -> Iterator[BlobReader]:
+    def _coming(self, layer: _Layer, repository: Repository, spool: str, stop: Stop) -> Iterator[BlobReader]:
         """Give a layer's archive as it comes, over several connections; all of it is in the spool in the end."""
-        repository = self._repository
         with ExitStack() as stack:
             stack.enter_context(explained(spool))
             file = stack.enter_context(open(spool, "x+b", buffering=0))  # noqa: PTH123

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import io
 import json
-from contextlib import suppress
 from typing import TYPE_CHECKING, TypeVar
 
 from attrs import evolve
@@ -126,12 +125,13 @@ class Client:
 
 
 class Repository:
-    """One repository of one registry: what can be asked of it."""
+    """One repository of one registry: what can be asked of it; ``mirrors``: of its mirrors, too."""
 
-    def __init__(self, transport: Transport, reporter: Reporter, reference: Reference) -> None:
+    def __init__(self, transport: Transport, reporter: Reporter, reference: Reference, *, mirrors: bool = True) -> None:
         self.reference = reference
         self._transport = transport
         self._reporter = reporter
+        self._mirrors = mirrors
         self._host, self.name = place_of(reference)
 
     # Reading. Mirrors are asked first.
@@ -143,7 +143,7 @@ class Repository:
         """
         wanted = self._wanted(name)
         try:
-            answer = self._asked_of_each("HEAD", wanted, lambda answer, _: answer)
+            answer, _ = self._first(lambda site: self._asked("HEAD", wanted, site))
         except RegistryError as error:
             if error.status not in (_NOT_ALLOWED, _NOT_IMPLEMENTED):
                 raise
@@ -166,7 +166,7 @@ class Repository:
         if isinstance(name, Descriptor) and name.size > limit:
             raise IntegrityError(self._named(wanted), f"{limit} bytes at most", f"{name.size} bytes")
 
-        found = self._asked_of_each("GET", wanted, lambda answer, data: self._checked(data, wanted, answer))
+        found = self._first(lambda site: self._manifest_of(site, wanted))
         if isinstance(name, Descriptor) and found.descriptor.size != name.size:
             raise IntegrityError(self._named(wanted), f"{name.size} bytes", f"{found.descriptor.size} bytes")
         return found
@@ -177,10 +177,20 @@ class Repository:
         ``spool`` is a descriptor of an empty file, open for reading and writing: what comes early waits there instead
         of in memory, and at the end it has the whole blob.
         """
-        download = Download(
-            self._transport, self._sites(), self.name, descriptor, self._reporter, spool=spool, stop=stop
-        )
+        download = Download(self._transport, self._sites, self.name, descriptor, self._reporter, spool=spool, stop=stop)
         return BlobReader(descriptor, download.chunks())
+
+    def despite_mirrors(self, fetch: Callable[[Repository], T]) -> T:
+        """Return ``fetch(self)``; where that gets wrong bytes and there are mirrors, ``fetch`` of the registry alone.
+
+        For blobs: what is wrong with one is known at its end, when what came before was given out.
+        """
+        try:
+            return fetch(self)
+        except IntegrityError:
+            if not (self._mirrors and self._transport.settings.host(self._host).mirrors):
+                raise
+        return fetch(Repository(self._transport, self._reporter, self.reference, mirrors=False))
 
     def download(self, blobs: Sequence[Descriptor], receive: Callable[[Descriptor, BlobReader], T]) -> list[T]:
         """Fetch several blobs at once; return what ``receive`` returned for each.
@@ -199,10 +209,13 @@ class Repository:
         """Return a blob that has no business to be large, verified; nothing is told of it. Raises IntegrityError."""
         if descriptor.size > limit:
             raise IntegrityError(self._named(descriptor.digest), f"{limit} bytes at most", f"{descriptor.size} bytes")
-        quiet = Download(
-            self._transport, self._sites(), self.name, descriptor, Reporter(None), stop=self._transport.stop
-        )
-        return b"".join(quiet.chunks())
+        quiet = Repository(self._transport, Reporter(None), self.reference)
+
+        def read(repository: Repository) -> bytes:
+            with repository.blob(descriptor, stop=self._transport.stop) as reader:
+                return reader.read()
+
+        return quiet.despite_mirrors(read)
 
     def tags(self) -> Iterator[str]:
         """Yield the repository's tags. Raises RegistryError."""
@@ -277,8 +290,7 @@ class Repository:
         return self._transport.site(self._host)
 
     def _sites(self) -> list[Site]:
-        mirrors = self._transport.settings.host(self._host).mirrors
-        return [*(self._transport.site(mirror) for mirror in mirrors), self._site()]
+        return self._transport.sites(self._host) if self._mirrors else [self._site()]
 
     def _uploads(self) -> Uploads:
         return Uploads(self._transport, self._site(), self.name, self._reporter)
@@ -306,19 +318,26 @@ class Repository:
             url=site.url(f"{self.name}/manifests/{wanted}"),
             scopes=frozenset({f"repository:{self.name}:pull"}),
             headers={"Accept": ACCEPTED},
+            is_repeatable=site == self._site(),
         )
 
-    def _asked_of_each(self, method: str, wanted: str, use: Callable[[Answer, bytes], T]) -> T:
-        """Ask the mirrors, then the registry, until one has it."""
-        sites = self._sites()
-        for site in sites[:-1]:
-            with suppress(RegistryError, IntegrityError):  # a mirror that fails costs nothing but the time
-                return self._asked(method, wanted, site, use)
-        return self._asked(method, wanted, sites[-1], use)
+    def _first(self, ask: Callable[[Site], T]) -> T:
+        """Return what ``ask`` has of the first site that gives it: the mirrors, then the registry."""
+        *mirrors, registry = self._sites()
+        for mirror in mirrors:
+            try:
+                return ask(mirror)
+            except (RegistryError, IntegrityError) as problem:  # noqa: PERF203  there are one or two
+                self._transport.leave_out(mirror, problem)
+        return ask(registry)
 
-    def _asked(self, method: str, wanted: str, site: Site, use: Callable[[Answer, bytes], T]) -> T:
-        limit = self._transport.settings.manifest_limit
-        return use(*self._transport.fetch(self._question(method, wanted, site), (_OK,), limit))
+    def _asked(self, method: str, wanted: str, site: Site) -> tuple[Answer, bytes]:
+        question = self._question(method, wanted, site)
+        return self._transport.fetch(question, (_OK,), self._transport.settings.manifest_limit)
+
+    def _manifest_of(self, site: Site, wanted: str) -> Manifest | Index:
+        answer, data = self._asked("GET", wanted, site)
+        return self._checked(data, wanted, answer)
 
     def _checked(self, data: bytes, wanted: str, answer: Answer) -> Manifest | Index:
         """Return the manifest in these bytes, if they have the digest that was asked for, and the one that was said."""
@@ -346,7 +365,7 @@ class Repository:
     def _fallback(self, digest: str) -> list[Descriptor]:
         """Return what the referrers tag lists: the index that stands for a list which the registry does not keep."""
         try:
-            index = self.manifest(_referrers_tag(digest))
+            index = self._manifest_of(self._site(), _referrers_tag(digest))
         except RegistryError as error:
             if error.status == _NOT_FOUND:
                 return []

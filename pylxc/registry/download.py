@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import io
 import re
-from contextlib import closing
+from contextlib import closing, suppress
 from typing import TYPE_CHECKING
+
+from attrs import evolve, frozen
 
 from pylxc.digests import Hasher
 from pylxc.errors import IntegrityError, RegistryError
@@ -19,7 +21,7 @@ from pylxc.registry.sites import followed
 from pylxc.registry.transport import Attempts, Question
 
 if TYPE_CHECKING:
-    from collections.abc import Generator, Iterator, Sequence
+    from collections.abc import Callable, Generator, Iterator, Sequence
 
     from pylxc.documents import Descriptor
     from pylxc.registry.connections import Answer
@@ -30,6 +32,7 @@ if TYPE_CHECKING:
 
 MOST_URLS = 4
 _OK, _PARTIAL = 200, 206
+_NO_RANGE = frozenset({416, 501})
 _CONTENT_RANGE = re.compile(r"bytes ([0-9]{1,19})-([0-9]{1,19})/(?:([0-9]{1,19})|\*)")
 
 
@@ -71,13 +74,27 @@ class BlobReader(io.RawIOBase):
         super().close()
 
 
+class _NoRangesError(Exception):
+    """Parts of a blob are not to be had, only all of it."""
+
+
+@frozen
+class _Given:
+    """An answer, and who gave it: it has the bytes [begin, end) of the blob."""
+
+    answer: Answer
+    site: Site
+    begin: int
+    end: int
+
+
 class Download:
-    """One blob from the first of some sites that gives it; ``scopes`` are for the last one, the registry itself."""
+    """One blob from the first of some sites that gives it: ``sites`` returns the mirrors, then the registry itself."""
 
     def __init__(  # noqa: PLR0913  what belongs together is together already
         self,
         transport: Transport,
-        sites: Sequence[Site],
+        sites: Callable[[], Sequence[Site]],
         repository: str,
         descriptor: Descriptor,
         reporter: Reporter,
@@ -86,13 +103,15 @@ class Download:
         stop: Stop | None = None,
     ) -> None:
         self._transport = transport
-        self._sites = list(sites)
+        self._sites = sites
+        self._home = sites()[-1]
         self._repository = repository
         self._descriptor = descriptor
         self._reporter = reporter
         self._spool = spool
         self._stop = stop
-        self._what = f"{sites[-1].name}/{repository}@{descriptor.digest}"
+        self._has_ranges = True
+        self._what = f"{self._home.name}/{repository}@{descriptor.digest}"
 
     def chunks(self) -> Generator[bytes, None, None]:
         """Yield the blob. Raises IntegrityError, RegistryError, OSError (of the spool)."""
@@ -114,25 +133,29 @@ class Download:
 
     def _raw(self) -> Iterator[bytes]:
         """Yield exactly as many bytes as the descriptor says, from one connection or several."""
+        settings, size, position = self._transport.settings, self._descriptor.size, 0
+        if size > settings.piece and size >= settings.parallel_from and settings.streams > 1:
+            with suppress(_NoRangesError):
+                for data in self._in_pieces():
+                    position += len(data)
+                    yield data
+        yield from self._spooled(self._stream(position, size, self._stop), position)
+
+    def _in_pieces(self) -> Iterator[bytes]:
+        """Yield the blob from several connections, if the first one shows that pieces of it are to be had."""
         settings, size = self._transport.settings, self._descriptor.size
-        if size == 0:
-            return
-        if size <= settings.piece or size < settings.parallel_from or settings.streams <= 1:
-            yield from self._spooled(self._stream(0, size, self._stop))
-            return
         first = self._open(0, settings.piece, self._stop)
-        if first.status == _OK:  # it does not do ranges: this is the whole blob already
-            yield from self._spooled(self._stream(0, size, self._stop, first))
+        if first.end > settings.piece:
+            yield from self._spooled(self._stream(0, size, self._stop, first), 0)
             return
         pieces = Pieces(
             self._piece, settings.piece, size, piece=settings.piece, window=settings.window, spool=self._spool,
             outer=self._stop,
         )  # fmt: skip
-        head = self._spooled(self._stream(0, settings.piece, self._stop, first))
+        head = self._spooled(self._stream(0, settings.piece, self._stop, first, is_piece=True), 0)
         yield from pieces.chunks(settings.streams - 1, head)
 
-    def _spooled(self, chunks: Iterator[bytes]) -> Iterator[bytes]:
-        position = 0
+    def _spooled(self, chunks: Iterator[bytes], position: int) -> Iterator[bytes]:
         for data in chunks:
             if self._spool is not None:
                 write_at(self._spool, data, position)
@@ -143,92 +166,109 @@ class Download:
         return self._stream(first, last, stop, is_piece=True)
 
     def _stream(
-        self, position: int, end: int, stop: Stop | None, answer: Answer | None = None, *, is_piece: bool = False
+        self, position: int, end: int, stop: Stop | None, given: _Given | None = None, *, is_piece: bool = False
     ) -> Iterator[bytes]:
-        """Yield the bytes [position, end); goes on with another request where a connection breaks."""
+        """Yield the bytes [position, end); goes on with another request where an answer ends before that."""
         attempts = Attempts(self._transport.settings, stop)
         while position < end:
+            given = given or self._open(position, end, stop, is_piece=is_piece)
             try:
-                answer = answer or self._open(position, end, stop)
-                if is_piece and answer.status != _PARTIAL:
-                    answer.close()
-                    raise RegistryError(f"{self._what}: the registry gave ranges of it, and then did not")
-                with closing(answer):
-                    for data in self._taken(answer, position, end):
+                with closing(given.answer):
+                    for data in self._taken(given, position):
                         position += len(data)
                         attempts.came(len(data))
                         yield data
-            except Broken as problem:
+            except (Broken, IntegrityError) as problem:
                 if stop is not None:
                     stop.check()
-                if attempts.is_over():
-                    reason = f"the connection broke after {position} of {self._descriptor.size} bytes"
-                    raise RegistryError(f"{self._what}: {reason}; try again: {problem.reason}") from problem
-                self._reporter.tell("retrying", self._descriptor.digest, position, self._descriptor.size)
-                attempts.pause()
-            answer = None
+                self._endure(problem, given.site, position, attempts)
+            given = None
 
-    def _open(self, position: int, end: int, stop: Stop | None) -> Answer:
+    def _endure(self, problem: Broken | IntegrityError, site: Site, position: int, attempts: Attempts) -> None:
+        """Return when it is to be gone on with at ``position``: from others than a mirror, or from the registry again.
+
+        Raises IntegrityError, RegistryError where it is not.
+        """
+        size, is_mirror = self._descriptor.size, site != self._home
+        if is_mirror:
+            self._transport.leave_out(site, problem)
+        elif isinstance(problem, IntegrityError):
+            raise problem
+        elif attempts.is_over():
+            reason = f"the connection broke after {position} of {size} bytes"
+            raise RegistryError(f"{self._what}: {reason}; try again: {problem.reason}") from problem
+        self._reporter.tell("retrying", self._descriptor.digest, position, size)
+        if not is_mirror:
+            attempts.pause()
+
+    def _open(self, position: int, end: int, stop: Stop | None, *, is_piece: bool = False) -> _Given:
         """Ask for the bytes [position, end), of the mirrors first."""
-        headers = {}
-        if (position, end) != (0, self._descriptor.size):
-            headers["Range"] = f"bytes={position}-{end - 1}"
-        places = self._places()
-        for number, (site, url) in enumerate(places):
-            is_last = number == len(places) - 1
+        *questions, last = self._questions()
+        for question in questions:
             try:
-                question = Question(
-                    what=self._what,
-                    site=site,
-                    method="GET",
-                    url=url,
-                    scopes=frozenset({f"repository:{self._repository}:pull"}),
-                    headers=headers,
-                )
-                answer = self._transport.ask(question, (_OK, _PARTIAL), stop)
-                self._check_length(answer, position, end)
-            except (RegistryError, IntegrityError):
-                if is_last:
-                    raise
-            else:
-                return answer
-        raise AssertionError("there is always the registry itself")
+                return self._asked(question, position, end, stop, is_piece=is_piece)
+            except (RegistryError, IntegrityError) as problem:  # noqa: PERF203  there are a few
+                if question.site != self._home:
+                    self._transport.leave_out(question.site, problem)
+        return self._asked(last, position, end, stop, is_piece=is_piece)
 
-    def _places(self) -> list[tuple[Site, str]]:
-        """Return where it may be had: the mirrors, the registry, and where a manifest says that it is, if it may be.
+    def _questions(self) -> list[Question]:
+        """Return what asks for it: the mirrors, the registry, and where a manifest says that it is, if it may be there.
 
         Only what must not be distributed is looked for elsewhere: a manifest is not to send us about. Its addresses are
         followed as a redirect of the registry's would be. Raises RegistryError where one may not be.
         """
-        path, home = f"{self._repository}/blobs/{self._descriptor.digest}", self._sites[-1]
-        found = [(site, site.url(path)) for site in self._sites]
+        path, home = f"{self._repository}/blobs/{self._descriptor.digest}", self._home
+        places = [(site, site.url(path)) for site in self._sites()]
         if not self._descriptor.is_distributable:
             may_be_plain = self._transport.settings.may_be_plain
-            found += [(home, followed(home.url(path), url, may_be_plain)) for url in self._descriptor.urls[:MOST_URLS]]
-        return found
+            places += [(home, followed(home.url(path), url, may_be_plain)) for url in self._descriptor.urls[:MOST_URLS]]
+        scopes = frozenset({f"repository:{self._repository}:pull"})
+        return [
+            Question(what=self._what, site=site, method="GET", url=url, scopes=scopes, is_repeatable=site == home)
+            for site, url in places
+        ]
 
-    def _check_length(self, answer: Answer, position: int, end: int) -> None:
-        """Refuse what is not the size that it must have, before any of it is read."""
-        size = self._descriptor.size
-        wanted = size if answer.status == _OK else end - position
-        reason: IntegrityError | RegistryError | None = None
-        if answer.length is not None and answer.length != wanted:
-            reason = IntegrityError(self._what, f"{wanted} bytes", f"{answer.length} bytes")
-        if answer.status == _PARTIAL:
-            match = _CONTENT_RANGE.fullmatch(answer.header("Content-Range"))
-            if match is None or (int(match[1]), int(match[2])) != (position, end - 1):
-                reason = RegistryError(f"{self._what}: the registry gave another range than it was asked for")
-            elif match[3] is not None and int(match[3]) != size:
-                reason = IntegrityError(self._what, f"{size} bytes", f"{int(match[3])} bytes")
-        if reason is not None:
+    def _asked(self, question: Question, position: int, end: int, stop: Stop | None, *, is_piece: bool) -> _Given:
+        """Ask one place for the bytes [position, end); where it gives no range that begins there, for the whole blob.
+
+        Raises _NoRangesError where that would be asked for a piece.
+        """
+        if (position, end) != (0, self._descriptor.size) and self._has_ranges:
+            ranged = evolve(question, headers={"Range": f"bytes={position}-{end - 1}"})
+            given = self._given(self._transport.ask(ranged, (_OK, _PARTIAL, *_NO_RANGE), stop), question.site)
+            if given.begin <= position < given.end and (given.end <= end or not is_piece):
+                return given
+            given.answer.close()
+            self._has_ranges = False
+        if is_piece:
+            raise _NoRangesError
+        given = self._given(self._transport.ask(question, (_OK, _PARTIAL), stop), question.site)
+        if not given.begin <= position < given.end:
+            given.answer.close()
+            raise RegistryError(f"{self._what}: the registry gave another range than it was asked for")
+        return given
+
+    def _given(self, answer: Answer, site: Site) -> _Given:
+        """Return what an answer says that it has: no bytes where it does not say. Raises IntegrityError (the size)."""
+        size, begin, end = self._descriptor.size, 0, 0
+        said: int | None = size
+        match = _CONTENT_RANGE.fullmatch(answer.header("Content-Range"))
+        if answer.status == _OK:
+            end, said = size, answer.length
+        elif answer.status == _PARTIAL and match is not None:
+            begin, end, said = int(match[1]), int(match[2]) + 1, int(match[3] or size)
+            if end > size or answer.length not in (None, end - begin):
+                end = 0
+        if said not in (None, size):
             answer.close()
-            raise reason
+            raise IntegrityError(self._what, f"{size} bytes", f"{said} bytes")
+        return _Given(answer, site, begin, end)
 
-    def _taken(self, answer: Answer, position: int, end: int) -> Iterator[bytes]:
-        """Yield what is wanted of an answer: not the beginning, where it starts at 0; not what is beyond the end."""
-        skip = position if answer.status == _OK else 0
-        wanted = end - position
-        for data in answer.chunks():
+    def _taken(self, given: _Given, position: int) -> Iterator[bytes]:
+        """Yield what an answer has from ``position`` on."""
+        skip, wanted = position - given.begin, given.end - position
+        for data in given.answer.chunks():
             skipped = min(skip, len(data))
             skip -= skipped
             part = data[skipped:] if skipped else data

@@ -2,7 +2,7 @@
 
 Hides redirects, renewed tokens and retries. Invariant: credentials and headers of the user's go to the registry alone,
 and no more once it has sent us to another host; a request is authorised anew once, and repeated as often as the
-settings say, with growing pauses.
+settings say, with growing pauses; a mirror that failed is asked no more.
 """
 
 from __future__ import annotations
@@ -35,6 +35,7 @@ if TYPE_CHECKING:
 ACCEPTED = ", ".join(sorted(MANIFESTS | INDEXES))  # what a manifest may be
 REDIRECTS = frozenset({301, 302, 303, 307, 308})
 TRANSIENT = frozenset({408, 429, 500, 502, 503, 504})
+_REFUSALS = range(400, 500)
 _BAD_REQUEST, _UNAUTHORIZED = 400, 401
 _DIGITS = 9  # of a number of seconds; more are cut off, the wait is limited anyway
 _ENOUGH = 64 * 1024  # bytes that have to come before a broken connection counts as a first failure again
@@ -45,7 +46,8 @@ class Question:
     """One request: ``what`` is asked for in words, at a ``url`` of a ``site``.
 
     ``scopes``: what a token has to allow ("repository:library/redis:pull"). ``body`` gives the bytes anew for each try,
-    ``length`` of them. ``is_repeatable``: whether asking twice does no harm.
+    ``length`` of them. ``is_repeatable``: whether it may be asked again where it fails: not where that does harm, nor
+    of a mirror.
     """
 
     what: str
@@ -111,6 +113,7 @@ class Transport:
         self.tokens = Tokens(settings, self._ask_token_server, given, is_login=is_login)
         self._lock = threading.Lock()
         self._sites: dict[str, Site] = {}
+        self._failed: set[str] = set()
         self._reached: set[str] = set()
         self._headers: Mapping[str, str] | None = None
 
@@ -130,6 +133,17 @@ class Transport:
             if host not in self._sites:
                 self._sites[host] = self._find(host)
             return self._sites[host]
+
+    def sites(self, host: str) -> list[Site]:
+        """Return where a registry's content is to be had: its mirrors that have not failed, then itself."""
+        mirrors = [self.site(mirror) for mirror in self.settings.host(host).mirrors]
+        return [*(mirror for mirror in mirrors if mirror.base not in self._failed), self.site(host)]
+
+    def leave_out(self, mirror: Site, problem: Exception) -> None:
+        """Ask a mirror no more, because of a problem with it; that it lacks something, or refuses it, is none."""
+        if isinstance(problem, RegistryError) and problem.status in _REFUSALS and problem.status not in TRANSIENT:
+            return
+        self._failed.add(mirror.base)
 
     def _find(self, host: str) -> Site:
         secure, plain = site_of(host, "https"), site_of(host, "http")
@@ -169,7 +183,7 @@ class Transport:
             try:
                 return answer, answer.body(limit, question.what)
             except Broken as problem:
-                if attempts.is_over():
+                if not question.is_repeatable or attempts.is_over():
                     raise problem.as_error(question.what) from problem
                 attempts.pause()
 

@@ -10,6 +10,7 @@ from fake import IMAGE as PLAIN
 
 from pylxc.documents import Descriptor, Index
 from pylxc.errors import IntegrityError, RegistryError, SpecError, UnsupportedError
+from pylxc.registry.settings import HostSettings
 
 OCI_INDEX = "application/vnd.oci.image.index.v1+json"
 DOCKER_MANIFEST = "application/vnd.docker.distribution.manifest.v2+json"
@@ -290,6 +291,18 @@ def test_what_refers_to_another_manifest_is_listed(fake, repository):
         ("example/signature", {"a": "b"}),
         ("example/sbom", {}),
     ]
+
+
+def test_a_mirror_knows_nothing_of_referrers(fake, elsewhere, repository):
+    """It may have an old list, which would take the place of the registry's."""
+    place = repository(hosts={fake.host: HostSettings(mirrors=(elsewhere.url,))})
+    subject = {"mediaType": OCI_MANIFEST, "digest": SUBJECT, "size": 5}
+    elsewhere.add_manifest(SUBJECT.replace(":", "-"), {**INDEX, "manifests": [SIGNATURE]}, OCI_INDEX)
+    for kind in ("example/a", "example/b"):
+        data = json.dumps({**IMAGE, "artifactType": kind, "subject": subject}).encode()
+        place.push_manifest(data, OCI_MANIFEST, digest_of(data))
+    assert [each.artifact_type for each in place.referrers(SUBJECT)] == ["example/a", "example/b"]
+    assert elsewhere.requests(MANIFESTS) == []
 
 
 def test_deleting(fake, repository):

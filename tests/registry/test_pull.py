@@ -21,6 +21,7 @@ from pictures import INDEX, LAYER, MANIFEST, Layout, at, dump, layer_tar
 
 import pylxc
 from pylxc.platforms import this_platform
+from pylxc.registry.settings import HostSettings
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -304,6 +305,22 @@ def test_a_reset_in_the_middle_is_resumed(fake, pull):
         "resolved", "waiting", "retrying", "downloaded", "unpacked",
     ]  # fmt: skip
     assert any(each.headers.get("Range", "").startswith("bytes=") for each in fake.requests(BLOBS))
+
+
+def zeros(handler: Handler) -> None:
+    handler.answer(200, bytes(len(handler.server.blobs[handler.path.rpartition("/")[2]])))
+
+
+@pytest.mark.parametrize("action", [cut, lie, zeros])
+@pytest.mark.parametrize("part", ["layers", "config"])
+def test_a_mirror_s_damage_is_made_good_by_the_registry(fake, elsewhere, pull, action, part):
+    digest = serve_image(fake)
+    elsewhere.blobs.update(fake.blobs)
+    elsewhere.manifests.update(fake.manifests)
+    elsewhere.always(f"GET .*/blobs/{blob_of(fake, digest, part)}", action)
+    hosts = {fake.host: HostSettings(mirrors=(elsewhere.url,))}
+    assert pull(f"{fake.host}/app:1", hosts=hosts).digest == digest
+    assert [each.path.rpartition("/")[2] for each in fake.requests(BLOBS)][:1] == [blob_of(fake, digest, part)]
 
 
 def test_a_layer_that_is_not_what_the_configuration_says(fake, fails):

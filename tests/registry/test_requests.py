@@ -16,6 +16,8 @@ from pylxc.errors import RegistryError
 from pylxc.reference import Reference
 from pylxc.registry.client import Client
 from pylxc.registry.settings import HostSettings
+from pylxc.registry.sites import Site
+from pylxc.registry.transport import Question
 
 MANIFESTS = "GET /v2/app/manifests/.*"
 
@@ -73,6 +75,17 @@ def test_tries_are_counted(fake, repository, pauses):
     with pytest.raises(RegistryError, match=r"too many requests \(slow down\); try later, or log in") as caught:
         repository(retries=3).manifest()
     assert (caught.value.status, len(fake.requests(MANIFESTS)), len(pauses)) == (429, 4, 3)
+
+
+def test_a_connection_is_used_again_after_an_answer_without_a_body(fake, repository, pauses):
+    fake.add_manifest("1", IMAGE)
+    site = Site(fake.host, fake.url)
+    question = Question(what="it", site=site, method="HEAD", url=site.url("app/manifests/1"))
+    asked = repository()._transport
+    first = asked.ask(question, (200,))
+    first.close()
+    asked.ask(question, (200,)).close()  # while somebody has the first answer still
+    assert (first.status, pauses) == (200, [])
 
 
 def test_nobody_there_is_said_at_once(settings, pauses):
@@ -289,19 +302,34 @@ def test_mirrors_are_asked_first(fake, elsewhere, settings):
     assert [seen.path for seen in fake.seen] == ["/v2/"]
 
 
-@pytest.mark.parametrize("way", ["lacks it", "lies", "is down"])
-def test_a_mirror_that_fails_costs_nothing(fake, elsewhere, settings, way):
+@pytest.mark.parametrize("way", ["lacks it", "lies", "is down", "has had enough", "hangs up", "is silent"])
+def test_a_mirror_that_fails_costs_nothing_and_is_asked_no_more(fake, elsewhere, settings, pauses, way):
     data = b"blob" * 1000
     digest = fake.add_manifest("1", IMAGE)
     fake.add(data)
-    if way == "lies":
-        elsewhere.always(".*manifests.*", lambda handler: handler.answer(200, b"{}", Docker_Content_Digest=digest))
-        elsewhere.always(".*blobs.*", lambda handler: handler.answer(200, b"other"))
-    if way == "is down":
-        elsewhere.always(".*", lambda handler: handler.fail(503))
-    with Client(with_mirror(settings, fake, elsewhere)) as client:
+    actions = {
+        "lies": lambda handler: handler.answer(200, b"{}", Docker_Content_Digest=digest),
+        "is down": lambda handler: handler.fail(503),
+        "has had enough": lambda handler: handler.fail(429, Retry_After=7),
+        "hangs up": lambda handler: handler.hang_up(),
+        "is silent": lambda handler: handler.server.over.wait(),
+    }
+    if way in actions:
+        elsewhere.always("(GET|HEAD) /v2/app/.*", actions[way])
+    patience = 0.5 if way == "is silent" else settings.timeout
+    with Client(with_mirror(evolve(settings, timeout=patience), fake, elsewhere)) as client:
         place = client.repository(Reference.parse(f"{fake.host}/app:1"))
-        assert place.manifest().descriptor.digest == digest
+        for _ in range(2):
+            assert place.resolve().digest == place.manifest().descriptor.digest == digest
         with place.blob(Descriptor("text/plain", digest_of(data), len(data))) as reader:
             assert reader.read() == data
-    assert len([seen for seen in elsewhere.seen if seen.path != "/v2/"]) >= 2
+    assert pauses == []
+    assert len(elsewhere.requests(".*/app/.*")) == {"lacks it": 5, "lies": 2}.get(way, 1)
+
+
+def test_the_registry_is_asked_again_though_a_mirror_is_not(fake, elsewhere, settings, pauses):
+    fake.add_manifest("1", IMAGE)
+    elsewhere.always(MANIFESTS, lambda handler: handler.fail(500))
+    fake.once(MANIFESTS, lambda handler: handler.fail(500))
+    fetch(with_mirror(settings, fake, elsewhere), fake)
+    assert (len(elsewhere.requests(MANIFESTS)), len(fake.requests(MANIFESTS)), len(pauses)) == (1, 2, 1)

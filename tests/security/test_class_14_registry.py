@@ -388,10 +388,10 @@ def is_no_image(fake: Fake) -> str:
 CLIENT = (
     (
         Download.chunks,
-        ("for data in self._raw():", "for data in self._open(0, size, self._stop).chunks():"),
+        ("for data in self._raw():", "for data in self._open(0, size, self._stop).answer.chunks():"),
         ("hasher.check(self._what)", "pass"),
     ),
-    (Download._check_length, ("if reason is not None:", "if False:")),
+    (Download._given, ("if said not in (None, size):", "if False:")),
 )
 DOOR = (
     (
