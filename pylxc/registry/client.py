@@ -23,7 +23,7 @@ from pylxc.registry.progress import Progress, Reporter
 from pylxc.registry.settings import Settings
 from pylxc.registry.sites import known_host, place_of
 from pylxc.registry.stopping import share
-from pylxc.registry.transport import ACCEPTED, Question, Transport
+from pylxc.registry.transport import ACCEPTED, TRANSIENT, Question, Transport
 from pylxc.registry.upload import Content, Uploads
 
 if TYPE_CHECKING:
@@ -38,7 +38,6 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 _OK, _CREATED, _ACCEPTED, _NO_CONTENT, _NOT_FOUND = 200, 201, 202, 204, 404
-_NOT_ALLOWED, _NOT_IMPLEMENTED = 405, 501
 
 
 class Client:
@@ -145,9 +144,9 @@ class Repository:
         try:
             answer, _ = self._first(lambda site: self._asked("HEAD", wanted, site))
         except RegistryError as error:
-            if error.status not in (_NOT_ALLOWED, _NOT_IMPLEMENTED):
+            if not error.status or error.status in TRANSIENT:
                 raise
-            return self.manifest(wanted).descriptor
+            return self.manifest(wanted).descriptor  # there are registries that answer to GET only
         digest, length = answer.header("Docker-Content-Digest"), answer.length
         if (not is_digest(digest) and not is_digest(wanted)) or length is None:
             return self.manifest(wanted).descriptor  # a registry that does not say it in the headers

@@ -37,6 +37,8 @@ _CHUNK = 256 * 1024
 _SMALL = 64 * 1024  # what is read of an answer that nobody wants, for its connection to be used again
 _INTERIM = 8  # answers like "100 Continue" before the one that counts
 _TRAILERS = 100
+_DIGITS = 18  # of a number of bytes; more are cut off, it is far beyond any limit anyway
+_PLAIN = frozenset({"", "identity", "none", "aws-chunked"})  # the last of how it came into an object store
 _ABSENT = frozenset({errno.ECONNREFUSED, errno.EHOSTUNREACH, errno.ENETUNREACH})
 
 # Who waits on the sockets that this thread uses: urllib3 passes nothing of ours on to its connections.
@@ -142,13 +144,21 @@ class Answer:
     def length(self) -> int | None:
         """How many bytes the server says the body has; None where it does not say."""
         text = self.header("Content-Length")
-        return int(text) if text.isascii() and text.isdigit() and not self.header("Transfer-Encoding") else None
+        is_said = text.isascii() and text.isdigit() and not self.header("Transfer-Encoding")
+        return int(text[:_DIGITS]) if is_said else None
 
     def chunks(self) -> Iterator[bytes]:
-        """Yield the body as it comes. Raises Broken where it stops too early, or next to nothing comes."""
+        """Yield the body as it comes, if it is as it was asked for. Raises RegistryError (encoded), and as ``raw``."""
         encoding = self.header("Content-Encoding").strip().lower()
-        if encoding not in ("", "identity"):  # it was not asked for, and may be a bomb
+        if encoding not in _PLAIN:
             raise RegistryError(f"{shown(self.url)} sends {clean(encoding)!r} encoded bodies: refused", code="ENCODING")
+        yield from self.raw()
+
+    def raw(self) -> Iterator[bytes]:
+        """Yield the body as it comes, for those who know its digest: whatever it is said to be encoded with.
+
+        Raises Broken where it stops too early, or next to nothing comes.
+        """
         pace = _Pace(self._settings)
         while True:
             try:

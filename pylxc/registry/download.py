@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from pylxc.registry.transport import Transport
 
 MOST_URLS = 4
-_OK, _PARTIAL = 200, 206
+_OK, _PARTIAL, _NOT_FOUND = 200, 206, 404
 _NO_RANGE = frozenset({416, 501})
 _CONTENT_RANGE = re.compile(r"bytes ([0-9]{1,19})-([0-9]{1,19})/(?:([0-9]{1,19})|\*)")
 
@@ -210,7 +210,13 @@ class Download:
             except (RegistryError, IntegrityError) as problem:  # noqa: PERF203  there are a few
                 if question.site != self._home:
                     self._transport.leave_out(question.site, problem)
-        return self._asked(last, position, end, stop, is_piece=is_piece)
+        try:
+            return self._asked(last, position, end, stop, is_piece=is_piece)
+        except RegistryError as error:
+            if error.status != _NOT_FOUND:
+                raise
+            reason = f"{self._home.name} does not have it, though it has what names it; push the image there again"
+            raise RegistryError(f"{self._what}: {reason}", status=error.status, code=error.code) from error
 
     def _questions(self) -> list[Question]:
         """Return what asks for it: the mirrors, the registry, and where a manifest says that it is, if it may be there.
@@ -268,7 +274,7 @@ class Download:
     def _taken(self, given: _Given, position: int) -> Iterator[bytes]:
         """Yield what an answer has from ``position`` on."""
         skip, wanted = position - given.begin, given.end - position
-        for data in given.answer.chunks():
+        for data in given.answer.raw():
             skipped = min(skip, len(data))
             skip -= skipped
             part = data[skipped:] if skipped else data

@@ -2,7 +2,7 @@
 
 Hides redirects, renewed tokens and retries. Invariant: credentials and headers of the user's go to the registry alone,
 and no more once it has sent us to another host; a request is authorised anew once, and repeated as often as the
-settings say, with growing pauses; a mirror that failed is asked no more.
+settings say, with growing pauses, if the registry does not ask for longer ones; a mirror that failed is asked no more.
 """
 
 from __future__ import annotations
@@ -201,9 +201,10 @@ class Transport:
                 continue
             with self._lock:
                 self._reached.add(question.site.base)
-            if answer.status not in TRANSIENT or not question.is_repeatable or attempts.is_over():
-                return answer
             asked = retry_after(answer.header("Retry-After"))
+            is_final = answer.status not in TRANSIENT or not question.is_repeatable or attempts.is_over()
+            if is_final or (asked or 0) > self.settings.longest_wait:
+                return answer
             answer.start_of_body()
             attempts.pause(asked)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import hashlib
 import os
 import random
@@ -188,11 +189,30 @@ def test_endless_trailers_keep_nobody(fake, repository):
         repository().manifest()
 
 
-def test_encoded_bodies_are_refused(fake, repository):
-    fake.always(BLOBS, lambda handler: handler.answer(200, DATA, Content_Encoding="gzip"))
-    with pytest.raises(RegistryError, match="'gzip' encoded bodies"):
-        fetch(repository(), descriptor(DATA))
+@pytest.mark.parametrize("encoding", ["aws-chunked", "none", "gzip"])
+def test_what_is_said_of_a_body_s_encoding_counts_less_than_its_digest(fake, repository, encoding):
+    fake.always(BLOBS, lambda handler: handler.answer(200, DATA, Content_Encoding=encoding))
+    assert fetch(repository(), descriptor(DATA)) == DATA
     assert [seen.headers["Accept-Encoding"] for seen in fake.requests(BLOBS)] == ["identity"]
+
+
+def test_encoded_bodies_are_not_decoded(fake, repository):
+    fake.always(BLOBS, chunked(gzip.compress(DATA)))
+    with pytest.raises(IntegrityError):
+        fetch(repository(), descriptor(DATA))
+
+
+def test_a_length_of_thousands_of_digits_is_another_length(fake, repository):
+    fake.always(BLOBS, lambda handler: handler.answer(200, DATA, Content_Length="9" * 5000))
+    with pytest.raises(IntegrityError, match=f"expected {len(DATA)} bytes, found 9{{18}} bytes"):
+        fetch(repository(), descriptor(DATA))
+
+
+def test_a_blob_that_is_missing_is_not_a_wrong_name(fake, repository):
+    words = f"{fake.host} does not have it, though it has what names it; push the image there again"
+    with pytest.raises(RegistryError, match=words) as caught:
+        fetch(repository(), descriptor(DATA))
+    assert (caught.value.status, caught.value.code) == (404, "BLOB_UNKNOWN")
 
 
 @pytest.mark.parametrize("count", [0, 1, 200_000])
