@@ -7,11 +7,13 @@ Sources: distribution-spec, "Listing Tags", "Listing Referrers"; RFC 8288 for Li
 from __future__ import annotations
 
 import re
+from itertools import chain
 from typing import TYPE_CHECKING, Any
+from urllib.parse import urljoin, urlsplit
 
 from pylxc.documents import OCI_INDEX, Descriptor
 from pylxc.errors import RegistryError
-from pylxc.registry.sites import followed, origin
+from pylxc.registry.sites import followed
 from pylxc.registry.transport import ACCEPTED, Question
 from pylxc.untrusted import parse_json
 
@@ -23,7 +25,7 @@ if TYPE_CHECKING:
     from pylxc.registry.transport import Transport
 
 TAG = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}")
-_NEXT = re.compile(r'<([^<>]+)>\s*;[^,]*\brel="?next"?')
+_LINK = re.compile(r'<([^<>]*)>|;\s*([^\s=;,"<>]+)\s*=\s*(?:"([^"]*)"|([^\s;,"]*))')  # a target, or a parameter of it
 _PAGE = 1000
 _OK, _NOT_FOUND, _BAD_REQUEST, _NOT_ALLOWED = 200, 404, 400, 405
 
@@ -38,9 +40,16 @@ class Listings:
 
     def tags(self) -> Iterator[str]:
         """Yield the tags as the registry orders them. Raises RegistryError."""
-        url = self._site.url(f"{self._repository}/tags/list?n={_PAGE}")
-        for answer, document in self._pages(url, "its tags", (_OK,)):
-            del answer
+        url = self._site.url(f"{self._repository}/tags/list")
+        pages = self._pages(f"{url}?n={_PAGE}", "its tags", (_OK,))
+        try:
+            first = next(pages)
+        except RegistryError as error:
+            if error.status != _BAD_REQUEST:
+                raise
+            pages = self._pages(url, "its tags", (_OK,))  # with pages as large as the registry likes them
+            first = next(pages)
+        for _, document in chain([first], pages):
             for tag in document.get("tags") or []:
                 if not isinstance(tag, str) or not TAG.fullmatch(tag):
                     raise self._strange("a list of tags with something in it that is none")
@@ -78,16 +87,29 @@ class Listings:
             url = self._next(answer)
 
     def _next(self, answer: Answer) -> str:
-        match = _NEXT.search(answer.header("Link"))
-        if match is None:
+        """Return the URL of the next page, "" for none: at this registry, by whatever name it knows itself."""
+        link = _next_of(answer.header("Link"))
+        if not link:
             return ""
-        url = followed(answer.url, match[1], self._transport.settings.may_be_plain)
-        if origin(url) != origin(self._site.base):
-            raise self._strange("a list that goes on at another host")
-        return url
+        try:
+            target = urlsplit(urljoin(answer.url, link))
+        except ValueError as error:
+            raise self._strange("a list that goes on at something that is no URL") from error
+        url = self._site.base + target.path + (f"?{target.query}" if target.query else "")
+        return followed(self._site.base, url, self._transport.settings.may_be_plain)
 
     def _strange(self, what: str) -> RegistryError:
         return RegistryError(f"{self._site.name}/{self._repository}: the registry sends {what}")
+
+
+def _next_of(header: str) -> str:
+    """Return the target of rel="next" in a Link, "" where there is none."""
+    target = ""
+    for found, name, quoted, bare in _LINK.findall(header):
+        target = found or target
+        if name.lower() == "rel" and "next" in (quoted or bare).lower().split():
+            return str(target)
+    return ""
 
 
 def _document(body: bytes) -> dict[str, Any]:

@@ -49,11 +49,18 @@ def test_resolving_fetches_nothing(fake, repository):
     assert [seen.method for seen in fake.seen if "manifests" in seen.path] == ["HEAD"]
 
 
-@pytest.mark.parametrize("status", [405, 501])
+@pytest.mark.parametrize("status", [400, 403, 404, 405, 501])
 def test_a_registry_without_head(fake, repository, status):
     digest = fake.add_manifest("1", IMAGE)
     fake.always("HEAD .*manifests.*", lambda handler: handler.fail(status))
     assert repository().resolve().digest == digest
+
+
+def test_a_registry_that_fails_is_not_taken_for_one_without_head(fake, repository):
+    fake.always(".*manifests.*", lambda handler: handler.fail(500))
+    with pytest.raises(RegistryError, match="status 500"):
+        repository().resolve()
+    assert fake.requests(MANIFESTS) == []
 
 
 def test_a_registry_that_says_nothing_in_its_headers(fake, repository):
@@ -68,6 +75,26 @@ def test_a_plain_file_server_may_have_manifests(fake, repository, content_type):
     data = json.dumps({**IMAGE, "mediaType": DOCKER_MANIFEST}).encode()
     fake.always(MANIFESTS, lambda handler: handler.answer(200, data, Content_Type=content_type))
     assert repository().manifest().descriptor.media_type == DOCKER_MANIFEST
+
+
+def test_encoded_manifests_are_refused(fake, repository):
+    data = json.dumps(IMAGE).encode()
+    for encoding in ("gzip", "br", "deflate", "zstd", "compress"):
+        fake.once(MANIFESTS, lambda handler, encoding=encoding: handler.answer(200, data, Content_Encoding=encoding))
+        with pytest.raises(RegistryError, match=f"'{encoding}' encoded bodies") as caught:
+            repository().manifest()
+        assert caught.value.code == "ENCODING"
+    for encoding in ("aws-chunked", "none", "identity"):
+        fake.once(MANIFESTS, lambda handler, encoding=encoding: handler.answer(200, data, Content_Encoding=encoding))
+        assert repository().manifest().document == IMAGE
+
+
+def test_a_length_of_thousands_of_digits(fake, repository):
+    data = json.dumps(IMAGE).encode()
+    fake.always(".*manifests.*", lambda handler: handler.answer(200, data, Content_Length="9" * 5000))
+    for ask in (repository().manifest, repository().resolve):
+        with pytest.raises(IntegrityError, match="bytes at most"):
+            ask()
 
 
 @pytest.mark.parametrize(
@@ -205,20 +232,63 @@ def test_tags_come_in_pages(fake, repository):
 
 @pytest.mark.parametrize(
     "link",
-    ["</v2/app/tags/list?n=1000>; rel=next", "<http://evil.example/x>; rel=next", "<file:///etc/passwd>; rel=next"],
+    [
+        '<list?last=a>; title="x, y"; rel="next"',
+        '<list?last=a>; Rel="Next"',
+        '<list?last=a>; rel="last next"',
+        '<list?first>; rel="prev", <list?last=a>; rel = next',
+        '<list?first>; title="; rel=next"; rel=prev, <list?last=a>; rel=next',
+        "<http://internal:5000/v2/app/tags/list?last=a>; rel=next",
+        "<https://internal/v2/app/tags/list?last=a>; rel=next",
+    ],
 )
+def test_links_in_their_many_forms(fake, repository, link):
+    give(fake, r"GET /v2/app/tags/list\?n=1000", {"tags": ["a"]}, Link=link)
+    give(fake, r"GET /v2/app/tags/list\?last=a", {"tags": ["b"]})
+    assert list(repository().tags()) == ["a", "b"]
+
+
+@pytest.mark.parametrize(
+    "link", ["<list?last=a>", "<list?last=a>; rel=nextish", '<list?last=a>; rev="next"', "list; rel=next"]
+)
+def test_links_to_something_else(fake, repository, link):
+    give(fake, "GET /v2/app/tags.*", {"tags": ["a"]}, Link=link)
+    assert list(repository().tags()) == ["a"]
+
+
+@pytest.mark.parametrize(
+    "link",
+    ["</v2/app/tags/list?n=1000>; rel=next", "<http://evil.example/x>; rel=next", "<file:///etc/passwd>; rel=next",
+     "<http://[::1>; rel=next", "<list?a b>; rel=next"],
+)  # fmt: skip
 def test_links_that_lead_nowhere(fake, repository, link):
     give(fake, "GET /v2/app/tags.*", {"tags": ["a"]}, Link=link)
-    with pytest.raises(RegistryError, match=r"no end|refused"):
+    with pytest.raises(RegistryError, match=r"no end|no URL|refused|does not have it"):
         list(repository().tags())
     assert len(fake.requests("GET /v2/app/tags.*")) == 1
 
 
 def test_a_list_that_goes_on_at_another_host(fake, elsewhere, repository):
-    give(fake, "GET /v2/app/tags.*", {"tags": ["a"]}, Link=f"<{elsewhere.url}/v2/app/tags/list>; rel=next")
-    with pytest.raises(RegistryError, match="another host"):
-        list(repository().tags())
+    """The registry may have another name behind a proxy; nobody else is asked."""
+    give(fake, "GET /v2/app/tags.*n=1000", {"tags": ["a"]}, Link=f"<{elsewhere.url}/v2/app/tags/list>; rel=next")
+    give(fake, "GET /v2/app/tags/list", {"tags": ["b"]})
+    assert list(repository().tags()) == ["a", "b"]
     assert elsewhere.seen == []
+
+
+def test_a_registry_that_has_smaller_pages(fake, repository):
+    refusal = ("PAGINATION_NUMBER_INVALID", "invalid number of results requested")
+    fake.always(r"GET /v2/app/tags/list\?n=1000", lambda handler: handler.fail(400, *refusal))
+    give(fake, "GET /v2/app/tags/list", {"tags": ["a"]}, Link="<list?n=1&last=a>; rel=next")
+    give(fake, r"GET /v2/app/tags/list\?n=1&last=a", {"tags": ["b"]})
+    assert list(repository().tags()) == ["a", "b"]
+
+
+def test_a_page_that_fails_is_no_end(fake, repository):
+    give(fake, r"GET /v2/app/tags/list\?n=1000", {"tags": ["a"]}, Link="<list?last=a>; rel=next")
+    fake.always("GET /v2/app/tags.*last=a", lambda handler: handler.fail(400))
+    with pytest.raises(RegistryError, match="status 400"):
+        list(repository().tags())
 
 
 def test_ever_new_links_end(fake, repository):
