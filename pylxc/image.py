@@ -391,7 +391,10 @@ class Image:
         settings: Settings | None = None,
         engine: Engine | None = None,
     ) -> Sequence[Image]:
-        """Pull the images of all tags of a name without a tag, in the registry's order; see :meth:`pull`."""
+        """Pull the images of all tags of a name without a tag, in the registry's order; see :meth:`pull`.
+
+        Tags that name something else, charts or signatures for instance, are passed over if there is an image at all.
+        """
         from pylxc.exchange.pull import pull_all  # noqa: PLC0415  only for registries
 
         return pull_all(engine_of(engine), ref, platform=platform or "", on_progress=on_progress, settings=settings)

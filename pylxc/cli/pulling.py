@@ -43,10 +43,11 @@ class Puller:
     def pull_all(self, reference: Reference) -> None:
         """Pull the images of all tags of a repository."""
         import pylxc  # noqa: PLC0415  heavy modules are imported where they are used
+        from pylxc.exchange.pull import of_images  # noqa: PLC0415
 
         with leaving():
             tags = pylxc.Image.search_tags(reference.familiar)
-        news = [self._fetch(evolve(reference, tag=tag), "always") for tag in tags]
+        news = of_images(tags, lambda tag: self._fetch(evolve(reference, tag=tag), "always"))
         self._tell(evolve(reference, tag="").familiar, is_new=any(news))
 
     def obtain(self, name: str, policy: str, check: Callable[[], object]) -> str:

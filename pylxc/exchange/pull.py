@@ -7,6 +7,7 @@ has. Of several pulls that want the same layer, in whatever processes, one fetch
 
 from __future__ import annotations
 
+import re
 from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING, TypeVar
 
@@ -39,6 +40,16 @@ T = TypeVar("T")
 DEPTH_LIMIT = 4  # indexes in indexes
 PAUSE = 0.02  # s between looks at what another pull is fetching
 NOT_FOUND = 404
+# The distribution-spec's "Referrers Tag Schema", and what cosign puts behind it.
+_OF_REFERRERS = re.compile(r"sha(?:256|512)-[0-9a-f]{64}(?:\.[a-z]+)?")
+
+
+class NoImageError(UnsupportedError):
+    """A reference names something else that a registry can hold."""
+
+    def __init__(self, name: str, kind: str) -> None:
+        remedy = "it is something else that a registry can hold; fetch it with the tool that it is for"
+        super().__init__(f"{name} is no image ({kind}), which", remedy)
 
 
 def pull(  # noqa: PLR0913  the operands of one operation
@@ -75,7 +86,26 @@ def pull_all(
     wanted = Wanted(platform)
     with Client(settings, on_progress=on_progress) as client:
         tags = _found(evolve(reference, tag=""), lambda: list(client.repository(reference).tags()))
-        return [_pull(engine, client, evolve(reference, tag=tag), wanted, Stop()) for tag in tags]
+        return of_images(tags, lambda tag: _pull(engine, client, evolve(reference, tag=tag), wanted, Stop()))
+
+
+def of_images(tags: Sequence[str], pull: Callable[[str], T]) -> list[T]:
+    """Return what ``pull`` has for each tag that names an image; charts, signatures and the like are passed over.
+
+    Raises NoImageError where all tags name something else.
+    """
+    found: list[T] = []
+    other: NoImageError | None = None
+    for tag in tags:
+        if _OF_REFERRERS.fullmatch(tag):
+            continue
+        try:
+            found.append(pull(tag))
+        except NoImageError as error:
+            other = error
+    if other is not None and not found:
+        raise other
+    return found
 
 
 def search_tags(ref: str, settings: Settings | None = None) -> Sequence[str]:
@@ -179,6 +209,8 @@ class _Pull:
 
     def _chosen(self, index: Index) -> Descriptor:
         entries = [entry for entry in index.manifests if documents.is_image(entry)]
+        if not entries:
+            raise NoImageError(self._name, "an index without one")
         ranked = [(self._wanted.rank(entry.platform), entry) for entry in entries if entry.platform]
         fitting = [(rank, entry) for rank, entry in ranked if rank is not None]
         if fitting:
@@ -190,8 +222,7 @@ class _Pull:
 
     def _config(self, descriptor: Descriptor) -> bytes:
         if descriptor.media_type not in documents.CONFIGS | {""}:
-            remedy = "it is something else that a registry can hold; fetch it with the tool that it is for"
-            raise UnsupportedError(f"{self._name} is no image ({descriptor.media_type}), which", remedy)
+            raise NoImageError(self._name, descriptor.media_type)
         kept = self._engine.store.images.config(descriptor.digest)
         return kept if kept is not None else self._repository.small_blob(descriptor, documents.CONFIG_LIMIT)
 

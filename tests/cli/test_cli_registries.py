@@ -23,7 +23,10 @@ from screens import at_terminal
 
 import pylxc
 from pylxc.cli import main
+from pylxc.documents import Descriptor
 from pylxc.platforms import this_platform
+from pylxc.reference import Reference
+from pylxc.registry.client import Client
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -204,6 +207,19 @@ def test_what_cannot_be_asked_for(call, verb):
     assert "'Upper'" in call(verb, "Upper", status=1).err[0]
     assert "moves of tags" in call(verb, "app@{1}", status=2).err[0]
     assert call(verb, status=2).out == []
+
+
+def test_all_tags_that_name_images(call, box, repository):
+    box(f"{repository}:a")
+    call("push", f"{repository}:a")
+    kind, config = "application/vnd.oci.image.manifest.v1+json", {"mediaType": "application/vnd.example.chart+json"}
+    config |= {"digest": f"sha256:{hashlib.sha256(b'{}').hexdigest()}", "size": 2}
+    with Client() as client:
+        place = client.repository(Reference.parse(f"{repository}:chart"))
+        place.push_blob(Descriptor.parse(config, "the chart"), b"{}")
+        place.push_manifest(json.dumps({"schemaVersion": 2, "config": config, "layers": []}).encode(), kind)
+    assert call("pull", "-a", repository).out[-2:] == [f"Status: Image is up to date for {repository}", repository]
+    assert "is no image" in call("pull", f"{repository}:chart", status=1).err[0]
 
 
 def test_what_the_registry_does_not_have(call, repository):

@@ -225,6 +225,32 @@ def test_all_tags(fake, pull, engine, settings):
         pylxc.Image.search_tags(f"{fake.host}/other", settings=settings)
 
 
+def test_all_tags_of_images(fake, engine, settings):
+    made = Layout()
+    chart = json.loads(made[f"blobs/sha256/{made.image(LOWER)['digest'][7:]}"])
+    chart["config"]["mediaType"] = "application/vnd.cncf.helm.config.v1+json"
+    referrers = digest_of(b"an image").replace(":", "-")
+    tags = ["cache", "chart", referrers, f"{referrers}.sig"]
+    fake.always("GET /v2/app/tags/list.*", lambda handler: handler.answer(200, json.dumps({"tags": tags}).encode()))
+    fake.add_manifest("chart", dump(chart), MANIFEST)
+    layer = {"mediaType": LAYER, "digest": digest_of(LOWER), "size": len(LOWER)}
+    fake.add_manifest("cache", dump({"schemaVersion": 2, "mediaType": INDEX, "manifests": [layer]}), INDEX)
+
+    def pull_all() -> list[tuple[str, ...]]:
+        found = pylxc.Image.pull_all(f"{fake.host}/app", settings=settings, engine=engine)
+        return [image.refs for image in found]
+
+    with pytest.raises(pylxc.UnsupportedError, match=r"app:chart is no image .*helm"):
+        pull_all()
+    serve_image(fake, LOWER, tag="image")
+    tags.insert(0, "image")
+    assert pull_all() == [(f"{fake.host}/app:image",)]
+    assert fake.requests(f".*{referrers}.*") == []
+    fake.always("GET /v2/app/manifests/chart", lambda handler: handler.fail(403))
+    with pytest.raises(pylxc.AuthError):
+        pull_all()
+
+
 # -- what does not come ------------------------------------------------------------------------------------------------
 
 
@@ -360,7 +386,7 @@ def test_what_is_no_image(fake, fails):
     huge = {**manifest["layers"][0], "size": 1 << 62}
     fails(changed(layers=[huge]), (pylxc.IntegrityError, pylxc.StoreError))
     fake.add_manifest("1", dump({"schemaVersion": 2, "mediaType": INDEX, "manifests": []}), INDEX)
-    fails(f"{fake.host}/app:1", pylxc.UnsupportedError, "no image for")
+    fails(f"{fake.host}/app:1", pylxc.UnsupportedError, "is no image .an index without one")
     fails(f"{fake.host}/app:1@{{1}}", pylxc.SpecError, "a move of a tag")
 
 
