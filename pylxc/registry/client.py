@@ -208,7 +208,7 @@ class Repository:
         """Return a blob that has no business to be large, verified; nothing is told of it. Raises IntegrityError."""
         if descriptor.size > limit:
             raise IntegrityError(self._named(descriptor.digest), f"{limit} bytes at most", f"{descriptor.size} bytes")
-        quiet = Repository(self._transport, Reporter(None), self.reference)
+        quiet = Repository(self._transport, Reporter(None), self.reference, mirrors=self._mirrors)
 
         def read(repository: Repository) -> bytes:
             with repository.blob(descriptor, stop=self._transport.stop) as reader:
