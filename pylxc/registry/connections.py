@@ -338,6 +338,8 @@ def _broken(error: Exception, url: str) -> Broken:
     is_absent = isinstance(error, (urllib3.exceptions.ProxyError, urllib3.exceptions.ConnectTimeoutError))
     if isinstance(error, urllib3.exceptions.ProxyError):
         reason = "the proxy for it failed: check HTTPS_PROXY and NO_PROXY"
+    elif isinstance(error, urllib3.exceptions.LocationParseError):
+        is_final, reason = True, "its name is none that a host can have: check it"
     elif isinstance(cause, ssl.SSLCertVerificationError):
         remedy = f"put its authority into /etc/docker/certs.d/{host_and_port(url)}/ca.crt, or set it as insecure"
         reason = f"its certificate is not trusted ({cause.verify_message}): {remedy}"

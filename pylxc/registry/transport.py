@@ -11,7 +11,9 @@ import email.utils
 import random
 import threading
 import time
+from contextlib import suppress
 from typing import TYPE_CHECKING
+from urllib.parse import urljoin
 
 from attrs import field, frozen
 
@@ -34,6 +36,7 @@ if TYPE_CHECKING:
 
 ACCEPTED = ", ".join(sorted(MANIFESTS | INDEXES))  # what a manifest may be
 REDIRECTS = frozenset({301, 302, 303, 307, 308})
+_SAME_METHOD = frozenset({307, 308})
 TRANSIENT = frozenset({408, 429, 500, 502, 503, 504})
 _REFUSALS = range(400, 500)
 _BAD_REQUEST, _UNAUTHORIZED = 400, 401
@@ -244,9 +247,11 @@ class Transport:
                 headers["Content-Length"] = str(question.length)
             body = question.body() if question.body is not None else None
             answer = self._connections.send(question.method, url, headers, body, is_home=is_home, stop=stop)
-            if answer.status not in REDIRECTS or question.method not in ("GET", "HEAD"):
-                return answer
             location = answer.header("Location")
+            if answer.status not in REDIRECTS or not location:
+                return answer
+            if question.method not in ("GET", "HEAD") and not _is_same_request(answer, location):
+                return answer
             answer.start_of_body()
             target = followed(url, location, self.settings.may_be_plain)
             is_home = is_home and origin(target) == origin(url)
@@ -272,6 +277,13 @@ class Transport:
 
     def _base_headers(self) -> dict[str, str]:
         return {"User-Agent": self.settings.user_agent, "Accept-Encoding": "identity"}
+
+
+def _is_same_request(answer: Answer, location: str) -> bool:
+    """Say whether a redirect asks for the same method and body at the same server: what is sent is for no other one."""
+    with suppress(ValueError):
+        return answer.status in _SAME_METHOD and origin(urljoin(answer.url, location)) == origin(answer.url)
+    return False
 
 
 def retry_after(text: str) -> float | None:

@@ -339,3 +339,8 @@ def test_the_registry_is_asked_again_though_a_mirror_is_not(fake, elsewhere, set
     fake.once(MANIFESTS, lambda handler: handler.fail(500))
     fetch(with_mirror(settings, fake, elsewhere), fake)
     assert (len(elsewhere.requests(MANIFESTS)), len(fake.requests(MANIFESTS)), len(pauses)) == (1, 2, 1)
+
+
+def test_a_name_that_no_host_can_have(settings):
+    with Client(settings) as client, pytest.raises(RegistryError, match="its name is none that a host can have"):
+        client.repository(Reference.parse(f"{'a' * 70}.example/app")).manifest()

@@ -265,6 +265,26 @@ def test_places_that_nothing_is_sent_to(fake, repository, location):
     assert caught.value.code == ("REDIRECT" if location else "")
 
 
+@pytest.mark.parametrize("status", [307, 308])
+def test_it_is_sent_where_the_registry_redirects_it_to(fake, repository, status):
+    fake.once("POST .*", lambda handler: handler.answer(status, Location="/v2/team/app/blobs/uploads/"))
+    fake.once("PUT .*", lambda handler: handler.answer(status, Location=handler.path + "&again=1"))
+    assert repository().push_blob(LAYER, DATA) == "uploaded"
+    assert pushed(fake)
+    assert [seen.path.split("?")[0] for seen in fake.requests("POST .*")][1:] == ["/v2/team/app/blobs/uploads/"]
+    assert len(fake.requests("PUT .*again=1")) == 1
+
+
+@pytest.mark.parametrize(
+    ("status", "location"), [(302, "/v2/x/blobs/uploads/"), (307, "http://127.0.0.1:1/"), (307, "")]
+)
+def test_nothing_is_sent_to_another_server_or_in_another_way(fake, repository, status, location):
+    fake.always("PUT .*", lambda handler: handler.answer(status, Location=location or None))
+    with pytest.raises(RegistryError, match=f"status {status}"):
+        repository().push_blob(LAYER, DATA)
+    assert len(fake.requests("PUT .*")) == 1
+
+
 def test_a_stream_of_unknown_length(fake, repository):
     chunks = [DATA[begin : begin + 70_000] for begin in range(0, len(DATA), 70_000)]
     assert repository(**CHUNKED).push_stream(chunks, LAYER.media_type) == LAYER
