@@ -8,7 +8,7 @@ Source: OCI image-spec, image-layout.md; moby, image/spec/v1.2.md, "Combined Ima
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import attrs
 
@@ -102,10 +102,7 @@ class _Layout:
         index = _storable(documents.read(data, "", subject), subject)
         if not isinstance(index, documents.Index):
             raise IntegrityError(subject, "an index", "a manifest")
-        groups: dict[str, list[Descriptor]] = {}
-        for entry in filter(documents.is_image, index.manifests):
-            groups.setdefault(_group(entry), []).append(entry)
-        return [self._image(entries) for entries in groups.values()]
+        return [self._image(entries) for entries in _groups(filter(documents.is_image, index.manifests))]
 
     def _image(self, entries: list[Descriptor]) -> Found:
         """Return the image that entries of one name stand for."""
@@ -177,23 +174,53 @@ def _storable(document: Manifest | documents.Index, subject: str) -> Manifest | 
     return document
 
 
-def _group(entry: Descriptor) -> str:
-    """Return what the entries have in common that are one image for several platforms."""
-    return " ".join(_names(entry)) or (f" {entry.digest}" if not entry.platform else "")
+def _groups(entries: Iterable[Descriptor]) -> list[list[Descriptor]]:
+    """Return the entries of each image: those of one full name, and others while each is for a platform of its own."""
+    groups: list[list[Descriptor]] = []
+    latest: dict[str, list[Descriptor]] = {}
+    for entry in entries:
+        name = _name(entry)
+        group = latest.get(name)
+        if group is None or not (_is_full(name) or _is_for_another_platform(entry, group)):
+            group = latest[name] = []
+            groups.append(group)
+        group.append(entry)
+    return groups
+
+
+def _is_for_another_platform(entry: Descriptor, group: Iterable[Descriptor]) -> bool:
+    return bool(entry.platform) and all(one.platform not in ("", entry.platform) for one in group)
+
+
+def _name(entry: Descriptor) -> str:
+    return entry.annotations.get(IMAGE_NAME) or entry.annotations.get(REF_NAME) or ""
+
+
+def _is_full(name: str) -> bool:
+    """Say whether it is more than a tag, which names no image."""
+    return ":" in name or "/" in name
 
 
 def _names(entry: Descriptor) -> tuple[str, ...]:
-    """Return the tags that an entry bears. A tag alone names no image."""
-    name = entry.annotations.get(IMAGE_NAME) or entry.annotations.get(REF_NAME) or ""
-    return (_tag(name),) if ":" in name or "/" in name else ()
-
-
-def _tag(text: Any) -> str:
+    """Return the tags that an entry bears. What the specification calls a name may be any text, which is none here."""
+    name = _name(entry)
+    if not _is_full(name):
+        return ()
     try:
-        reference = Reference.parse(text)
+        return _tags(name)
+    except StoreError:
+        if entry.annotations.get(IMAGE_NAME):
+            raise
+        return ()
+
+
+def _tags(name: str) -> tuple[str, ...]:
+    """Return the tag that a name means, none where it has a digest only. Raises StoreError."""
+    try:
+        reference = Reference.parse(name)
     except SpecError as error:
-        raise StoreError(repr(text)[:80], "an image in the archive is called so, which is no name") from error
-    return f"{reference.host}/{reference.path}:{reference.tag or 'latest'}"
+        raise StoreError(repr(name)[:80], "an image in the archive is called so, which is no name") from error
+    return (f"{reference.host}/{reference.path}:{reference.tag}",) if reference.tag else ()
 
 
 def _file(digest: str) -> str:
@@ -218,7 +245,7 @@ def _entries_of_docker(source: Source) -> list[tuple[str, tuple[str, ...], tuple
         for name in (config, *parts[1]):
             if name.startswith("/") or ".." in name.split("/"):
                 raise StoreError(source.name, f"a name leads out of the archive: {name!r}")
-        found.append((config, tuple(_tag(tag) for tag in parts[0]), tuple(parts[1])))
+        found.append((config, tuple(ref for tag in parts[0] for ref in _tags(tag)), tuple(parts[1])))
     return found
 
 

@@ -14,6 +14,7 @@ import pytest
 import zstandard
 from pictures import (
     CONFIG,
+    DOCKER_NAME,
     INDEX,
     LAYER,
     MANIFEST,
@@ -352,7 +353,7 @@ def test_what_is_named_and_not_there(load):
 
 def test_names_of_images_that_are_none(load):
     made = Layout()
-    fails(load, made.top(named(made.image(BASE), "UPPER case:1")), match="which is no name")
+    fails(load, made.top(named(made.image(BASE), "UPPER case:1", DOCKER_NAME)), match="which is no name")
     fails(load, docker_files((["a/../b:1"], [BASE])), match="which is no name")
 
 

@@ -39,6 +39,7 @@ if TYPE_CHECKING:
 FILES = {"z": b"last comes first", "a": b"base", "d/file": b"in a directory that is not named"}
 BASE = layer_tar(FILES)
 TOP = layer_tar({"a": b"top", ".wh.z": b""})
+ARM_AND_S390 = ("linux/arm64", "linux/s390x")
 
 
 def layout(*entries, **fields) -> Layout:
@@ -132,6 +133,43 @@ def test_several_images_and_names(load):
     one, two, three = made.image(BASE), made.image(TOP), made.image(BASE, TOP)
     made.top(named(one, "app:1"), named(one, "app:one"), named(two, "docker.io/library/two"), named(three, "latest"))
     assert [image.refs for image in load(packed(made))] == [("app:1", "app:one"), ("two:latest",), ()]
+
+
+@pytest.mark.parametrize("names", [("v1", "v2"), ("v1", "v1"), ("", "latest"), ("", "")])
+@pytest.mark.parametrize("platform", ["linux/amd64", ""])
+def test_images_that_no_full_name_tells_apart_all_come_in(load, names, platform):
+    """What is appended to a layout (ko, crane, buildx) has a platform and a bare tag, or none."""
+    made = Layout()
+    entries = [made.image(BASE), made.image(TOP)]
+    entries = [named(entry, name) if name else entry for entry, name in zip(entries, names, strict=True)]
+    made.top(*[at(entry, platform) if platform else entry for entry in entries])
+    assert [image.layers[0].digest for image in load(packed(made))] == [digest_of(BASE), digest_of(TOP)]
+
+
+def test_entries_without_a_name_for_several_platforms_are_one_image_each_time_they_begin_anew(load):
+    made = Layout()
+    of = [(text, at(made.image(layer_tar({text: b""}), platform=one), one)) for text in "ab" for one in ARM_AND_S390]
+    made.top(*[entry for _, entry in of])
+    images = load(packed(made), platform="linux/s390x")
+    assert [[entry.path for entry in image.layers[0].entries()] for image in images] == [["a"], ["b"]]
+
+
+def test_a_name_with_a_digest_moves_no_tag(load, engine):
+    (latest,) = load(packed(docker_files((["app"], [TOP]))))
+    made = Layout()
+    entry = made.image(BASE)
+    made.top(named(entry, f"docker.io/library/app@{entry['digest']}", DOCKER_NAME))
+    assert [image.refs for image in load(packed(made))] == [()]
+    digest = f"sha256:{'0' * 64}"
+    (other,) = load(packed(docker_files(([f"app@{digest}", f"app:1@{digest}"], [BASE, BASE]))))
+    assert other.refs == ("app:1",)
+    assert pylxc.Image.get("app", engine=engine) == latest
+
+
+@pytest.mark.parametrize("name", ["App/Stable:V1", "release 1: final", "a:b:c"])
+def test_what_only_the_specification_calls_a_name_may_be_any_text(load, name):
+    made = Layout()
+    assert [image.refs for image in load(packed(made.top(named(made.image(BASE), name))))] == [()]
 
 
 def test_docker_media_types_foreign_layers_and_unknown_fields(load, engine):
