@@ -26,11 +26,13 @@ CHUNK = 1 << 20
 PIECE = 64 << 10  # bytes of a gzip file at a time: where a member ends, the rest is copied
 BLOCK = 512
 ZSTD_WINDOW = 128 << 20  # bytes: what zstd itself accepts unasked; a frame may claim any size
+ZSTD_SKIPPABLE = tuple(bytes((first, 0x2A, 0x4D, 0x18)) for first in range(0x50, 0x60))  # RFC 8878, 3.1.2
 _MAGIC = {
     b"\x1f\x8b": "gzip",
     b"BZh": "bzip2",
     b"\xfd7zXZ\x00": "xz",
     b"\x28\xb5\x2f\xfd": "zstd",
+    **dict.fromkeys(ZSTD_SKIPPABLE, "zstd"),  # pzstd begins with one
 }
 
 
@@ -120,7 +122,7 @@ def _damages(form: str) -> tuple[type[Exception], ...]:
     if form == "zstd":
         import zstandard  # noqa: PLC0415  only for archives
 
-        return (zstandard.ZstdError,)
+        return (zstandard.ZstdError, EOFError)
     import lzma  # noqa: PLC0415  heavy, and only for archives
     import zlib  # noqa: PLC0415
 
@@ -149,10 +151,9 @@ def decompressed(stream: IO[bytes], path: str) -> io.BufferedReader:
 
         opened = lzma.LZMAFile(below)  # noqa: SIM115  the reader closes it
     elif form == "zstd":
-        import zstandard  # noqa: PLC0415
+        from pylxc.build.zstdframes import ZstdReader  # noqa: PLC0415  as the others
 
-        decompressor = zstandard.ZstdDecompressor(max_window_size=ZSTD_WINDOW)
-        opened = decompressor.stream_reader(below, read_size=CHUNK, read_across_frames=True, closefd=False)
+        opened = ZstdReader(below, ZSTD_WINDOW)
     else:
         return below
     return io.BufferedReader(_Reader(opened, below, path, form), CHUNK)

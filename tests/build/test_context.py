@@ -5,6 +5,7 @@ from __future__ import annotations
 import bz2
 import gzip
 import io
+import itertools
 import lzma
 import os
 import socket
@@ -16,7 +17,7 @@ import attrs
 import pytest
 import zstandard
 
-from pylxc.build.archives import is_archive, open_archive
+from pylxc.build.archives import is_archive, open_archive, pieces
 from pylxc.build.confined import ContextError
 from pylxc.build.context import Context
 from pylxc.build.modes import Mode
@@ -546,6 +547,53 @@ def test_zstd_that_is_damaged_or_claims_too_much_memory(tmp_path):
         path.write_bytes(data)
         with open_archive(path) as stream, pytest.raises(StoreError, match="damaged zstd data"):
             stream.read()
+
+
+SKIPPABLE = b"\x5a\x2a\x4d\x18\x05\0\0\0abcde"  # RFC 8878, 3.1.2
+
+
+def zstd_frames(tar: bytes) -> dict[str, list[bytes]]:
+    """Frames that hold the same archive, with every field that a frame's header has or lacks."""
+    half = len(tar) // 2
+    unsized = zstandard.ZstdCompressor(write_content_size=False, write_checksum=True).compressobj()
+    return {
+        "one": [zstandard.compress(tar)],
+        "checksum": [zstandard.ZstdCompressor(write_checksum=True).compress(tar)],
+        "no size": [unsized.compress(tar) + unsized.flush()],
+        "two": [zstandard.compress(tar[:half]), zstandard.ZstdCompressor(write_checksum=True).compress(tar[half:])],
+        "small": [zstandard.compress(tar[i : i + 200]) for i in range(0, len(tar), 200)],
+        "empty": [zstandard.compress(b""), zstandard.compress(tar), zstandard.compress(b"")],
+        "skippable": [SKIPPABLE, zstandard.compress(tar[:half]), SKIPPABLE, zstandard.compress(tar[half:]), SKIPPABLE],
+    }
+
+
+@pytest.mark.parametrize("kind", zstd_frames(b""))
+def test_zstd_ends_where_a_frame_does_or_is_damaged(tmp_path, tar, kind):
+    content = tar + bytes(400_000)  # of which blocks of one repeated byte are made
+    frames = zstd_frames(content)[kind]
+    whole = b"".join(frames)
+    path = tmp_path / "a.tar.zst"
+    path.write_bytes(whole)
+    assert is_archive(path)
+    with open_archive(path) as stream:
+        assert stream.read() == content
+    ends = {len(b"".join(frames[:count])) for count in range(len(frames) + 1)}
+    for cut in {*range(8, len(whole), len(whole) // 50), *range(len(whole) - 20, len(whole))} - ends:
+        with (
+            open_archive(io.BytesIO(whole[:cut])) as stream,
+            pytest.raises(StoreError, match="zstd data: it ends early"),
+        ):
+            stream.read()
+    with open_archive(io.BytesIO(whole + b"more")) as stream, pytest.raises(StoreError, match="damaged zstd data"):
+        stream.read()
+
+
+def test_what_zstd_gives_at_once_is_bounded():
+    """Four bytes are enough for a block of 128 KiB (RFC 8878, 3.1.1.2.3)."""
+    zeros = (1 << 1 | 128 << 10 << 3).to_bytes(3, "little") + b"\0"
+    frame = b"\x28\xb5\x2f\xfd\0\x38" + zeros * 1000
+    with open_archive(io.BytesIO(frame)) as stream:
+        assert {len(piece) for piece in itertools.islice(pieces(stream), 999)} == {128 << 10}
 
 
 def test_add_unpacks_archives_named_directly(root, tar):

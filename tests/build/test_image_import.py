@@ -103,6 +103,7 @@ BAD = {
     "gzip cut": gzip.compress(BIG)[: len(BIG) // 2],
     "xz cut": lzma.compress(BIG)[: len(BIG) // 2],
     "bzip2 cut": bz2.compress(BIG)[: len(BIG) // 2],
+    "zstd cut": zstandard.compress(BIG)[: len(BIG) * 9 // 10],
     "gzip of garbage": gzip.compress(noise(5000)),
     "gzip checksum": gzip.compress(BIG)[:-6] + b"\0\0\0\0\0\0",
     "only the magic of gzip": b"\x1f\x8b",
