@@ -38,6 +38,7 @@ LAYERS = {
     "zstd": "application/vnd.oci.image.layer.v1.tar+zstd",
 }
 ATTESTATION = "vnd.docker.reference.type"  # the annotation of what speaks about an image, and is none
+_OCI_ARTIFACT = "application/vnd.oci.artifact.manifest.v1+json"  # of the specification before 1.1
 _SCHEMA_1 = r"application/vnd\.docker\.distribution\.manifest\.v1\+(?:json|prettyjws)"
 _NO_TYPE = frozenset(("", "application/json", "application/octet-stream", "text/plain"))  # of plain file servers
 _OTHER_DIGEST = r"(?!sha256:|sha512:)[a-z0-9]+(?:[.+_-][a-z0-9]+)*:[A-Za-z0-9=_-]+"
@@ -146,6 +147,18 @@ class Manifest(_Document):
     config: Descriptor
     layers: tuple[Descriptor, ...]
 
+    @property
+    def is_image(self) -> bool:
+        """Whether it is of an image. Artifacts (charts, signatures, SBOMs) have manifests of the same kind."""
+        is_layered = not self.layers or any(map(_may_be_tar, self.layers))
+        return self.config.media_type in CONFIGS | _NO_TYPE and is_layered
+
+    @property
+    def artifact_type(self) -> str:
+        """What an artifact calls itself, or what it consists of."""
+        said = self.document.get("artifactType") or self.config.media_type
+        return str(self.layers[0].media_type if said in CONFIGS and self.layers else said)[:_SHOWN]
+
 
 @frozen(kw_only=True)
 class Index(_Document):
@@ -206,7 +219,13 @@ def is_image(entry: Descriptor) -> bool:
     """Say whether an entry may be an image: attestations and other artifacts are passed over."""
     if ATTESTATION in entry.annotations or platforms.is_unknown(entry.platform):
         return False
+    if entry.artifact_type not in CONFIGS | {""} or entry.media_type == _OCI_ARTIFACT:
+        return False
     return not entry.media_type or "manifest" in entry.media_type or "image.index" in entry.media_type
+
+
+def _may_be_tar(layer: Descriptor) -> bool:
+    return layer.media_type in _NO_TYPE or "tar" in layer.media_type
 
 
 def check_storable(found: Iterable[Descriptor], subject: str) -> None:

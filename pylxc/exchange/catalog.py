@@ -8,6 +8,7 @@ Source: OCI image-spec, image-layout.md; moby, image/spec/v1.2.md, "Combined Ima
 
 from __future__ import annotations
 
+import itertools
 from typing import TYPE_CHECKING
 
 import attrs
@@ -56,17 +57,21 @@ def find(source: Source, platform: str = "") -> list[Found]:
     Raises StoreError when it is no archive of images; IntegrityError; UnsupportedError when none is for the platform.
     """
     wanted = Wanted(platform)
-    found = []
+    found: list[Found] = []
+    artifacts: list[str] = []
     if source.has(INDEX):
-        found = _Layout(source, wanted).images()
+        layout = _Layout(source, wanted)
+        found, artifacts = layout.images(), layout.artifacts
     if not found and source.has(DOCKER):
         found = _of_docker(source, wanted)
     if not found:
-        raise StoreError(source.name, _advice(source))
+        raise StoreError(source.name, _advice(source, artifacts))
     return _merged(found)
 
 
-def _advice(source: Source) -> str:
+def _advice(source: Source, artifacts: Iterable[str]) -> str:
+    if kinds := ", ".join(sorted(set(artifacts))):
+        return f"holds an artifact, not an image ({kinds}); give it to the tool that it is for"
     if source.has(INDEX) or source.has(DOCKER):
         return "holds no image"
     if source.has("repositories"):
@@ -88,13 +93,14 @@ def _merged(found: Iterable[Found]) -> list[Found]:
 
 
 class _Layout:
-    """An OCI image layout."""
+    """An OCI image layout. ``artifacts``: what was passed over, by its types."""
 
     def __init__(self, source: Source, wanted: Wanted) -> None:
         self._source = source
         self._wanted = wanted
         self._visits = 0
         self._tags = _tags_of_docker(source)
+        self.artifacts: list[str] = []
 
     def images(self) -> list[Found]:
         subject = f"{self._source.name}: {INDEX}"
@@ -102,15 +108,23 @@ class _Layout:
         index = _storable(documents.read(data, "", subject), subject)
         if not isinstance(index, documents.Index):
             raise IntegrityError(subject, "an index", "a manifest")
-        return [self._image(entries) for entries in _groups(filter(documents.is_image, index.manifests))]
+        for entry in itertools.filterfalse(documents.is_image, index.manifests):
+            self.artifacts.append(
+                entry.artifact_type or entry.annotations.get(documents.ATTESTATION) or entry.media_type
+            )
+        groups = _groups(filter(documents.is_image, index.manifests))
+        return [found for group in groups if (found := self._image(group)) is not None]
 
-    def _image(self, entries: list[Descriptor]) -> Found:
-        """Return the image that entries of one name stand for."""
+    def _image(self, entries: list[Descriptor]) -> Found | None:
+        """Return the image that entries of one name stand for, None for artifacts."""
         leaves = list(dict.fromkeys(leaf for entry in entries for leaf in self._leaves(entry, DEPTH_LIMIT)))
         there = [leaf for leaf in leaves if self._source.has(_file(leaf.digest))]
         if leaves and not there:
             raise missing(self._source.name, _file(leaves[0].digest))
-        checked = self._choose(there)
+        images = [leaf for leaf in there if self._is_image(leaf)]
+        if not images:
+            return None
+        checked = self._choose(images)
         tags = self._tags.get(checked.manifest.config.digest, ())
         names = [name for entry in entries for name in _names(entry)]
         refs = tuple(dict.fromkeys((*names, *tags)))
@@ -141,15 +155,28 @@ class _Layout:
             raise self._wanted.refusal(self._source.name, [platform for platform, _ in offered])
         return self._checked(min(fitting, key=lambda pair: pair[0])[1])
 
+    def _is_image(self, entry: Descriptor) -> bool:
+        """Say whether a manifest is of an image, and note what it is otherwise."""
+        manifest = self._manifest(entry)
+        if not manifest.is_image:
+            self.artifacts.append(manifest.artifact_type)
+        return manifest.is_image
+
     def _checked(self, entry: Descriptor) -> Checked:
-        subject = f"{self._source.name}: manifest {entry.digest[:19]}"
-        manifest = self._document(entry)
-        if not isinstance(manifest, documents.Manifest):
-            raise IntegrityError(subject, "a manifest", "an index")
+        manifest = self._manifest(entry)
         if manifest.config.size > documents.CONFIG_LIMIT:
             raise StoreError(self._source.name, f"a configuration has more than {documents.CONFIG_LIMIT} bytes")
         config = small(self._source, _file(manifest.config.digest), documents.CONFIG_LIMIT)
-        return check(manifest, config, subject)
+        return check(manifest, config, self._subject(entry))
+
+    def _subject(self, entry: Descriptor) -> str:
+        return f"{self._source.name}: manifest {entry.digest[:19]}"
+
+    def _manifest(self, entry: Descriptor) -> Manifest:
+        document = self._document(entry)
+        if not isinstance(document, documents.Manifest):
+            raise IntegrityError(self._subject(entry), "a manifest", "an index")
+        return document
 
     def _document(self, entry: Descriptor) -> Manifest | documents.Index:
         self._visits += 1

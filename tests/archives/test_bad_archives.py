@@ -7,6 +7,7 @@ import hashlib
 import io
 import json
 import os
+import re
 import tarfile
 import time
 
@@ -334,14 +335,18 @@ def test_indexes_that_nest_deep_or_spread_wide(load):
 def test_archives_without_an_image(load):
     made = Layout()
     attestation = {**made.image(BASE), "annotations": {"vnd.docker.reference.type": "attestation-manifest"}}
-    fails(load, made.top(attestation), match="holds no image")
+    fails(load, made.top(attestation), match=r"holds an artifact, not an image \(attestation-manifest\)")
+    fails(load, made.top(made.index(attestation)), match="holds no image")
     fails(load, Layout().top(), match="holds no image")
     fails(load, {"bin/sh": b""}, match="from_tar takes root file systems")
     fails(load, {"repositories": b"{}", "abc/json": b"{}"}, match=r"docker before 1\.10")
     fails(load, b"", match="is no tar archive, or ends too early")
     fails(load, b"this is no archive" * 100, match="is no tar archive")
-    artifact = {"schemaVersion": 2, "config": made.blob(b"{}", "application/vnd.oci.empty.v1+json"), "layers": []}
-    fails(load, made.top(made.blob(dump(artifact), MANIFEST)), IntegrityError, match="image configuration")
+    chart = "application/vnd.cncf.helm.config.v1+json"
+    artifact = {"schemaVersion": 2, "config": made.blob(b"{}", chart), "layers": []}
+    fails(
+        load, made.top(made.blob(dump(artifact), MANIFEST)), match=rf"an artifact, not an image \({re.escape(chart)}\)"
+    )
 
 
 def test_what_is_named_and_not_there(load):

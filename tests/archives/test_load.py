@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 import pytest
 import zstandard
 from pictures import (
+    CONFIG,
     DOCKER,
     DOCKER_NAME,
     LAYER,
@@ -170,6 +171,37 @@ def test_a_name_with_a_digest_moves_no_tag(load, engine):
 def test_what_only_the_specification_calls_a_name_may_be_any_text(load, name):
     made = Layout()
     assert [image.refs for image in load(packed(made.top(named(made.image(BASE), name))))] == [()]
+
+
+def artifact(made: Layout, kind: str) -> dict:
+    """What speaks about an image, as different tools write it; returns its descriptor."""
+    about = made.image(BASE)
+    if kind == "artifact manifest":  # of the specification before 1.1
+        media_type = "application/vnd.oci.artifact.manifest.v1+json"
+        return made.blob(
+            dump({"mediaType": media_type, "artifactType": "a/sbom", "blobs": [], "subject": about}), media_type
+        )
+    manifest = {"schemaVersion": 2, "mediaType": MANIFEST, "layers": [made.blob(b"{}", "application/spdx+json")]}
+    if kind == "signature":  # cosign's has the configuration of an image
+        manifest["config"] = made.blob(config([b"{}"], "/"), CONFIG)
+    elif kind == "chart":
+        manifest["config"] = made.blob(b"{}", "application/vnd.cncf.helm.config.v1+json")
+    else:
+        manifest |= {"artifactType": "application/spdx+json", "subject": about}
+        manifest["config"] = made.blob(b"{}", "application/vnd.oci.empty.v1+json")
+    return made.blob(dump(manifest), MANIFEST, **({"artifactType": "application/spdx+json"} if kind == "said" else {}))
+
+
+@pytest.mark.parametrize("kind", ["artifact manifest", "signature", "chart", "said", "unsaid"])
+def test_artifacts_beside_an_image_are_passed_over(load, kind):
+    made = Layout()
+    image = named(made.image(BASE, TOP), "app:1")
+    entries = [artifact(made, kind), image, named(artifact(made, kind), "app:sha256-0.sig")]
+    assert [image.refs for image in load(packed(made.top(*entries)))] == [("app:1",)]
+    made.top(made.index(artifact(made, kind), image))
+    assert len(load(packed(made))) == 1
+    with pytest.raises(pylxc.StoreError, match="holds an artifact, not an image"):
+        load(packed(made.top(artifact(made, kind))))
 
 
 def test_docker_media_types_foreign_layers_and_unknown_fields(load, engine):
