@@ -12,7 +12,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Protocol, cast
 
-from pylxc.errors import StoreError
+from pylxc.errors import PylxcError, SpecError, StoreError
 
 if TYPE_CHECKING:
     import zlib
@@ -25,6 +25,9 @@ if TYPE_CHECKING:
 CHUNK = 1 << 20
 PIECE = 64 << 10  # bytes of a gzip file at a time: where a member ends, the rest is copied
 BLOCK = 512
+HEAD = 8  # bytes that tell how a stream is compressed
+GZIP_FLAGS_END = 4  # bytes of a member up to its flags (RFC 1952, 2.3)
+GZIP_HEADER_CHECKSUM = 1 << 1
 ZSTD_WINDOW = 128 << 20  # bytes: what zstd itself accepts unasked; a frame may claim any size
 ZSTD_SKIPPABLE = tuple(bytes((first, 0x2A, 0x4D, 0x18)) for first in range(0x50, 0x60))  # RFC 8878, 3.1.2
 _MAGIC = {
@@ -45,7 +48,10 @@ def is_archive(path: str | os.PathLike[str]) -> bool:
 
 
 class Borrowed(io.RawIOBase):
-    """Reads a stream of somebody else's, which stays open; ``head`` is what was read of it before."""
+    """Reads a stream of somebody else's, which stays open; ``head`` is what was read of it before.
+
+    Reading raises SpecError where it is one of text, or does not wait.
+    """
 
     def __init__(self, stream: IO[bytes], head: bytes = b"") -> None:
         super().__init__()
@@ -61,11 +67,44 @@ class Borrowed(io.RawIOBase):
         view = memoryview(buffer).cast("B")
         data, self._head = self._head[: len(view)], self._head[len(view) :]
         data = data or self._stream.read(len(view))
+        if data is None or isinstance(data, str):
+            raise SpecError("source", self._stream, "give a binary stream, and one that waits for its data")
         view[: len(data)] = data
         return len(data)
 
 
-def open_archive(source: str | os.PathLike[str] | IO[bytes], name: str = "") -> io.BufferedReader:
+class _Begun(io.RawIOBase):
+    """Reads a stream: its head, which tells its form, comes with the first read. A pipe may have less at first."""
+
+    def __init__(self, stream: io.RawIOBase) -> None:
+        super().__init__()
+        self._stream = stream
+        self._least = HEAD
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: WriteableBuffer) -> int:
+        view = memoryview(buffer).cast("B")
+        count = more = self._stream.readinto(view) or 0
+        while more and count < self._least:
+            more = self._stream.readinto(view[count:]) or 0
+            count += more
+        self._least = 0
+        return count
+
+    def close(self) -> None:
+        if not self.closed:
+            self._stream.close()
+        super().close()
+
+
+def buffered(stream: io.RawIOBase) -> io.BufferedReader:
+    """Buffer a stream, which closes with this: ``peek(HEAD)`` shows its first bytes, fewer only where it ends."""
+    return io.BufferedReader(_Begun(stream), CHUNK)
+
+
+def open_archive(source: str | os.PathLike[str] | IO[bytes], name: str = "a stream") -> io.BufferedReader:
     """Open a tar archive, whatever it is compressed with, as a stream of raw tar.
 
     ``source`` is a path, or a stream that is read from where it stands and stays open; ``name`` is what errors call it.
@@ -73,7 +112,7 @@ def open_archive(source: str | os.PathLike[str] | IO[bytes], name: str = "") -> 
     """
     if isinstance(source, (str, os.PathLike)):
         return decompressed(Path(source).open("rb", buffering=0), os.fspath(source))
-    return decompressed(cast("IO[bytes]", Borrowed(source)), name or str(getattr(source, "name", "archive")))
+    return decompressed(cast("IO[bytes]", Borrowed(source)), name)
 
 
 class _Decompressor(Protocol):
@@ -107,6 +146,8 @@ class _Reader(io.RawIOBase):
             # No more than is there at once: data before the damage are still given, and looking at the first block of
             # an archive does not stumble over its end.
             return self._stream.read1(size)
+        except PylxcError:  # of what is read
+            raise
         except self._damages as error:
             raise StoreError(self._path, f"damaged {self._form} data: {error}") from error
 
@@ -137,8 +178,8 @@ def _damages(form: str) -> tuple[type[Exception], ...]:
 
 def decompressed(stream: IO[bytes], path: str) -> io.BufferedReader:
     """Give the raw tar of an open archive; closing it closes ``stream``. ``path`` is what errors call it."""
-    below = stream if isinstance(stream, io.BufferedReader) else io.BufferedReader(cast("io.RawIOBase", stream), CHUNK)
-    form = form_of(below.peek(8))
+    below = stream if isinstance(stream, io.BufferedReader) else buffered(cast("io.RawIOBase", stream))
+    form = form_of(below.peek(HEAD))
     opened: _Decompressor
     if form == "gzip":
         opened = _Gunzip(below)
@@ -196,14 +237,14 @@ class _Gunzip:
 
     def _begin(self) -> bool:
         """Begin the next member; says whether there is one."""
-        while not self._pending:
-            self._pending = self._below.read1(PIECE)
-            if not self._pending:
-                return False
+        while len(self._pending) < GZIP_FLAGS_END and (more := self._below.read1(PIECE)):
+            self._pending += more
             if self._has_begun:
                 self._pending = self._pending.lstrip(b"\0")
+        if not self._pending:
+            return False
         self._has_begun = True
-        self._member = gunzip_object()
+        self._member = gunzip_object(self._pending)
         return True
 
     def _step(self, size: int) -> bytes:
@@ -220,9 +261,13 @@ class _Gunzip:
         self._member = None
 
 
-def gunzip_object() -> _Member:
-    """Return a decompressor of one member of a gzip file."""
+def gunzip_object(head: bytes = b"") -> _Member:
+    """Return a decompressor of the member of a gzip file that begins so."""
     wbits = 31  # with the header and the checksum of gzip
+    if len(head) >= GZIP_FLAGS_END and head[GZIP_FLAGS_END - 1] & GZIP_HEADER_CHECKSUM:
+        import zlib  # noqa: PLC0415  isal finds the header's own checksum wrong where the header comes in pieces
+
+        return zlib.decompressobj(wbits)
     try:
         from isal import isal_zlib  # noqa: PLC0415  only for archives
     except ImportError:  # there are wheels for two architectures only

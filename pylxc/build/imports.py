@@ -55,7 +55,7 @@ def from_tar(
 
     def fill(directory: str) -> None:
         try:
-            archive = open_archive(source)
+            archive = open_archive(source, name)
         except OSError as error:
             raise StoreError(name, f"cannot be read: {error.strerror}") from error
         with archive:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 import attrs
 
 from pylxc import documents, platforms
-from pylxc.build.archives import form_of
+from pylxc.build.archives import HEAD, form_of
 from pylxc.digests import digest_of
 from pylxc.errors import IntegrityError, SpecError, StoreError
 from pylxc.exchange.incoming import Checked, check
@@ -312,5 +312,5 @@ def _layer_of_docker(source: Source, name: str) -> tuple[str, int, str]:
     """Return the descriptor of a layer's file: digest, size and media type."""
     stored = source.stored(name)
     with source.open(name) as file:
-        form = form_of(file.read(8))
+        form = form_of(file.read(HEAD))
     return stored.digest, stored.size, documents.LAYERS.get(form, documents.LAYERS[""])

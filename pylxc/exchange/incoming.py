@@ -17,7 +17,7 @@ from typing import IO, TYPE_CHECKING, BinaryIO, Protocol
 
 from attrs import frozen
 
-from pylxc.build.archives import CHUNK, decompressed, form_of, pieces
+from pylxc.build.archives import CHUNK, HEAD, buffered, decompressed, form_of, pieces
 from pylxc.build.imports import unpack_layer
 from pylxc.documents import LAYERS, Descriptor, Manifest
 from pylxc.errors import IntegrityError, StoreError, UnsupportedError
@@ -143,8 +143,8 @@ class Incoming:
 
         Returns how it is compressed, what was counted, and the tree, "" for none.
         """
-        below = io.BufferedReader(received, CHUNK)
-        form = form_of(below.peek(8))
+        below = buffered(received)
+        form = form_of(below.peek(HEAD))
         if form not in LAYERS:
             raise UnsupportedError(f"{subject}: {form}", "layers are compressed with gzip or zstd, or not at all")
         with decompressed(below, subject) as archive, _read_ahead(archive) as chunks:

@@ -18,6 +18,7 @@ from pictures import (
     DOCKER_NAME,
     LAYER,
     MANIFEST,
+    PACKERS,
     V2_LIST,
     V2S2,
     Layout,
@@ -33,6 +34,8 @@ from pictures import (
 
 import pylxc
 from pylxc import platforms
+from pylxc.documents import Descriptor
+from pylxc.exchange.incoming import Incoming
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -255,6 +258,20 @@ def test_gzip_with_several_members_and_zstd_with_several_frames(load):
         (image,) = load(packed(made.top(made.blob(dump(manifest), MANIFEST))))
         assert image.layers[0].digest == digest_of(BASE)
         image.remove()
+
+
+@pytest.mark.parametrize("form", ["", "gzip", "zstd"])
+def test_a_layer_of_which_little_comes_at_first(engine, form):
+    data = PACKERS[form](BASE)
+    whole = io.BytesIO(data)
+
+    class First:
+        def readinto(self, buffer) -> int:
+            return whole.readinto(buffer[:1] if not whole.tell() else buffer)
+
+    with engine.store.leases.take() as lease:
+        Incoming(engine, lease).layer(Descriptor("", digest_of(data), len(data)), digest_of(BASE), First())
+        assert engine.store.blobs.get(digest_of(data)).media_type.endswith(form or "tar")
 
 
 def test_an_image_that_comes_by_another_manifest_is_found_by_both(load, engine):

@@ -11,6 +11,7 @@ import os
 import socket
 import stat
 import tarfile
+import zlib
 from pathlib import Path
 
 import attrs
@@ -514,6 +515,53 @@ def test_archives_are_opened_from_a_pipe(tar, form):
         out.write(small)
     with os.fdopen(reading, "rb", buffering=0) as source, open_archive(source) as stream:
         assert stream.read() == tar[:20_000]
+
+
+class Slow(io.RawIOBase):
+    """Gives so many bytes at a time, as a pipe may."""
+
+    def __init__(self, data: bytes, size: int) -> None:
+        super().__init__()
+        self._data, self._size = io.BytesIO(data), size
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer) -> int:
+        return self._data.readinto(memoryview(buffer)[: self._size])
+
+
+@pytest.mark.parametrize("size", [1, 2, 3, 5, 7, 11])
+@pytest.mark.parametrize("form", FORMS)
+def test_archives_are_known_however_little_of_them_comes_at_once(tar, form, size):
+    with open_archive(Slow(FORMS[form](tar[:20_000]), size)) as stream:
+        assert stream.read() == tar[:20_000]
+
+
+@pytest.mark.parametrize("size", [1, 6, 7, 11, 1 << 20])
+def test_gzip_headers_with_a_checksum(size):
+    """RFC 1952, 2.3.1: the flag FHCRC."""
+    content = b"content" * 5000
+    head = b"\x1f\x8b\x08\x0a\0\0\0\0\0\xffname\0"
+    head += (zlib.crc32(head) & 0xFFFF).to_bytes(2, "little")
+    plain = gzip.compress(content, mtime=0)
+    member = head + plain[10:]
+    for data in (member, plain + bytes(700) + member, member + plain):
+        with open_archive(Slow(data, size)) as stream:
+            assert stream.read() == content * (1 if data is member else 2)
+
+
+def test_streams_that_cannot_be_read_are_told(tar):
+    with pytest.raises(SpecError, match=r"source.*binary"):
+        open_archive(io.StringIO("text"))
+    reading, writing = os.pipe()
+    os.set_blocking(reading, False)
+    with os.fdopen(writing, "wb", buffering=0) as out, os.fdopen(reading, "rb", buffering=0) as source:
+        with pytest.raises(SpecError, match=r"source.*waits"):
+            open_archive(source)
+        out.write(gzip.compress(tar)[:20_000])
+        with open_archive(source) as stream, pytest.raises(SpecError, match=r"source.*waits"):
+            stream.read()
 
 
 @pytest.mark.parametrize("form", FORMS)

@@ -133,6 +133,11 @@ def test_what_cannot_be_read(busybox, engine, tmp_path):
     assert snapshot(engine) == before
 
 
+def test_streams_without_a_name_are_told_of_as_such(engine):
+    with pytest.raises(pylxc.StoreError, match="a stream: damaged gzip data"):
+        pylxc.Image.from_tar(io.BytesIO(BAD["gzip cut"]), engine=engine)
+
+
 @pytest.mark.parametrize("ref", ["Bad Ref", "UPPER:1", f"x@sha256:{'0' * 64}", "x@{1}"])
 def test_a_bad_reference_is_told_of_before_the_work(busybox, engine, archive, busybox_root, ref):
     layers = sorted(os.listdir(engine.root / "layers"))
