@@ -32,7 +32,13 @@ _REASONS = {
     errno.EFBIG: "unpacks to more than is allowed; nothing was kept",
     errno.E2BIG: "has more names, attributes or headers than are allowed; nothing was kept",
     errno.EOVERFLOW: "has an owner, a time or a device number out of range; nothing was kept",
-    errno.EPERM: "holds what only overlayfs may make of a file; nothing was kept",
+    errno.EPERM: (
+        "cannot be made: it is overlayfs's own, a hard link to a directory, "
+        "or has an attribute that a file of its kind cannot have; nothing was kept"
+    ),
+    errno.EINVAL: "has a name (a whiteout's, '.wh.') or an attribute that is not valid; nothing was kept",
+    errno.ENOENT: "is a hard link to what is not in the archive; nothing was kept",
+    errno.ENOSPC: "the disk is full, or has no room for attributes as large as these; nothing was kept",
 }
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import bz2
+import errno
 import gzip
 import io
 import lzma
@@ -14,9 +15,12 @@ import tarfile
 
 import pytest
 import zstandard
+from archives import END, block, directory, file, pax
 from building import contents, members, names, noise, snapshot, tar_bytes
 
 import pylxc
+from pylxc.build.imports import unpacking_error
+from pylxc.errors import SpawnError
 
 PLAIN = {"bin": "/", "bin/tool": b"tool", "etc": "/", "etc/link": "-> ../bin/tool"}
 PACK = {"plain": bytes, "gzip": gzip.compress, "bzip2": bz2.compress, "xz": lzma.compress, "zstd": zstandard.compress}
@@ -136,6 +140,28 @@ def test_what_cannot_be_read(busybox, engine, tmp_path):
 def test_streams_without_a_name_are_told_of_as_such(engine):
     with pytest.raises(pylxc.StoreError, match="a stream: damaged gzip data"):
         pylxc.Image.from_tar(io.BytesIO(BAD["gzip cut"]), engine=engine)
+
+
+ATTRIBUTE = b"SCHILY.xattr.user.x"
+UNMADE = {
+    "hard link to a directory": (directory(b"d") + block(b"h", b"1", link=b"d"), "h: .*a hard link to a directory"),
+    "hard link to nothing": (block(b"h", b"1", link=b"none"), "h: is a hard link to what is not in the archive"),
+    "attribute of a link": (pax((ATTRIBUTE, b"1")) + block(b"l", b"2", link=b"x"), "l: .*an attribute that a file of"),
+    "whiteout of nothing": (file(b"d/.wh."), r"d/\.wh\.: has a name \(a whiteout's"),
+    "below a whiteout": (file(b".wh.d/x"), r"\.wh\.d/x: has a name \(a whiteout's"),
+}
+
+
+@pytest.mark.parametrize("kind", UNMADE)
+def test_what_cannot_be_made_of_an_archive_is_told(engine, kind):
+    data, words = UNMADE[kind]
+    with pytest.raises(pylxc.StoreError, match=f"a stream: {words}.*; nothing was kept"):
+        pylxc.Image.from_tar(io.BytesIO(data + END), engine=engine)
+
+
+def test_no_space_is_told_of_disks_and_attributes():
+    """Of which ext4 holds a block's worth, and XFS more than an archive may have."""
+    assert "the disk is full, or" in unpacking_error(SpawnError("unpack", errno.ENOSPC, "a.tar: f")).reason
 
 
 @pytest.mark.parametrize("ref", ["Bad Ref", "UPPER:1", f"x@sha256:{'0' * 64}", "x@{1}"])
