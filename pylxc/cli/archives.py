@@ -22,13 +22,13 @@ if TYPE_CHECKING:
 @click.pass_obj
 def load(settings: Settings, /, *, file: str | None, quiet: bool, platform: str | None) -> None:
     """Load images from an archive that save, docker, podman or skopeo wrote."""
-    import pylxc  # noqa: PLC0415  heavy modules are imported where they are used
+    from pylxc.exchange.load import load_named  # noqa: PLC0415  heavy modules are imported where they are used
 
     if file is None and sys.stdin.isatty():
         raise click.UsageError("an archive is not read from a terminal; give --input FILE, or redirect it")
     source: Any = sys.stdin.buffer if file in (None, "-") else file
-    for image in pylxc.Image.load_all(source, platform=platform, engine=settings.engine()):
-        lines = [f"Loaded image: {ref}" for ref in image.refs] or [f"Loaded image ID: {image.id}"]
+    for image, refs in load_named(settings.engine(), source, platform or ""):
+        lines = [f"Loaded image: {ref}" for ref in refs] or [f"Loaded image ID: {image.id}"]
         click.echo(image.id if quiet else "\n".join(lines))
 
 

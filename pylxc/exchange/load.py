@@ -10,6 +10,7 @@ import attrs
 from pylxc.errors import StoreError
 from pylxc.exchange import catalog, sources
 from pylxc.exchange.incoming import Incoming
+from pylxc.reference import Reference
 from pylxc.runtime import rootless
 from pylxc.store import ImageContent
 
@@ -28,11 +29,23 @@ WORKERS = 2  # layers at once: each has a thread that decompresses, and a proces
 
 def load(engine: Engine, origin: str | os.PathLike[str] | IO[bytes], platform: str = "") -> list[Image]:
     """See :meth:`pylxc.Image.load_all`."""
+    return [image for image, _ in load_named(engine, origin, platform)]
+
+
+def load_named(
+    engine: Engine, origin: str | os.PathLike[str] | IO[bytes], platform: str = ""
+) -> list[tuple[Image, tuple[str, ...]]]:
+    """Load all images of an archive; return each with the tags that it has there; here it may have others."""
     with engine.store.leases.take() as lease, sources.opened(origin, lease) as source:
         found = catalog.find(source, platform)
         incoming = Incoming(engine, lease)
         _take_layers(incoming, source, found)
-        return incoming.finish_all([(_content(one), one.refs) for one in found])
+        images = incoming.finish_all([(_content(one), one.refs) for one in found])
+    return [(image, tuple(map(_familiar, one.refs))) for image, one in zip(images, found, strict=True)]
+
+
+def _familiar(ref: str) -> str:
+    return Reference.parse(ref).familiar
 
 
 def _content(one: Found) -> ImageContent:

@@ -50,6 +50,12 @@ def test_files_ids_and_formats(cli, images, tmp_path):
     assert not (tmp_path / "b.tar").exists()
 
 
+def test_loaded_are_the_tags_of_the_archive(cli, images):
+    """Whatever else the image is called here."""
+    assert cli("load", stdin=cli("save", "app:one").stdout).stdout == b"Loaded image: app:one\n"
+    assert cli("load", stdin=cli("save", images[0]).stdout).stdout.decode() == f"Loaded image ID: {images[0]}\n"
+
+
 def test_history(cli, images):
     (step,) = [json.loads(line) for line in cli.text("history", "--format", "json", "app:1").splitlines()]
     assert (step["ID"], step["CreatedBy"], step["Size"]) == (images[0][7:19], "import of <stdin>", "2.56kB")
