@@ -16,7 +16,7 @@ import attrs
 from pylxc import documents, platforms
 from pylxc.build.archives import HEAD, form_of
 from pylxc.digests import digest_of
-from pylxc.errors import IntegrityError, SpecError, StoreError
+from pylxc.errors import IntegrityError, SpecError, StoreError, UnsupportedError
 from pylxc.exchange.incoming import Checked, check
 from pylxc.exchange.sources import BLOBS, missing, small
 from pylxc.imageconfig import ImageDocument
@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from pylxc.documents import Descriptor, Manifest
     from pylxc.exchange.sources import Source
 
+LAYOUT = "oci-layout"
 INDEX = "index.json"
 DOCKER = "manifest.json"
 DEPTH_LIMIT = 8  # indexes in indexes
@@ -103,6 +104,7 @@ class _Layout:
         self.artifacts: list[str] = []
 
     def images(self) -> list[Found]:
+        self._check_version()
         subject = f"{self._source.name}: {INDEX}"
         data = small(self._source, INDEX, documents.DOCUMENT_LIMIT)
         index = _storable(documents.read(data, "", subject), subject)
@@ -114,6 +116,19 @@ class _Layout:
             )
         groups = _groups(filter(documents.is_image, index.manifests))
         return [found for group in groups if (found := self._image(group)) is not None]
+
+    def _check_version(self) -> None:
+        if not self._source.has(LAYOUT):
+            return
+        subject = f"{self._source.name}: {LAYOUT}"
+        said = documents.parse(small(self._source, LAYOUT, documents.DOCUMENT_LIMIT), subject)
+        version = said.get("imageLayoutVersion") if isinstance(said, dict) else None
+        if not isinstance(version, str):
+            raise IntegrityError(subject, "the version of an image layout", repr(said)[:80])
+        if version.partition(".")[0] != "1":
+            raise UnsupportedError(
+                f"{subject}: version {version[:80]!r}", "only version 1 of image layouts is known here"
+            )
 
     def _image(self, entries: list[Descriptor]) -> Found | None:
         """Return the image that entries of one name stand for, None for artifacts."""
@@ -261,6 +276,10 @@ def _entries_of_docker(source: Source) -> list[tuple[str, tuple[str, ...], tuple
     """Return what ``manifest.json`` lists: of each image the file of its configuration, its tags, its layers' files."""
     subject = f"{source.name}: {DOCKER}"
     values = documents.parse(small(source, DOCKER, documents.DOCUMENT_LIMIT), subject)
+    if isinstance(values, dict) and "schemaVersion" in values:
+        raise StoreError(
+            source.name, "is in skopeo's own form dir:; copy the image to oci: or docker-archive: and load that"
+        )
     found = []
     for entry in values if isinstance(values, list) else [values]:
         parts = [entry.get(key) or [] for key in ("RepoTags", "Layers")] if isinstance(entry, dict) else []

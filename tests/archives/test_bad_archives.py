@@ -349,6 +349,20 @@ def test_archives_without_an_image(load):
     )
 
 
+def test_layouts_of_other_versions_and_forms(load, engine, tmp_path):
+    made = good()
+    for text, kind, match in (
+        (b'{"imageLayoutVersion": "9.0"}', UnsupportedError, r"oci-layout: version '9\.0'"),
+        (b"[]", IntegrityError, "the version of an image layout"),
+        (b'{"imageLayoutVersion": 1}', IntegrityError, "the version of an image layout"),
+    ):
+        fails(load, {**made, "oci-layout": text}, kind, match)
+    (entry,) = json.loads(made["index.json"])["manifests"]
+    (tmp_path / "manifest.json").write_bytes(made[file_of(entry)])
+    with pytest.raises(StoreError, match=r"skopeo's own form dir:; copy the image to oci:"):
+        pylxc.Image.load(tmp_path, engine=engine)
+
+
 def test_what_is_named_and_not_there(load):
     for name in [name for name in good() if name.startswith("blobs/")]:
         made = good()
