@@ -55,6 +55,8 @@ class Found:
 def find(source: Source, platform: str = "") -> list[Found]:
     """Return the images of an archive, of several for one name the one for a platform ("" = this machine's).
 
+    Artifacts beside them, such as signatures and charts, are passed over.
+
     Raises StoreError when it is no archive of images; IntegrityError; UnsupportedError when none is for the platform.
     """
     wanted = Wanted(platform)
@@ -71,7 +73,7 @@ def find(source: Source, platform: str = "") -> list[Found]:
 
 
 def _advice(source: Source, artifacts: Iterable[str]) -> str:
-    if kinds := ", ".join(sorted(set(artifacts))):
+    if kinds := ", ".join(sorted(set(artifacts))[:8]):
         return f"holds an artifact, not an image ({kinds}); give it to the tool that it is for"
     if source.has(INDEX) or source.has(DOCKER):
         return "holds no image"
