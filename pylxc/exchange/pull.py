@@ -163,6 +163,8 @@ class _Pull:
         """Pull the image, and let its tag point to it, if it is to be ``tagged``."""
         top = _found(self._reference, self._top)
         manifest = self._leaf(top, DEPTH_LIMIT)
+        if not manifest.is_image:
+            raise NoImageError(self._name, manifest.artifact_type)
         documents.check_storable((manifest.descriptor, manifest.config, *manifest.layers), self._name)
         size = len(manifest.data)
         self._client.reporter.tell("resolved", manifest.digest, size, size)
@@ -221,8 +223,6 @@ class _Pull:
         return unsaid[0]  # its configuration says what it is for
 
     def _config(self, descriptor: Descriptor) -> bytes:
-        if descriptor.media_type not in documents.CONFIGS | {""}:
-            raise NoImageError(self._name, descriptor.media_type)
         kept = self._engine.store.images.config(descriptor.digest)
         return kept if kept is not None else self._repository.small_blob(descriptor, documents.CONFIG_LIMIT)
 

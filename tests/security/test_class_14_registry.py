@@ -415,7 +415,7 @@ LIES = {
     manifest_of_another_size: (((Repository.manifest, ("found.descriptor.size != name.size", "False")),),),
     calls_itself_an_index: (((documents.read, ('if inside not in ("", kind):', "if False:")),),),
     is_two_things: (((documents._document, (' and "manifests" not in values', "")),),),
-    is_no_image: (((_Pull._config, ('if descriptor.media_type not in documents.CONFIGS | {""}:', "if False:")),),),
+    is_no_image: (((_Pull.image, ("if not manifest.is_image:", "if False:")),),),
 }
 
 
