@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from pylxc.engine import Engine
     from pylxc.store.upkeep import Document
 
+UNNAMED = "nothing in the index names it"
 REPAIR = "`pylxc store repair` mends it"
 AGAIN = "load or pull its image again, or build it anew"
 
@@ -148,7 +149,7 @@ def _of_layout(engine: Engine) -> Iterator[Problem]:
     trees, blobs = upkeep.strays(quiet=True)
     for directory, names in (("layers", trees), ("oci/blobs/sha256", blobs)):
         for name in names:
-            yield Problem("stray", f"{directory}/{name}", "nothing in the index names it", REPAIR)
+            yield Problem("stray", f"{directory}/{name}", UNNAMED, REPAIR)
 
 
 def _of_places(engine: Engine) -> Iterator[Problem]:
@@ -159,6 +160,13 @@ def _of_places(engine: Engine) -> Iterator[Problem]:
         yield Problem("container", id, "a commit of it was cut short", REPAIR)
     for name in volumes:
         yield Problem("volume", name, "its directory is not there, and with it what was in it", REPAIR)
+    containers, volumes = engine.store.upkeep.unnamed()
+    for id in containers:  # noqa: A001
+        yield Problem("stray", f"containers/{id}", UNNAMED, "`pylxc store repair` moves it aside")
+    for name in volumes:
+        can = engine.store.upkeep.is_volume(name)
+        remedy = "`pylxc store repair` makes it a volume" if can else "move it away: it cannot be a volume"
+        yield Problem("stray", f"volumes/{name}", UNNAMED, remedy, repairable=can)
 
 
 def _of_leases(engine: Engine) -> Iterator[Problem]:

@@ -46,6 +46,7 @@ def repair(engine: Engine) -> RepairReport:
             _mend_documents(engine)
             _mend_layers(engine, now, reasons)
             _mend_rest(engine, strays=all(problem.kind != "reference" for problem in now.problems))
+            saved += engine.store.upkeep.set_aside_unnamed()
         before, now = now.problems, look(engine, deep=True)
     left = tuple(_told(problem, reasons) for problem in now.problems)
     names = {(problem.kind, problem.subject) for problem in left}
@@ -89,6 +90,7 @@ def _mend_rows(engine: Engine) -> list[str]:
     Returns where the directories of containers are whose images are lost.
     """
     upkeep = engine.store.upkeep
+    upkeep.adopt_volumes()
     dangling = upkeep.dangling()
     for image in {one.key for one in dangling if one.other == "images"}:
         _restore_image(engine, image)

@@ -7,7 +7,8 @@ know each other by, ``cachemounts`` are directories that builds keep, ``claims``
 ``settling`` puts layers on disk beside the work, ``spares`` are directories for the next containers, ``eventlog`` is
 what is told of containers; ``upkeep`` is what a check asks, ``salvage`` makes the index anew.
 Invariant: what the index names is there, whole and on disk; what it does not name is rubbish that the next process
-removes.
+removes. But volumes and containers hold what nobody can make again: of those only what a removal has marked is rubbish
+(``going``).
 """
 
 from __future__ import annotations

@@ -1,7 +1,8 @@
 """Containers in the index: a row and a directory each.
 
-Invariant: the row comes first and goes first; it keeps the image. Who is the owner is a process's whole identity, so a
-container whose owner is gone is known as such for ever.
+Invariant: the row comes first and goes first; it keeps the image. The directory of a container that goes with a
+process, or is being removed, is marked; any other is kept though it has no row. Who is the owner is a process's whole
+identity, so a container whose owner is gone is known as such for ever.
 """
 
 from __future__ import annotations
@@ -14,9 +15,10 @@ from typing import TYPE_CHECKING, Any
 from attrs import frozen
 
 from pylxc.errors import Conflict, ContainerNotFound, StoreError
-from pylxc.identity import ProcessIdentity
+from pylxc.identity import ProcessIdentity, is_locked
 from pylxc.runtime import native
-from pylxc.store.layout import explain, explained
+from pylxc.store.going import MARKED, is_marked, mark, unmark
+from pylxc.store.layout import PRIVATE, explain, explained
 from pylxc.store.spares import WORK, Spares
 
 if TYPE_CHECKING:
@@ -77,7 +79,7 @@ class Containers:
             reason = f"the name is taken by container {holder[0][:12]}; remove that one or choose another name"
             raise Conflict(row.name, reason) from error
         try:
-            self._make_directory(row.id)
+            self._make_directory(row.id, MARKED if row.owner else PRIVATE)
         except OSError as error:
             self.remove(row.id)
             raise StoreError(self._layout.container(row.id), explain(error)) from error
@@ -127,6 +129,7 @@ class Containers:
 
     def disown(self, id: str, spec: str) -> None:  # noqa: A002  docker's name
         """Let a container outlive the process that it belongs to."""
+        unmark(self._layout.container(id))
         self._database.write(
             "UPDATE containers SET spec = ?, owner_pid = 0, owner_start = 0, boot_id = '' WHERE id = ?", (spec, id)
         )
@@ -175,6 +178,7 @@ class Containers:
             anonymous = self._volumes.anonymous_of(connection, id)
             found = connection.execute(f"{_SELECT} WHERE id = ?", (id,)).fetchone()
             kept = self._leases.take_over(connection, id)
+            mark(self._layout.container(id))
             connection.execute("DELETE FROM containers WHERE id = ?", (id,))
             forgotten = self._volumes.forget(connection, anonymous)
         self._volumes.clear(forgotten)
@@ -182,28 +186,31 @@ class Containers:
         return None if found is None else _to_row(found)
 
     def sweep(self) -> None:
-        """Remove the directories of containers whose row is gone, and make those that rows lack.
+        """Remove the marked directories whose row is gone, and make those that rows lack.
 
-        Their removal, or their making, was cut short. Whoever is just about to make one finds it made.
+        Their removal, or their making, was cut short. Whoever is just about to make one finds it made. A container that
+        still runs, though its row was lost, is left alone.
         """
         directory = f"{self._layout.root}/containers"
         present = set(os.listdir(directory))  # noqa: PTH208  read before the rows: a container has its row first
         known = {row[0] for row in self._database.rows("SELECT id FROM containers")}
-        self._layout.remove_below(directory, sorted(present - known))
+        marked = [id for id in sorted(present - known) if is_marked(f"{directory}/{id}")]  # noqa: A001  docker's name
+        self._layout.remove_below(directory, [id for id in marked if not is_locked(f"{directory}/{id}")])  # noqa: A001
         for id in known - present:  # noqa: A001  docker's name
             self._make_missing(id)
 
     def _make_missing(self, id: str) -> None:  # noqa: A002  docker's name
         """Make a container's directory, unless its row goes: whoever removes that removes the directory after it."""
         with self._database.writing(durable=False) as connection, explained(self._layout.container(id)):
-            if connection.execute("SELECT 1 FROM containers WHERE id = ?", (id,)).fetchone() is not None:
-                self._make_directory(id)
+            row = connection.execute("SELECT owner_pid FROM containers WHERE id = ?", (id,)).fetchone()
+            if row is not None:
+                self._make_directory(id, MARKED if row[0] else PRIVATE)
 
-    def _make_directory(self, id: str) -> None:  # noqa: A002
-        if self.spares.take(id):
+    def _make_directory(self, id: str, mode: int) -> None:  # noqa: A002
+        if self.spares.take(id, mode):
             return
         with suppress(FileExistsError):
-            os.mkdir(self._layout.container(id), 0o700)  # noqa: PTH102
+            os.mkdir(self._layout.container(id), mode)  # noqa: PTH102
 
 
 def _to_row(values: tuple[Any, ...]) -> ContainerRow:

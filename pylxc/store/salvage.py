@@ -25,7 +25,7 @@ from pylxc.imageconfig import ImageDocument
 from pylxc.reference import is_full_id
 from pylxc.store.database import Database
 from pylxc.store.layout import Layout, explained, sync_directory, sync_file
-from pylxc.store.upkeep import LARGEST, Upkeep, index_entries, set_aside_container
+from pylxc.store.upkeep import LARGEST, Upkeep, index_entries
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -98,10 +98,11 @@ def _rebuild(layout: Layout) -> tuple[str, ...]:
                 _insert(connection, table, found)
             _add_images(connection, layout)
             _add_tags(connection, layout)
-            _add_volumes(connection, layout)
             connection.execute("COMMIT")
-        Upkeep(database, layout).drop_dangling()
-        lost = _set_aside_containers(database, layout)
+        upkeep = Upkeep(database, layout)
+        upkeep.adopt_volumes()
+        upkeep.drop_dangling()
+        lost = upkeep.set_aside_unnamed()
         database.close()
         _settle(new)
         return (*lost, *_replace(layout, new))
@@ -231,16 +232,3 @@ def _add_tags(connection: sqlite3.Connection, layout: Layout) -> None:
         found = connection.execute(query, (digest,)).fetchone()
         if found is not None and connection.execute("SELECT 1 FROM tags WHERE ref = ?", (ref,)).fetchone() is None:
             connection.execute("INSERT INTO tags VALUES (?, ?)", (ref, found[0]))
-
-
-def _add_volumes(connection: sqlite3.Connection, layout: Layout) -> None:
-    """Give every directory of a volume a row: one whose row is lost counts as named, so that nothing removes it."""
-    for name in os.listdir(f"{layout.root}/volumes"):  # noqa: PTH208
-        connection.execute("INSERT OR IGNORE INTO volumes VALUES (?, '{}', ?, 0)", (name, time.time()))
-
-
-def _set_aside_containers(database: Database, layout: Layout) -> list[str]:
-    """Move the directories of containers whose rows are lost aside: a store removes those that it does not know."""
-    known = {row[0] for row in database.rows("SELECT id FROM containers")}
-    names = os.listdir(f"{layout.root}/containers")  # noqa: PTH208
-    return [set_aside_container(layout, name) for name in names if name not in known]

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 
 from pylxc.errors import StoreError
 from pylxc.identity import own_identity, process_start_time
+from pylxc.store.going import MARKED
 
 if TYPE_CHECKING:
     from pylxc.store.layout import Layout
@@ -54,16 +55,19 @@ class Spares:
         names.append(name)
         return True
 
-    def take(self, id: str) -> bool:  # noqa: A002  docker's name
-        """Make the directory of a new container out of a spare one; False: there is none."""
+    def take(self, id: str, mode: int) -> bool:  # noqa: A002  docker's name
+        """Make the directory of a new container, of this mode, out of a spare one; False: there is none."""
         names = self._own()
         while names:
             try:
                 name = names.pop()
             except IndexError:
                 break  # another thread took it
+            spare = f"{self._directory}/{name}"
             try:
-                os.rename(f"{self._directory}/{name}", self._layout.container(id))  # noqa: PTH104
+                if mode != MARKED:  # it was marked when its container went
+                    os.chmod(spare, mode)  # noqa: PTH101
+                os.rename(spare, self._layout.container(id))  # noqa: PTH104
             except FileNotFoundError:
                 continue  # somebody removed it by hand
             except OSError as error:

@@ -15,8 +15,11 @@ from typing import TYPE_CHECKING, Any
 from attrs import frozen
 
 from pylxc.documents import OCI_LAYOUT
+from pylxc.errors import SpecError
+from pylxc.mounts import volume_name
 from pylxc.reference import is_full_id
 from pylxc.store.blobs import NAMED
+from pylxc.store.going import is_marked
 from pylxc.store.layers import SELECT, TREES, LayerRow, to_row
 from pylxc.store.layout import explained, rename_as_owner
 
@@ -194,6 +197,22 @@ class Upkeep:
             blobs = self._layout.strays("oci/blobs/sha256", connection.execute(NAMED))
         return trees, blobs
 
+    def unnamed(self) -> tuple[list[str], list[str]]:
+        """Return what has a directory and no row, and was not removed: ids of containers, and names of volumes."""
+        with self._database.writing(durable=False, freeing=True) as connection:
+            containers = self._layout.strays("containers", connection.execute("SELECT id FROM containers"))
+            volumes = self._layout.strays("volumes", connection.execute("SELECT name FROM volumes"))
+        return (
+            [id for id in containers if not is_marked(self._layout.container(id))],  # noqa: A001  docker's name
+            [name for name in volumes if not is_marked(self._layout.volume(name))],
+        )
+
+    def is_volume(self, name: str) -> bool:
+        """Say whether something without a row can be a volume: it is a directory, and its name that of one."""
+        with suppress(SpecError):
+            return os.path.isdir(self._layout.volume(volume_name(name, "name")))  # noqa: PTH112
+        return False
+
     def homeless(self) -> tuple[list[str], list[str]]:
         """Return the containers, and the volumes, that have a row and no directory."""
         found = []
@@ -297,6 +316,16 @@ class Upkeep:
             if os.stat(path).st_ino == inode:  # noqa: PTH116
                 buried = self._layout.bury([path])
         self._layout.empty(buried)
+
+    def adopt_volumes(self) -> None:
+        """Give the directories of volumes rows that have none: they count as named, so that nothing removes them."""
+        for name in filter(self.is_volume, self.unnamed()[1]):
+            self._database.write("INSERT OR IGNORE INTO volumes VALUES (?, '{}', ?, 0)", (name, time.time()))
+
+    def set_aside_unnamed(self) -> list[str]:
+        """Move the directories of containers aside that have no row; return where to."""
+        with explained(self._layout.root):
+            return [set_aside_container(self._layout, id) for id in self.unnamed()[0]]  # noqa: A001  docker's name
 
     def set_aside_lost(self) -> list[str]:
         """Take the containers out of the index whose image is lost; their directories are moved, returns where to."""

@@ -1,8 +1,9 @@
 """Volumes: directories that outlive containers, and which container has which.
 
-Invariant: the row comes first and goes first; a directory without a row is rubbish. What a volume is filled with comes
-under a lock and a mark: where the mark is found without a holder of the lock, the filling was cut short and begins
-anew. A volume that a container has, running or not, is not removed; an anonymous one goes with the last that has it.
+Invariant: the row comes first and goes first. A directory without a row is rubbish where a removal has marked it, and
+else somebody's data, which a volume of its name has again. What a volume is filled with comes under a lock and a mark
+of its own: where that is found without a holder of the lock, the filling was cut short and begins anew. A volume that a
+container has, running or not, is not removed; an anonymous one goes with the last that has it.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from attrs import field, frozen
 
 from pylxc.errors import Conflict, VolumeNotFound
 from pylxc.runtime import native, rootless
+from pylxc.store.going import is_marked, mark, unmark
 from pylxc.store.layout import explained, locked, sync_directory, sync_filesystem
 
 if TYPE_CHECKING:
@@ -81,12 +83,17 @@ class Volumes:
             with self._database.writing(durable=True) as connection:
                 found = connection.execute(f"{_SELECT} WHERE name = ?", (name,)).fetchone()
                 if found is None:
-                    buried = self._layout.bury([self._layout.volume(name)])  # of a removal that was cut short
+                    buried = self._bury_marked(name)
                     values = (name, json.dumps(labels), row.created, False)
                     connection.execute("INSERT INTO volumes VALUES (?, ?, ?, ?)", values)
         finally:
             self._layout.empty(buried)
         return row if found is None else _to_row(found)
+
+    def _bury_marked(self, name: str) -> list[str]:
+        """Bury what a removal that was cut short left of a volume; give what is returned to :meth:`Layout.empty`."""
+        place = self._layout.volume(name)
+        return self._layout.bury([place]) if is_marked(place) else []
 
     def _find(self, name: str) -> VolumeRow | None:
         found = self._database.row(f"{_SELECT} WHERE name = ?", (name,))
@@ -113,6 +120,8 @@ class Volumes:
         try:
             with self._database.writing(durable=True, freeing=True) as connection:
                 gone = connection.execute("DELETE FROM volumes WHERE name = ?", (name,)).rowcount
+                if gone:
+                    mark(self._layout.volume(name))
         except sqlite3.IntegrityError as error:
             users = ", ".join(id[:12] for id in self.users(name))  # noqa: A001  docker's name
             raise Conflict(name, f"the volume is in use by container {users}; remove that first") from error
@@ -142,20 +151,26 @@ class Volumes:
     def _require_free(self, name: str) -> None:
         if self._find(name) is not None:
             raise Conflict(name, "there is a volume of this name; remove it, or choose another name")
+        place = self._layout.volume(name)
+        if os.path.lexists(place) and not is_marked(place):
+            reason = f"{place} is there, and no volume; make it one with `pylxc store repair`, or choose another name"
+            raise Conflict(name, reason)
 
     def _insert_made(self, row: VolumeRow, staged: str) -> VolumeRow:
-        """Add the row of a volume whose directory is made; killed in between, that is one without a row."""
+        """Add the row of a volume whose directory is made; killed in between, that is one for the sweep."""
         place = self._layout.volume(row.name)
         buried: list[str] = []
         try:
             with self._database.writing(durable=True) as connection, explained(place):
                 self._require_free(row.name)
-                buried = self._layout.bury([place])  # of a removal that was cut short
+                buried = self._bury_marked(row.name)
+                mark(staged)
                 os.rename(staged, place)  # noqa: PTH104
                 sync_directory(os.path.dirname(place))  # noqa: PTH120
                 connection.execute(
                     "INSERT INTO volumes VALUES (?, ?, ?, ?)", (row.name, json.dumps(row.labels), row.created, False)
                 )
+            unmark(place)
         finally:
             self._layout.empty(buried)
         return row
@@ -192,7 +207,10 @@ class Volumes:
     def forget(self, connection: sqlite3.Connection, names: Iterable[str]) -> Sequence[str]:
         """Delete the rows of those volumes that no container has; give what is returned to :meth:`clear` later."""
         query = "DELETE FROM volumes WHERE name = ?1 AND NOT EXISTS (SELECT 1 FROM container_volumes WHERE volume = ?1)"
-        return [name for name in names if connection.execute(query, (name,)).rowcount]
+        gone = [name for name in names if connection.execute(query, (name,)).rowcount]
+        for name in gone:
+            mark(self._layout.volume(name))
+        return gone
 
     # -- directories ------------------------------------------------------------------------------------------------
 
@@ -239,22 +257,21 @@ class Volumes:
             os.unlink(mark)  # noqa: PTH108
 
     def clear(self, names: Sequence[str]) -> None:
-        """Remove the directories of those volumes that have no row."""
+        """Remove the directories of those volumes that have no row; the others' have no mark then."""
         if not names:
             return
         # In a transaction, so that nobody makes a volume of that name between the look and the rename.
         with self._database.writing(durable=False, freeing=True) as connection:
-            query = "SELECT 1 FROM volumes WHERE name = ?"
-            gone = [name for name in names if connection.execute(query, (name,)).fetchone() is None]
-            buried = self._layout.bury(map(self._layout.volume, gone))
+            kept = {row[0] for row in connection.execute("SELECT name FROM volumes")}.intersection(names)
+            for name in kept:
+                unmark(self._layout.volume(name))
+            buried = self._layout.bury(self._layout.volume(name) for name in names if name not in kept)
         self._layout.empty(buried)
 
     def sweep(self) -> None:
-        """Remove the directories of volumes whose row is gone: their removal was cut short."""
-        present = os.listdir(f"{self._layout.root}/volumes")  # noqa: PTH208  before the rows: a volume has its row first
-        if present:
-            known = {row[0] for row in self._database.rows("SELECT name FROM volumes")}
-            self.clear([name for name in present if name not in known])
+        """Remove the directories of volumes whose removal was cut short."""
+        present = os.listdir(f"{self._layout.root}/volumes")  # noqa: PTH208
+        self.clear([name for name in present if is_marked(self._layout.volume(name))])
 
 
 def _to_row(values: tuple[Any, ...]) -> VolumeRow:

@@ -210,6 +210,30 @@ def test_what_nothing_names_is_removed(engine, made):
     mend(engine)
 
 
+def test_a_volume_and_a_container_whose_rows_are_lost_keep_what_is_in_them(engine, made):
+    container = pylxc.create(made, ["x"], detach=True, engine=engine)
+    directory = Path(engine.container_directory(container.id))
+    (directory / "upper").mkdir(exist_ok=True)
+    (directory / "upper/file").write_text("kept")
+    (pylxc.Volume.create("data", engine=engine).path / "file").write_text("precious")
+    (engine.root / "volumes/no directory").write_text("x")
+    execute(engine, "DELETE FROM volumes", "DELETE FROM containers")
+    for _ in range(2):
+        problems = pylxc.Engine(engine.root).check().problems
+        assert {one.subject: one.repairable for one in problems if one.kind == "stray"} == {
+            f"containers/{container.id}": True,
+            "volumes/data": True,
+            "volumes/no directory": False,
+        }
+    report = engine.repair()
+    assert [problem.subject for problem in report.left] == ["volumes/no directory"]
+    (saved,) = report.saved
+    assert Path(saved, "upper/file").read_text() == "kept"
+    assert (pylxc.Volume.get("data", engine=engine).path / "file").read_text() == "precious"
+    (engine.root / "volumes/no directory").unlink()
+    assert engine.check().ok
+
+
 # -- rows
 
 LOST_ROWS = {

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 import pytest
 from boxes import await_true
 
+from pylxc.store.layout import PRIVATE
 from pylxc.store.spares import LIMIT, Spares
 
 if TYPE_CHECKING:
@@ -156,7 +157,7 @@ def test_a_child_of_a_fork_leaves_its_parents_alone(box):
     if not pid:
         code = 1
         try:
-            taken = kept.take("f" * 64)
+            taken = kept.take("f" * 64, PRIVATE)
             kept.drop()
             code = 2 if taken else 0
         finally:
@@ -171,7 +172,7 @@ def test_a_directory_that_a_sweep_made_meanwhile_is_taken(box):
     box.run("true")
     made = Path(box.engine.root, "containers", "e" * 64)
     (made / "upper").mkdir(parents=True)
-    assert kept.take("e" * 64)
+    assert kept.take("e" * 64, PRIVATE)
     assert (made / "upper").is_dir()
     assert len(spares(box.engine)) == 1
     box.engine.store.containers.remove_directory("e" * 64)

@@ -6,6 +6,8 @@ from __future__ import annotations
 
 import os
 import signal
+import sqlite3
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -65,6 +67,16 @@ def test_a_removal_that_was_cut_short_is_finished_by_the_next_process(store, add
     again = pylxc.Engine(store.layout.root).store
     assert os.listdir(store.layout.root + "/containers") == [kept.id]
     assert again.containers.list() == [kept]
+
+
+def test_what_has_lost_its_row_is_kept_unless_it_went_with_a_process(store, add):
+    lost, owned, freed = add("abc1", "one"), add("abc2", "two", own_identity()), add("abc3", "three", own_identity())
+    store.containers.disown(freed.id, freed.spec)
+    with closing(sqlite3.connect(f"{store.layout.root}/pylxc.db")) as index:
+        index.executescript("DELETE FROM containers;")
+    assert set(os.listdir(f"{store.layout.root}/containers")) == {lost.id, owned.id, freed.id}
+    assert pylxc.Engine(store.layout.root).store.containers.list() == []
+    assert set(os.listdir(f"{store.layout.root}/containers")) == {lost.id, freed.id}
 
 
 def test_a_container_whose_maker_was_killed_before_its_directory_was_there_is_one(store, add):

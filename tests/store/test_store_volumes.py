@@ -17,6 +17,7 @@ from pylxc.errors import Conflict, StoreError, VolumeNotFound
 from pylxc.identity import own_identity
 from pylxc.store import Store, VolumeUse
 from pylxc.store.database import UPGRADES, VERSION
+from pylxc.store.going import mark
 
 LIMIT = 500  # calls; no operation makes so many
 
@@ -338,18 +339,49 @@ def test_killed_while_a_volume_is_filled(root):
     assert every_kill(lambda: fill(Store(root)), check) > 8
 
 
-def test_a_directory_without_a_row_is_rubbish_and_no_volumes_content(root):
+def fill(store: Store, name: str, text: str) -> None:
+    store.volumes.add(name)
+    Path(store.volumes.directory(name), "file").write_text(text)
+
+
+def lose_volumes(root: Path) -> None:
+    with closing(sqlite3.connect(root / "pylxc.db")) as index:
+        index.executescript("DELETE FROM volumes;")
+
+
+def test_a_directory_whose_row_was_lost_is_kept_and_a_volume_of_its_name_has_it(store, root):
+    fill(store, "data", "precious")
+    lose_volumes(root)
     close(Store(root))
-    (root / "volumes/data/data").mkdir(parents=True)
-    (root / "volumes/data/data/old").write_text("x")
-    check_whole(root)
-    assert names(root / "volumes") == set()
-    store = Store(root)
-    (root / "volumes/data/data").mkdir(parents=True)
-    (root / "volumes/data/data/old").write_text("x")
+    with pytest.raises(VolumeNotFound):
+        store.volumes.remove("data")
+    store.volumes.add("other")
+    with pytest.raises(Conflict, match="store repair"), store.leases.take() as lease:
+        store.volumes.snapshot(lease, "other", "data", None)
+    close(Store(root))
+    assert (root / "volumes/data/data/file").read_text() == "precious"
+    store.volumes.add("data")
+    assert (root / "volumes/data/data/file").read_text() == "precious"
+
+
+def test_what_a_removal_that_was_cut_short_left_is_rubbish_and_no_volumes_content(store, root):
+    for name in ("data", "other"):
+        fill(store, name, "x")
+        mark(str(root / "volumes" / name))
+    lose_volumes(root)
     store.volumes.add("data")
     assert names(root / "volumes/data/data") == set()
-    close(store)
+    check_whole(root)
+    assert names(root / "volumes") == {"data"}
+
+
+def test_a_removal_that_came_to_nothing_leaves_no_mark(store, root):
+    fill(store, "data", "precious")
+    mark(str(root / "volumes/data"))
+    close(Store(root))
+    lose_volumes(root)
+    close(Store(root))
+    assert (root / "volumes/data/data/file").read_text() == "precious"
 
 
 # -- older stores -----------------------------------------------------------------------------------------------------
