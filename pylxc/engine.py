@@ -245,6 +245,8 @@ class Engine:
                 self._end_orphan(directory)
             cgroup.remove(row.id)  # with whatever got out of its monitor's hands
             _await_monitor(directory)
+            if is_locked(directory):
+                continue  # it does not go: what it keeps is not to be taken from it
             _forget(store, row.id)
             store.containers.remove_directory(row.id)
         if store.networks.abandoned():

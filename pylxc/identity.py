@@ -1,7 +1,7 @@
-"""Tells one process from another of the same number, across time and reboots, and whether it lives.
+"""Tells one process from another of the same number, across time, reboots and PID namespaces, and whether it lives.
 
 Invariant: a process is its pid, its start time in clock ticks since boot (proc_pid_stat(5), field 22) and the id of
-the boot.
+the boot, which says, too, in which PID namespace it has that pid.
 """
 
 from __future__ import annotations
@@ -12,19 +12,29 @@ from functools import lru_cache
 from attrs import frozen
 
 START_TIME = 22
+FIRST_PID_NAMESPACE = 0xEFFFFFFC  # its inode: PROC_PID_INIT_INO of include/linux/proc_ns.h
 
 
 @frozen
 class ProcessIdentity:
-    """One process, for ever: ``pid``, ``start_time`` (clock ticks since boot), ``boot_id``."""
+    """One process, for ever: ``pid``, ``start_time`` (clock ticks since boot), ``boot_id``.
+
+    The last ends with "/" and the inode of the PID namespace, unless that is the machine's first one.
+    """
 
     pid: int
     start_time: int
     boot_id: str
 
     def is_alive(self) -> bool:
-        """Say whether this very process still runs."""
-        return self.boot_id == boot_id() and process_start_time(self.pid) == self.start_time
+        """Say whether this very process is seen to run. One of another PID namespace never is."""
+        return self.boot_id == own_identity().boot_id and process_start_time(self.pid) == self.start_time
+
+    def is_gone(self) -> bool:
+        """Say whether this process has ended. Of another PID namespace that is known after a boot only."""
+        if self.boot_id.partition("/")[0] != boot_id():
+            return True
+        return self.boot_id == own_identity().boot_id and not self.is_alive()
 
 
 @lru_cache(maxsize=1)
@@ -53,7 +63,9 @@ def own_identity() -> ProcessIdentity:
     global _own  # noqa: PLW0603  one per process is the point
     pid = os.getpid()
     if _own[0] != pid:
-        _own = (pid, ProcessIdentity(pid, process_start_time(pid), boot_id()))
+        namespace = os.stat("/proc/self/ns/pid").st_ino  # noqa: PTH116
+        place = boot_id() if namespace == FIRST_PID_NAMESPACE else f"{boot_id()}/{namespace}"
+        _own = (pid, ProcessIdentity(pid, process_start_time(pid), place))
     return _own[1]
 
 

@@ -89,7 +89,7 @@ def _containers(engine: Engine, wanted: Wanted) -> tuple[tuple[str, ...], int]:
     gone, freed = [], 0
     for container in engine.containers():
         owner = owners.get(container.id)
-        if owner is not None and owner.pid != os.getpid() and owner.is_alive():
+        if owner is not None and owner.pid != os.getpid() and not owner.is_gone():
             continue
         with suppress(NotFound, Conflict):  # removed, or started, meanwhile
             if container.status() not in ALIVE and wanted.passes(container.created, labels_of(container)):
@@ -106,7 +106,7 @@ def _networks(engine: Engine, wanted: Wanted) -> tuple[str, ...]:
 
     gone = []
     for row in engine.store.networks.list():
-        is_anothers = row.owner is not None and row.owner.pid != os.getpid() and row.owner.is_alive()
+        is_anothers = row.owner is not None and row.owner.pid != os.getpid() and not row.owner.is_gone()
         if not (row.is_shared or is_anothers) and wanted.passes(row.created, row.labels):
             with suppress(Conflict):  # there are some, or one has just come
                 networking.remove(engine.store, row)

@@ -29,7 +29,7 @@ from typing import TYPE_CHECKING
 from attrs import frozen
 
 from pylxc.errors import SpawnError, StoreError, UnsupportedError
-from pylxc.identity import ProcessIdentity, boot_id, process_start_time
+from pylxc.identity import ProcessIdentity, own_identity, process_start_time
 from pylxc.runtime import joining, native, network, resolver, rootless, uplink
 from pylxc.runtime.plan import PLAN_STACK, STACK, Plan
 
@@ -176,7 +176,7 @@ def _make(root: str) -> Shared:
         fcntl.flock(member, fcntl.LOCK_SH)
         child = _start(path, argv, words)
         try:
-            process = ProcessIdentity(child.pid, process_start_time(child.pid), boot_id())
+            process = ProcessIdentity(child.pid, process_start_time(child.pid), own_identity().boot_id)
             record = _Record(process, has_uplink=program is not None, answers_dns=dns)
             os.ftruncate(member, 0)
             os.pwrite(member, record.encode(), 0)

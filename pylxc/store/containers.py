@@ -114,7 +114,7 @@ class Containers:
     def orphans(self) -> Sequence[ContainerRow]:
         """Return the containers whose owner is gone."""
         rows = self._database.rows(f"{_SELECT} WHERE owner_pid != 0")
-        return [row for row in map(_to_row, rows) if row.owner is not None and not row.owner.is_alive()]
+        return [row for row in map(_to_row, rows) if row.owner is not None and row.owner.is_gone()]
 
     def change(self, id: str, spec: str) -> None:  # noqa: A002  docker's name
         """Replace what a container's row says of its spec. One that is gone is no error: it will not start again."""

@@ -183,7 +183,7 @@ class Networks:
     def abandoned(self) -> Sequence[NetworkRow]:
         """Return the networks whose owner is gone, and those whose removal was begun."""
         rows = map(_to_row, self._database.rows(f"{_SELECT} WHERE owner_pid != 0 OR going"))
-        return [row for row in rows if row.going or (row.owner is not None and not row.owner.is_alive())]
+        return [row for row in rows if row.going or (row.owner is not None and row.owner.is_gone())]
 
     def move(self, id: str, subnets: Sequence[str]) -> None:  # noqa: A002  docker's name
         """Give a network that nobody is on now, though containers may have places there, other subnets."""

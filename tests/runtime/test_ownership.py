@@ -44,6 +44,15 @@ def test_what_was_detached_outlives_its_owner(box):
     container.remove(force=True)
 
 
+@pytest.mark.root
+def test_who_looks_from_another_pid_namespace_leaves_it_alone(box):
+    script = "import sys, pylxc; print(pylxc.Container.list(engine=pylxc.Engine(sys.argv[1]))[0].id)"
+    look = ["unshare", "--pid", "--fork", "--mount-proc", sys.executable, "-c", script, str(box.engine.root)]
+    with box.start("sleep", "1000") as container:
+        assert subprocess.run(look, capture_output=True, text=True, check=True).stdout.strip() == container.id
+        assert container.status() == "running"
+
+
 def test_another_process_may_detach_it(box):
     script = """
     c = pylxc.start("busybox", ["sleep", "1000"], engine=engine)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -37,6 +38,25 @@ def test_a_process_of_the_same_number_is_another_one():
     own = own_identity()
     assert not evolve(own, start_time=own.start_time + 1).is_alive()
     assert not evolve(own, boot_id="another boot").is_alive()
+
+
+def test_of_a_process_of_another_pid_namespace_nothing_is_known_before_a_boot():
+    own = own_identity()
+    assert not own.is_gone()
+    assert evolve(own, start_time=own.start_time + 1).is_gone()
+    elsewhere = evolve(own, boot_id=f"{boot_id()}/1", start_time=own.start_time + 1)
+    assert not elsewhere.is_alive()
+    assert not elsewhere.is_gone()
+    assert evolve(elsewhere, boot_id="another boot/1").is_gone()
+
+
+@pytest.mark.root
+def test_a_process_knows_its_pid_namespace():
+    program = "from pylxc.identity import own_identity; print(own_identity().boot_id)"
+    command = ["unshare", "--pid", "--fork", "--mount-proc", sys.executable, "-c", program]
+    told = subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
+    assert told.startswith(f"{boot_id()}/")
+    assert told != own_identity().boot_id
 
 
 def test_a_name_with_brackets_and_spaces_is_no_trouble(tmp_path):

@@ -14,7 +14,7 @@ import pytest
 
 import pylxc
 from pylxc.errors import Conflict, ContainerNotFound
-from pylxc.identity import ProcessIdentity, boot_id, own_identity, process_start_time
+from pylxc.identity import ProcessIdentity, own_identity, process_start_time
 from pylxc.store import ContainerRow
 
 
@@ -102,7 +102,7 @@ def test_the_containers_of_a_process_that_is_gone_are_orphans(store, add):
     if pid == 0:
         os.read(ready, 1)
         os._exit(0)
-    theirs = ProcessIdentity(pid, process_start_time(pid), boot_id())
+    theirs = ProcessIdentity(pid, process_start_time(pid), own_identity().boot_id)
     row = add("abc1", "theirs", theirs)
     add("abc2", "mine", own_identity())
     add("abc3", "detached", None)
