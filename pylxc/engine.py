@@ -117,11 +117,12 @@ class Engine:
     # -- its care ---------------------------------------------------------------------------------------------------
 
     def check(self, *, deep: bool = True) -> CheckReport:
-        """Look at the whole store for what is wrong with it; nothing is changed.
+        """Look at the whole store for what is wrong with it.
 
         The index is checked, and that each row has its files and each file its row; with ``deep`` every layer's tree is
         compared with its tar, and every blob with its digest: that reads all of it. What the image "host" passes
-        through of this machine is the machine's, and not looked at.
+        through of this machine is the machine's, and not looked at. Nothing is changed, but that a layer which is found
+        damaged is marked: nothing starts on it until :meth:`repair`, or a load, a pull or a build, has replaced it.
 
         Raises StoreError when the store cannot be opened for another reason than a damaged index.
 

@@ -1,4 +1,8 @@
-"""Looks at a whole store for what is wrong with it. Invariant: nothing is changed."""
+"""Looks at a whole store for what is wrong with it.
+
+Invariant: nothing is changed, but that a layer which turns out to be damaged is marked: nothing starts on it, and when
+its image comes again the tree is replaced.
+"""
 
 from __future__ import annotations
 
@@ -10,6 +14,7 @@ from pylxc.care import inspection
 from pylxc.care.reports import CheckReport, Problem
 from pylxc.digests import digest_of
 from pylxc.store.database import DamagedIndexError
+from pylxc.store.layers import NO_TREE
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -57,6 +62,9 @@ def index_problems(engine: Engine) -> list[Problem]:
 def look(engine: Engine, *, deep: bool) -> Found:
     """Look at everything. Raises DamagedIndexError when the index turns out to be."""
     layers = {row.digest: _look_at(engine, row.digest, deep=deep) for row in engine.store.upkeep.layers()}
+    for digest, state in layers.items():
+        if not state.is_whole:
+            engine.store.layers.mark(digest, _damage(state, state.actual[:19]))
     documents = engine.store.upkeep.documents()
     parts: tuple[Callable[[], Iterator[Problem]], ...] = (
         lambda: _of_references(engine),
@@ -115,12 +123,14 @@ def _of_layers(engine: Engine, layers: dict[str, LayerState]) -> Iterator[Proble
         if not engine.store.layers.exists(digest):
             continue  # removed meanwhile
         if not state.is_whole:
-            what = (
-                "its tree is not there" if state.actual == inspection.NOTHING else f"its tree packs to {state.actual}"
-            )
+            what = _damage(state, state.actual)
             users = ", ".join(engine.store.upkeep.users_of(digest)) or "no image"
             can = state.source is not None or bool(engine.store.layers.get(digest).passthrough)
             yield Problem("layer", digest, f"{what} (used by {users})", REPAIR if can else AGAIN, repairable=can)
+        elif state.doubt:
+            if all(archive.is_whole for archive in state.archives):  # else it is told with the archive
+                what = f"its tree could not be compared: {state.doubt}"
+                yield Problem("layer", digest, what, "check again when that is mended", repairable=False)
         elif digest in marked:
             yield Problem("layer", digest, "is marked as damaged, and is not", REPAIR)
         elif state.size and digest in sizes and sizes[digest] != state.size:
@@ -128,6 +138,10 @@ def _of_layers(engine: Engine, layers: dict[str, LayerState]) -> Iterator[Proble
         for archive in state.archives:
             if not archive.is_whole:
                 yield _of_archive(state, archive)
+
+
+def _damage(state: LayerState, actual: str) -> str:
+    return NO_TREE if state.actual == inspection.NOTHING else f"its tree packs to {actual}"
 
 
 def _of_archive(state: LayerState, archive: Archive) -> Problem:

@@ -20,6 +20,7 @@ from pylxc.exchange.incoming import Incoming
 from pylxc.exchange.outgoing import digest_of_file
 from pylxc.runtime import transfer
 from pylxc.store.images import manifest_over
+from pylxc.store.layers import is_tree
 from pylxc.store.layout import explained
 
 if TYPE_CHECKING:
@@ -79,7 +80,7 @@ def layer(engine: Engine, digest: str, *, deep: bool = True) -> LayerState:
     rows = engine.store.blobs.of_layer(digest)
     if not deep:
         archives = tuple(_glance(engine, row) for row in rows)
-        there = os.path.isdir(engine.layer_directory(digest))  # noqa: PTH112
+        there = is_tree(engine.layer_directory(digest))
         return LayerState(digest, digest if there else NOTHING, archives)
     archives = tuple(_archive(engine, row) for row in rows)
     source = next((archive.row for archive in archives if archive.is_whole), None)
@@ -114,7 +115,7 @@ def unpacked(engine: Engine, source: BlobRow) -> Iterator[tuple[Lease, str, int]
 
 def pack(engine: Engine, tree: str) -> tuple[str, int]:
     """Return what a tree packs to, and the size of that (bytes)."""
-    if not os.path.isdir(tree):  # noqa: PTH112
+    if not is_tree(tree):
         return NOTHING, 0
     try:
         return transfer.digest_of(tree, scaffold=engine.scaffold)

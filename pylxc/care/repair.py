@@ -193,7 +193,7 @@ def _mend_layers(engine: Engine, found: Found, reasons: dict[tuple[str, str], st
         else:
             if state.size and state.size != sizes.get(digest):
                 engine.store.upkeep.set_size(digest, state.size)
-            if digest in layers.damaged():
+            if digest in layers.damaged() and not state.doubt:
                 layers.unmark(digest)
         for archive in state.archives:
             if archive.is_whole or archive.row.digest == inspection.document(engine, archive.row.digest):
@@ -204,8 +204,7 @@ def _mend_layers(engine: Engine, found: Found, reasons: dict[tuple[str, str], st
 
 
 def _mend_tree(engine: Engine, state: LayerState, reasons: dict[tuple[str, str], str]) -> None:
-    """Mark a damaged tree, and put what its archive unpacks to in its place."""
-    engine.store.layers.mark(state.digest, f"it packs to {state.actual[:19]}")
+    """Put what its archive unpacks to in the place of a damaged tree, which is marked."""
     try:
         if engine.store.layers.get(state.digest).passthrough:
             engine.renew_host_image()

@@ -89,8 +89,7 @@ class Incoming:
 
     def _hold(self, diff_id: str) -> bool:
         """Keep a layer that is here while the lease lasts; says whether it is here, and not known to be damaged."""
-        layers = self._engine.store.layers
-        if not layers.exists(diff_id) or diff_id in layers.damaged():
+        if not self._engine.store.layers.is_usable(diff_id):
             return False
         try:
             self._lease.protect([diff_id])

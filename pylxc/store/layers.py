@@ -2,12 +2,13 @@
 
 Invariant: a layer with a row has a complete tree, which is on disk unless the layer is marked as unsettled; of those,
 no image is made, and what another boot left so is forgotten. A tree without a row is rubbish, whoever made it.
-What a check found damaged is marked: nothing starts on it until a repair, or the same layer coming anew, replaces it.
+What was found damaged is marked: nothing starts on it until a repair, or the same layer coming anew, replaces it.
 """
 
 from __future__ import annotations
 
 import os
+import stat
 import time
 from typing import TYPE_CHECKING, Any
 
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
     from pylxc.store.layout import Layout
     from pylxc.store.leases import Lease
 
+NO_TREE = "its tree is not there"
 HEAL = "`pylxc store repair` says more; a load, a pull or a build of its image mends it"
 
 
@@ -84,6 +86,10 @@ class Layers:
         """Say whether a layer is there."""
         return self._database.row("SELECT 1 FROM layers WHERE digest = ?", (digest,)) is not None
 
+    def is_usable(self, digest: str) -> bool:
+        """Say whether a layer is there with its tree, which is not known to be damaged."""
+        return self.exists(digest) and is_tree(self.path(digest)) and digest not in self.damaged()
+
     def get(self, digest: str) -> LayerRow:
         """Return a layer's row. Raises StoreError when it is not there."""
         found = self._database.row(f"{SELECT} WHERE digest = ?", (digest,))
@@ -102,7 +108,7 @@ class Layers:
 
         It can be used at once, and is put on disk beside that; an image over it waits until it is. Where the layer is
         there already, the staged tree is left for the lease to discard, unless the one that is there is known to be
-        damaged: then this one takes its place. Several processes may commit one layer at once.
+        damaged, or lost: then this one takes its place. Several processes may commit one layer at once.
 
         Raises StoreError when a layer is to be replaced that somebody uses at the moment.
         """
@@ -115,7 +121,7 @@ class Layers:
         if is_new:
             lease.settle_beside()
         else:
-            if staged.digest in self.damaged():
+            if not self.is_usable(staged.digest):
                 self.replace(lease, staged.tree, staged.digest)
             if staged.archive is not None:
                 self._blobs.keep(staged.archive_file, staged.archive)
@@ -181,9 +187,12 @@ class Layers:
             connection.execute("DELETE FROM damaged WHERE layer = ?", (digest,))
 
     def require_whole(self, digests: Iterable[str]) -> None:
-        """Raise StoreError when one of these layers is known to be damaged."""
+        """Raise StoreError when one of these layers is known to be damaged; one whose tree is lost is from then on."""
         damaged = self.damaged()
-        for digest in damaged and digests:
+        for digest in digests:
+            if digest not in damaged and not is_tree(self.path(digest)) and self.exists(digest):
+                self.mark(digest, NO_TREE)
+                damaged[digest] = NO_TREE
             if digest in damaged:
                 raise StoreError(self.path(digest), f"the layer is damaged ({damaged[digest]}); {HEAL}")
 
@@ -278,6 +287,14 @@ class Layers:
         with self._database.writing(durable=False) as connection:
             buried = self._layout.bury_strays("layers", connection.execute(TREES))
         self._layout.empty(buried)
+
+
+def is_tree(path: str) -> bool:
+    """Say whether a directory is there; a link to one is none."""
+    try:
+        return stat.S_ISDIR(os.lstat(path).st_mode)
+    except FileNotFoundError:
+        return False
 
 
 def _runs(directory: str) -> bool:

@@ -12,6 +12,7 @@ import pytest
 from damages import DAMAGES, archive_digest, blob_path, damage, flip, kinds, layer_path
 
 import pylxc
+from pylxc.exchange.incoming import Incoming
 from pylxc.runtime import rootless
 
 
@@ -106,6 +107,62 @@ def test_a_marked_layer_is_replaced_by_a_load(engine, came, archive):
     pylxc.Image.load(io.BytesIO(archive), engine=engine)
     came.verify()
     assert engine.store.layers.damaged() == {}
+
+
+@pytest.mark.parametrize("loss", ["its tree", "its tree and its archive"])
+def test_a_load_brings_a_layer_that_is_lost(loss, engine, came, archive):
+    damage(came, "all of it")
+    if loss == "its tree and its archive":
+        blob_path(came, archive_digest(came)).unlink()
+    pylxc.Image.load(io.BytesIO(archive), engine=engine)
+    assert engine.check().ok
+    came.verify()
+
+
+@pytest.mark.parametrize("kind", ["a bit", "all of it"])
+def test_a_layer_that_a_check_found_damaged_is_brought_by_a_load(kind, engine, came, archive):
+    damage(came, kind)
+    assert kinds(engine.check(deep=kind == "a bit")) == ["layer"]
+    pylxc.Image.load(io.BytesIO(archive), engine=engine)
+    assert engine.check().ok
+    came.verify()
+
+
+def test_a_start_on_a_layer_that_is_lost_says_so_and_a_build_makes_it_again(engine, made, tree):
+    damage(made, "all of it")
+    with pytest.raises(pylxc.StoreError, match=r"its tree is not there.*a load, a pull or a build") as caught:
+        pylxc.run(made, ["true"], engine=engine)
+    assert caught.value.path == layer_path(made).rstrip("/")
+    pylxc.Image.from_directory(tree, "again", engine=engine)
+    assert engine.check().ok
+
+
+def test_a_link_in_the_place_of_a_tree_is_none(engine, came, archive, tmp_path):
+    damage(came, "all of it")
+    os.symlink(tmp_path, layer_path(came).rstrip("/"))
+    with pytest.raises(pylxc.StoreError, match="its tree is not there"):
+        pylxc.run(came, ["true"], engine=engine)
+    assert "its tree is not there" in engine.check().problems[0].what
+    mend(engine)
+    came.verify()
+
+
+def test_a_tree_that_could_not_be_compared_is_not_called_whole(engine, came, monkeypatch):
+    damage(came, "a bit")
+    engine.store.layers.mark(came.layers[0].digest, "for this test")
+
+    def fail(*_):
+        raise pylxc.StoreError(str(engine.root), "the disk is full")
+
+    monkeypatch.setattr(Incoming, "beside", fail)
+    for report in (engine.check().problems, engine.repair().left):
+        (problem,) = report
+        assert (problem.kind, problem.repairable) == ("layer", False)
+        assert "could not be compared" in problem.what
+        assert "the disk is full" in problem.what
+    assert list(engine.store.layers.damaged()) == [came.layers[0].digest]
+    monkeypatch.undo()
+    mend(engine)
 
 
 def test_a_mark_that_is_wrong_goes(engine, came):
