@@ -8,6 +8,7 @@ trees have to pack to the same. Invariant: nothing is changed; what is unpacked 
 from __future__ import annotations
 
 import os
+import stat
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
@@ -17,7 +18,7 @@ from pylxc.digests import digest_of
 from pylxc.documents import LAYERS
 from pylxc.errors import IntegrityError, PylxcError, SpawnError, StoreError
 from pylxc.exchange.incoming import Incoming
-from pylxc.exchange.outgoing import digest_of_file
+from pylxc.exchange.outgoing import UNREADABLE, digest_of_file
 from pylxc.runtime import transfer
 from pylxc.store.images import manifest_over
 from pylxc.store.layers import is_tree
@@ -88,7 +89,7 @@ def layer(engine: Engine, digest: str, *, deep: bool = True) -> LayerState:
     if packed == digest:
         return LayerState(digest, digest, archives, size, can_pack=True, source=source)
     came = [archive for archive in archives if not archive.row.made]
-    if not came or packed in (NOTHING, "unreadable"):
+    if not came or packed in (NOTHING, UNREADABLE):
         return LayerState(digest, packed, archives, source=source)
     if source is None:
         doubt = "its archive is gone or damaged, and it came from a tool that packs in another order"
@@ -120,7 +121,7 @@ def pack(engine: Engine, tree: str) -> tuple[str, int]:
     try:
         return transfer.digest_of(tree, scaffold=engine.scaffold)
     except SpawnError:
-        return "unreadable", 0
+        return UNREADABLE, 0
 
 
 def document(engine: Engine, digest: str) -> str:
@@ -154,9 +155,11 @@ def restored(engine: Engine, one: Document) -> bytes | None:
 
 def _glance(engine: Engine, row: BlobRow) -> Archive:
     try:
-        status = os.stat(engine.store.blobs.path(row.digest))  # noqa: PTH116
+        status = os.lstat(engine.store.blobs.path(row.digest))
     except FileNotFoundError:
         return Archive(row, NOTHING)
+    if not stat.S_ISREG(status.st_mode):
+        return Archive(row, UNREADABLE, status.st_ino)
     return Archive(row, row.digest if status.st_size == row.size else f"{status.st_size} bytes", status.st_ino)
 
 

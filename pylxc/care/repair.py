@@ -21,6 +21,7 @@ from pylxc.errors import PylxcError, StoreError
 from pylxc.imageconfig import ImageDocument
 from pylxc.store import BlobRow, salvage
 from pylxc.store.database import DamagedIndexError
+from pylxc.store.layers import is_tree
 from pylxc.store.upkeep import diff_ids
 
 if TYPE_CHECKING:
@@ -170,13 +171,14 @@ def _archives_named(engine: Engine, image: str) -> list[BlobRow]:
 def _mend_documents(engine: Engine) -> None:
     store = engine.store
     for one in store.upkeep.documents():
-        content = inspection.restored(engine, one)
-        if content is None:
-            continue
-        if one.config is not None and one.config != content:
+        content, path = inspection.restored(engine, one), store.layout.blob(one.digest)
+        if content is not None and one.config not in (None, content):
             store.upkeep.restore_config(one.image, content)
         if inspection.document(engine, one.digest) != one.digest:
-            store.layout.write_file(store.layout.blob(one.digest), content)
+            if is_tree(path):  # no file can take its place
+                store.layout.discard([path])
+            if content is not None:
+                store.layout.write_file(path, content)
 
 
 # -- layers ------------------------------------------------------------------------------------------------------------

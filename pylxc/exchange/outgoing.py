@@ -6,8 +6,10 @@ that its descriptor says; what was packed once is kept, and can be made again.
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import os
+import stat
 from typing import TYPE_CHECKING, BinaryIO, cast
 
 from pylxc import documents
@@ -33,6 +35,9 @@ if TYPE_CHECKING:
 
 GZIP_LEVEL = 1
 ANY_FORM = frozenset(LAYERS)
+UNREADABLE = "unreadable"
+# What the kernel says of a file that is damaged; anything else, such as too many open files, says nothing of it.
+_DAMAGE = frozenset((errno.EACCES, errno.EBADMSG, errno.EIO, errno.EISDIR, errno.ELOOP, errno.ENXIO, errno.EUCLEAN))
 
 
 class Outgoing:
@@ -138,17 +143,28 @@ def assembled(checked: Checked, layers: Sequence[Descriptor]) -> Checked:
 
 
 def digest_of_file(path: str) -> str:
-    """Return the digest of a file, "" when it is not there."""
+    """Return the digest of a file, "" when it is not there, UNREADABLE when it is none, or cannot be read."""
     total = hashlib.sha256()
     try:
-        with explained(path), open(path, "rb", buffering=0) as file:  # noqa: PTH123
+        with explained(path), open(path, "rb", buffering=0, opener=_open_file) as file:
             while chunk := file.read(CHUNK):
                 total.update(chunk)
     except StoreError as error:
         if isinstance(error.__cause__, FileNotFoundError):
             return ""
+        if isinstance(error.__cause__, OSError) and error.__cause__.errno in _DAMAGE:
+            return UNREADABLE
         raise
     return f"sha256:{total.hexdigest()}"
+
+
+def _open_file(path: str, flags: int) -> int:
+    """Open a regular file: no link, no device, and no FIFO, whose other end nobody may open. Raises OSError."""
+    fd = os.open(path, flags | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+    if not stat.S_ISREG(os.fstat(fd).st_mode):
+        os.close(fd)
+        raise OSError(errno.EISDIR, "is no regular file", path)
+    return fd
 
 
 def _write(stream: BinaryIO, path: str, form: str) -> tuple[str, str, int]:

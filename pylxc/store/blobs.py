@@ -72,7 +72,12 @@ class Blobs:
 
     def add(self, connection: sqlite3.Connection, staged: str, row: BlobRow) -> None:
         """Give a staged file, which is on disk, its name and its row; :meth:`sync_names` comes before the commit."""
-        os.rename(staged, self._layout.blob(row.digest))  # noqa: PTH104
+        target = self._layout.blob(row.digest)
+        try:
+            os.rename(staged, target)  # noqa: PTH104
+        except IsADirectoryError:  # by damage
+            self._layout.discard([target])
+            os.rename(staged, target)  # noqa: PTH104
         values = (row.digest, row.layer, row.media_type, row.size, row.made)
         connection.execute("INSERT OR IGNORE INTO blobs VALUES (?, ?, ?, ?, ?)", values)
 

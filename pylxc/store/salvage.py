@@ -24,8 +24,9 @@ from pylxc.errors import PylxcError
 from pylxc.imageconfig import ImageDocument
 from pylxc.reference import is_full_id
 from pylxc.store.database import Database
+from pylxc.store.layers import is_tree
 from pylxc.store.layout import Layout, explained, sync_directory, sync_file
-from pylxc.store.upkeep import LARGEST, Upkeep, index_entries
+from pylxc.store.upkeep import LARGEST, Upkeep, index_entries, read_regular
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -174,12 +175,8 @@ def _documents(layout: Layout) -> dict[str, bytes]:
     directory = f"{layout.root}/oci/blobs/sha256"
     found = {}
     for name in sorted(os.listdir(directory)):  # noqa: PTH208
-        path = f"{directory}/{name}"
-        if not is_full_id(f"sha256:{name}") or os.path.getsize(path) > LARGEST:  # noqa: PTH202
-            continue
-        with open(path, "rb") as file:  # noqa: PTH123
-            data = file.read()
-        if data.lstrip().startswith(b"{") and digest_of(data) == f"sha256:{name}":
+        data = read_regular(f"{directory}/{name}", LARGEST) or b""
+        if is_full_id(f"sha256:{name}") and data.lstrip().startswith(b"{") and digest_of(data) == f"sha256:{name}":
             found[f"sha256:{name}"] = data
     return found
 
@@ -209,7 +206,7 @@ def _is_here(connection: sqlite3.Connection, layout: Layout, digests: Iterable[s
     for digest in digests:
         known = connection.execute("SELECT 1 FROM layers WHERE digest = ?", (digest,)).fetchone() is not None
         tree = layout.layer(digest)
-        if not known and (not os.path.isdir(tree) or os.path.lexists(f"{tree}/usr/.pylxc-host")):  # noqa: PTH112
+        if not known and (not is_tree(tree) or os.path.lexists(f"{tree}/usr/.pylxc-host")):
             return False
     return True
 

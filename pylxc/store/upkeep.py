@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import stat
 import time
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
@@ -113,9 +114,9 @@ class Upkeep:
     def manifest_candidates(self, image: str) -> list[str]:
         """Return the blobs that may be a manifest of an image: those the index says so of first, then the strays."""
         rows = self._database.rows("SELECT digest FROM manifests WHERE image = ? ORDER BY digest", (image,))
-        directory = f"{self._layout.root}/oci/blobs/sha256"
-        strays = [name for name in self.strays()[1] if os.path.getsize(f"{directory}/{name}") <= LARGEST]  # noqa: PTH202
-        return [row[0] for row in rows] + [f"sha256:{name}" for name in strays if is_full_id(f"sha256:{name}")]
+        strays = [f"sha256:{name}" for name in self.strays()[1] if is_full_id(f"sha256:{name}")]
+        small = [digest for digest in strays if os.lstat(self._layout.blob(digest)).st_size <= LARGEST]
+        return [row[0] for row in rows] + small
 
     def layers_of(self, image: str) -> list[tuple[str, int]]:
         """Return the layers of an image, the lowest first: digest, and size of the tar (bytes)."""
@@ -313,7 +314,7 @@ class Upkeep:
         path = self._layout.blob(digest)
         buried: list[str] = []
         with self._database.writing(durable=False, freeing=True), suppress(FileNotFoundError):
-            if os.stat(path).st_ino == inode:  # noqa: PTH116
+            if os.lstat(path).st_ino == inode:
                 buried = self._layout.bury([path])
         self._layout.empty(buried)
 
@@ -378,7 +379,23 @@ def index_entries(root: str) -> list[tuple[str, str]] | None:
 def read_json(path: str) -> object:
     """Return the value of a file; None where it is not there, or is no JSON."""
     try:
-        with open(path, "rb") as file:  # noqa: PTH123
-            return json.loads(file.read())
-    except (OSError, ValueError, RecursionError):
+        return json.loads(read_regular(path) or b"")
+    except (ValueError, RecursionError):
         return None
+
+
+def read_regular(path: str, largest: int | None = None) -> bytes | None:
+    """Return the content of a file; None where it is longer (bytes), cannot be read, or is no regular file."""
+    try:
+        fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+    except OSError:
+        return None
+    try:
+        status = os.fstat(fd)
+        if not stat.S_ISREG(status.st_mode) or (largest is not None and status.st_size > largest):
+            return None
+        return os.read(fd, status.st_size)
+    except OSError:
+        return None
+    finally:
+        os.close(fd)

@@ -66,5 +66,18 @@ def _call(kind: str, top: str) -> None:
     DAMAGES[kind](top)
 
 
+def _instead(make: Callable[[Path], object]) -> Callable[[Path], object]:
+    return lambda path: (path.unlink(), make(path))
+
+
+# What may lie in the place of a file: each keeps whoever just opens and reads it from its work.
+INSTEAD: dict[str, Callable[[Path], object]] = {
+    "a directory": _instead(lambda path: (path.mkdir(), (path / "file").write_text("x"))),
+    "a FIFO": _instead(os.mkfifo),
+    "an endless file": _instead(lambda path: path.symlink_to("/dev/zero")),
+    "a link to nothing": _instead(lambda path: path.symlink_to("nothing")),
+}
+
+
 def kinds(report: pylxc.CheckReport) -> list[str]:
     return [problem.kind for problem in report.problems]

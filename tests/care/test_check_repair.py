@@ -9,7 +9,7 @@ from contextlib import closing
 from pathlib import Path
 
 import pytest
-from damages import DAMAGES, archive_digest, blob_path, damage, flip, kinds, layer_path
+from damages import DAMAGES, INSTEAD, archive_digest, blob_path, damage, flip, kinds, layer_path
 
 import pylxc
 from pylxc.exchange.incoming import Incoming
@@ -197,7 +197,7 @@ def test_the_host_image_is_verified_as_far_as_it_is_the_stores(engine):
 # -- archives and documents
 
 
-@pytest.mark.parametrize("harm", [flip, lambda path: os.truncate(path, 10), os.unlink])
+@pytest.mark.parametrize("harm", [flip, lambda path: os.truncate(path, 10), os.unlink, *INSTEAD.values()])
 def test_a_damaged_archive_that_came_is_explained_and_comes_again(harm, engine, came, archive):
     digest = archive_digest(came)
     harm(blob_path(came, digest))
@@ -209,7 +209,20 @@ def test_a_damaged_archive_that_came_is_explained_and_comes_again(harm, engine, 
     assert engine.check().ok
 
 
-@pytest.mark.parametrize("harm", [flip, os.unlink])
+@pytest.mark.parametrize("kind", INSTEAD)
+def test_a_load_takes_the_place_of_what_is_no_file(kind, engine, came, archive):
+    for digest in (archive_digest(came), came.digest):
+        INSTEAD[kind](blob_path(came, digest))
+    assert kinds(engine.check()) == ["manifest", "archive"]
+    assert len(engine.repair().left) == 2
+    pylxc.Image.load(io.BytesIO(archive), engine=engine)
+    assert engine.check().ok
+    INSTEAD[kind](blob_path(came, archive_digest(came)))
+    pylxc.Image.load(io.BytesIO(archive), engine=engine)
+    assert engine.check().ok
+
+
+@pytest.mark.parametrize("harm", [flip, os.unlink, *INSTEAD.values()])
 def test_a_damaged_archive_that_was_packed_here_is_packed_again(harm, engine, made):
     first = io.BytesIO()
     made.save(first)
@@ -220,7 +233,9 @@ def test_a_damaged_archive_that_was_packed_here_is_packed_again(harm, engine, ma
     assert second.getvalue() == first.getvalue()
 
 
-@pytest.mark.parametrize(("harm", "document"), [(flip, "id"), (os.unlink, "digest")])
+@pytest.mark.parametrize(
+    ("harm", "document"), [(flip, "id"), (os.unlink, "digest"), *((harm, "id") for harm in INSTEAD.values())]
+)
 def test_a_damaged_document_of_an_image_made_here_is_written_again(document, harm, engine, made):
     digest = getattr(made, document)
     harm(blob_path(made, digest))
@@ -249,7 +264,7 @@ def test_a_configuration_that_is_damaged_in_the_index_is_taken_from_its_blob(eng
 
 
 @pytest.mark.parametrize("name", ["index.json", "oci-layout"])
-@pytest.mark.parametrize("harm", [lambda path: os.truncate(path, 0), os.unlink])
+@pytest.mark.parametrize("harm", [lambda path: os.truncate(path, 0), os.unlink, INSTEAD["a FIFO"]])
 def test_the_layout_is_written_again(name, harm, engine, made):
     path = engine.root / "oci" / name
     before = path.read_bytes()
