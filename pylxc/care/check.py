@@ -160,6 +160,8 @@ def _of_layout(engine: Engine) -> Iterator[Problem]:
         yield Problem("layout", "oci/index.json", "does not name the tagged images", REPAIR)
     for ref in upkeep.unlogged():
         yield Problem("tag", ref, "is not where the last move in its log brought it", REPAIR)
+    for ref in upkeep.untagged():
+        yield Problem("tag", ref, "is no tag, though the last move in its log brought it to an image", REPAIR)
     trees, blobs = upkeep.strays(quiet=True)
     for directory, names in (("layers", trees), ("oci/blobs/sha256", blobs)):
         for name in names:

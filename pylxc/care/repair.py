@@ -103,6 +103,7 @@ def _mend_rows(engine: Engine) -> list[str]:
         _restore_archives(engine, image)
     saved = upkeep.set_aside_lost()
     upkeep.untag_lost()
+    upkeep.restore_tags()
     upkeep.drop_dangling()
     upkeep.log_moves(upkeep.unlogged())
     return saved

@@ -28,7 +28,7 @@ class Problem:
 
     ``kind``: "index" (the database as a file), "reference" (a row names another that is not there), "layer" (a tree is
     not what its tar says), "archive" (of a layer), "configuration" and "manifest" (of an image), "layout"
-    (``oci/index.json``, ``oci/oci-layout``), "tag" (its log), "container" and "volume" (a row without a directory),
+    (``oci/index.json``, ``oci/oci-layout``), "tag" (or its log), "container" and "volume" (a row without a directory),
     "stray" (a file that nothing names), "lease" (of a process that is gone). ``subject``: which one; ``what`` is wrong;
     ``remedy``: what would do. ``repairable``: :meth:`pylxc.Engine.repair` mends it by itself.
     """

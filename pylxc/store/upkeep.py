@@ -53,6 +53,7 @@ _REFERENCES = (
     ("leased", "lease", "leases", "id"),
     ("leased", "layer", "layers", "digest"),
 )
+_LAST_MOVES = "SELECT ref, new FROM tag_log WHERE number IN (SELECT max(number) FROM tag_log GROUP BY ref)"
 
 
 @frozen
@@ -185,6 +186,11 @@ class Upkeep:
         )
         return [row[0] for row in self._database.rows(query)]
 
+    def untagged(self) -> list[str]:
+        """Return the references that the last move in the log brought to an image, and that are no tags."""
+        query = f"SELECT ref FROM ({_LAST_MOVES}) WHERE new != '' AND ref NOT IN (SELECT ref FROM tags) ORDER BY ref"  # noqa: S608
+        return [row[0] for row in self._database.rows(query)]
+
     def strays(self, *, quiet: bool = False) -> tuple[list[str], list[str]]:
         """Return the names of the trees, and of the blobs, that nothing in the index names.
 
@@ -293,6 +299,19 @@ class Upkeep:
         )
         with self._database.writing(durable=True) as connection:
             connection.executemany(query, [(time.time(), ref) for ref in refs])
+
+    def restore_tags(self) -> None:
+        """Let the log bring tags again that were lost; those whose image is lost, too, end there."""
+        with self._database.writing(durable=True) as connection:
+            connection.execute(
+                f"INSERT OR IGNORE INTO tags SELECT ref, new FROM ({_LAST_MOVES})"  # noqa: S608
+                " WHERE new IN (SELECT id FROM images)"
+            )
+            connection.execute(
+                f"INSERT INTO tag_log (ref, old, new, time) SELECT ref, new, '', ? FROM ({_LAST_MOVES})"  # noqa: S608
+                " WHERE new != '' AND ref NOT IN (SELECT ref FROM tags)",
+                (time.time(),),
+            )
 
     def drop_dangling(self, kept: Collection[str] = ()) -> None:
         """Delete the rows that name others which are not there; but none of the tables in ``kept``."""

@@ -313,6 +313,7 @@ LOST_ROWS = {
     "an image's layers": ("DELETE FROM image_layers", "reference"),
     "a layer": ("DELETE FROM layers", "reference"),
     "a manifest": ("DELETE FROM manifests", "reference"),
+    "the tags": ("DELETE FROM tags", "tag"),
     "the log of tags": ("DELETE FROM tag_log", "tag"),
     "one of an image's layers": ("UPDATE image_layers SET layer = replace(layer, 'a', 'b')", "reference"),
 }
@@ -331,6 +332,13 @@ def test_a_row_that_is_lost_is_restored_from_what_lies_on_disk(kind, what, engin
     fresh.verify()
     assert pylxc.Image.log(kind, engine=engine)[0].new == image.id
     fresh.save(io.BytesIO())
+
+
+def test_a_tag_whose_image_is_lost_with_it_ends_in_its_log(engine, made):
+    execute(engine, "DELETE FROM tags", "UPDATE tag_log SET new = 'sha256:nothing'")
+    assert kinds(engine.check()) == ["layout", "tag"]
+    mend(engine)
+    assert [move.new for move in pylxc.Image.log("made", engine=engine)] == ["", "sha256:nothing"]
 
 
 def test_a_container_whose_image_is_lost_is_set_aside_with_what_it_wrote(engine, made):
