@@ -93,6 +93,8 @@ def _of_references(engine: Engine) -> Iterator[Problem]:
         yield Problem("reference", one.key, f"{one.table} names it, and {one.other} has no row of it", REPAIR)
     for image in upkeep.images_without_manifest():
         yield Problem("reference", image, "manifests has no row of the image's manifest", REPAIR)
+    for image in upkeep.configs_as_text():
+        yield Problem("configuration", image, "is text in the index, and no bytes", REPAIR)
     for image, _ in upkeep.mismatched():
         yield Problem("reference", image, "its layers in the index are not those of its configuration", REPAIR)
 
@@ -172,6 +174,8 @@ def _of_places(engine: Engine) -> Iterator[Problem]:
     containers, volumes = engine.store.upkeep.homeless()
     for id in containers:  # noqa: A001  docker's name
         yield Problem("container", id, "its directory is not there, and with it what it wrote", REPAIR)
+    for id in engine.store.upkeep.without_spec():  # noqa: A001
+        yield Problem("container", id, "its spec is lost: it cannot be started", "`pylxc store repair` moves it aside")
     for id in engine.store.uppers.amiss():  # noqa: A001
         yield Problem("container", id, "a commit of it was cut short", REPAIR)
     for name in volumes:

@@ -92,6 +92,7 @@ def _mend_rows(engine: Engine) -> list[str]:
     """
     upkeep = engine.store.upkeep
     upkeep.adopt_volumes()
+    upkeep.restore_bytes()
     dangling = upkeep.dangling()
     for image in {one.key for one in dangling if one.other == "images"}:
         _restore_image(engine, image)

@@ -8,6 +8,7 @@ Source: https://sqlite.org/wal.html, https://sqlite.org/howtocorrupt.html (2.6, 
 from __future__ import annotations
 
 import os
+import re
 import sqlite3
 import threading
 import weakref
@@ -17,10 +18,11 @@ from typing import TYPE_CHECKING, Any
 from pylxc.errors import StoreError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Sequence
 
 VERSION = 9
 BUSY_MS = 60_000
+TABLE_NAMES = "SELECT name FROM sqlite_master WHERE type = 'table'"
 REMEDY = "`pylxc store repair` makes it anew from what lies beside it"
 
 SCHEMA = """
@@ -133,6 +135,7 @@ CREATE TABLE IF NOT EXISTS given_uppers (
 """,
 }
 SCHEMA += "".join(UPGRADES.values())
+_SCHEMA_TABLES = re.findall(r"CREATE TABLE (?:IF NOT EXISTS )?(\w+)", SCHEMA)
 
 
 _databases: weakref.WeakSet[Database] = weakref.WeakSet()
@@ -182,7 +185,7 @@ class Database:
 
     def rows(self, query: str, values: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
         """Return what a query finds."""
-        with self._translated(), self._locked() as connection:
+        with translated(self.path), self._locked() as connection:
             return connection.execute(query, values).fetchall()
 
     def row(self, query: str, values: Sequence[Any] = ()) -> tuple[Any, ...] | None:
@@ -192,7 +195,7 @@ class Database:
 
     def write(self, statement: str, values: Sequence[Any]) -> None:
         """Carry out one statement, a transaction of its own: as :meth:`writing` without ``durable``, but faster."""
-        with self._translated(), self._locked() as connection:
+        with translated(self.path), self._locked() as connection:
             self._set_durable(connection, durable=False)
             connection.execute(statement, values)
 
@@ -203,7 +206,7 @@ class Database:
         ``durable``: it has survived a power loss once the block is left. Without it, it has survived anything less.
         ``freeing``: it removes something, so it may use the store's reserve.
         """
-        with self._translated(), self._locked() as connection:
+        with translated(self.path), self._locked() as connection:
             made_room = freeing and self._make_room()
             self._set_durable(connection, durable=durable)
             connection.execute("BEGIN IMMEDIATE")
@@ -296,22 +299,30 @@ class Database:
         other processes open the file. The mode is private: the index holds what users put into environments. Raises
         OSError, StoreError.
         """
-        with self._translated():
+        with translated(self.path):
             os.close(os.open(temporary, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600))
             with closing(_open(temporary)) as connection:
                 connection.execute("PRAGMA journal_mode=WAL")
                 connection.execute("PRAGMA synchronous=FULL")
                 connection.executescript(f"BEGIN; {SCHEMA} PRAGMA user_version={VERSION}; COMMIT;")
 
-    @contextmanager
-    def _translated(self) -> Iterator[None]:
-        try:
-            yield
-        except sqlite3.DatabaseError as error:
-            if isinstance(error, sqlite3.IntegrityError):
-                raise
-            kind = DamagedIndexError if _is_damage(str(error)) else StoreError
-            raise kind(self.path, _reason(str(error))) from error
+
+@contextmanager
+def translated(path: str) -> Iterator[None]:
+    """Turn what SQLite says of an index in a block into a StoreError; what rows must not be stays IntegrityError."""
+    try:
+        yield
+    except sqlite3.IntegrityError:
+        raise
+    except sqlite3.DatabaseError as error:
+        kind = DamagedIndexError if _is_damage(str(error)) else StoreError
+        raise kind(path, _reason(str(error))) from error
+
+
+def missing_tables(rows: Iterable[tuple[str]]) -> list[str]:
+    """Return the tables that an index should have, and that are not among the rows of TABLE_NAMES."""
+    there = {name for (name,) in rows}
+    return [name for name in _SCHEMA_TABLES if name not in there]
 
 
 def _upgrade(connection: sqlite3.Connection, version: int) -> None:
@@ -342,4 +353,4 @@ def _reason(message: str) -> str:
 
 
 def _is_damage(message: str) -> bool:
-    return "not a database" in message or "malformed" in message
+    return any(words in message for words in ("not a database", "malformed", "no such table"))

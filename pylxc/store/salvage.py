@@ -23,7 +23,7 @@ from pylxc.documents import LAYERS, OCI_MANIFEST, form_said
 from pylxc.errors import PylxcError
 from pylxc.imageconfig import ImageDocument
 from pylxc.reference import is_full_id
-from pylxc.store.database import Database
+from pylxc.store.database import TABLE_NAMES, Database, missing_tables, translated
 from pylxc.store.layers import is_tree
 from pylxc.store.layout import Layout, explained, sync_directory, sync_file
 from pylxc.store.upkeep import LARGEST, Upkeep, index_entries, read_regular
@@ -63,7 +63,7 @@ def rebuild(root: Path) -> tuple[str, ...]:
     """
     layout = Layout(str(root))
     layout.make()
-    with explained(layout.root):
+    with explained(layout.root), translated(layout.database):
         place = os.open(layout.root, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         try:
             fcntl.flock(place, fcntl.LOCK_EX)  # as who makes a new store: one at a time
@@ -77,7 +77,8 @@ def _is_whole(path: str) -> bool:
     try:
         with closing(sqlite3.connect(f"file:{quote(path)}?mode=ro", uri=True)) as connection:
             is_whole = connection.execute("PRAGMA integrity_check").fetchall() == [("ok",)]
-            return bool(is_whole and connection.execute("PRAGMA user_version").fetchone()[0])
+            has_version = connection.execute("PRAGMA user_version").fetchone()[0]
+            return bool(is_whole and has_version and not missing_tables(connection.execute(TABLE_NAMES)))
     except sqlite3.Error:
         return False
 
@@ -160,10 +161,11 @@ def _read(path: str, scratch: str) -> dict[str, list[tuple[Any, ...]]]:
 
 def _insert(connection: sqlite3.Connection, table: str, rows: Iterable[tuple[Any, ...]]) -> None:
     column = TABLES[table]
+    width = len(connection.execute(f"PRAGMA table_info({table})").fetchall())
     for row in rows:
-        if column is not None and not (isinstance(row[column], str) and is_full_id(row[column])):
+        if len(row) != width or (column is not None and not (isinstance(row[column], str) and is_full_id(row[column]))):
             continue
-        with suppress(sqlite3.Error):  # a row that does not fit is none
+        with suppress(sqlite3.IntegrityError):  # a row that does not fit is none
             connection.execute(f"INSERT OR IGNORE INTO {table} VALUES ({', '.join('?' * len(row))})", row)  # noqa: S608
 
 

@@ -17,9 +17,11 @@ from attrs import frozen
 
 from pylxc.documents import OCI_LAYOUT
 from pylxc.errors import SpecError
+from pylxc.identity import is_locked
 from pylxc.mounts import volume_name
 from pylxc.reference import is_full_id
 from pylxc.store.blobs import NAMED
+from pylxc.store.database import TABLE_NAMES, missing_tables
 from pylxc.store.going import is_marked
 from pylxc.store.layers import SELECT, TREES, LayerRow, to_row
 from pylxc.store.layout import explained, rename_as_owner
@@ -85,8 +87,10 @@ class Upkeep:
     # -- asking -----------------------------------------------------------------------------------------------------
 
     def damage(self) -> list[str]:
-        """Return what is wrong with the index as a file (PRAGMA integrity_check)."""
-        return [row[0] for row in self._database.rows("PRAGMA integrity_check(20)") if row[0] != "ok"]
+        """Return what is wrong with the index as a file (PRAGMA integrity_check), and which tables it has not."""
+        found = [row[0] for row in self._database.rows("PRAGMA integrity_check(20)") if row[0] != "ok"]
+        tables = [(str(row[0]),) for row in self._database.rows(TABLE_NAMES)]
+        return found + [f"has no table {name}" for name in missing_tables(tables)]
 
     def dangling(self) -> list[Dangling]:
         """Return the rows that name others which are not there."""
@@ -155,6 +159,15 @@ class Upkeep:
             " AND digest NOT IN (SELECT layer FROM cache UNION SELECT layer FROM given_uppers)"
         )
         return [row[0] for row in self._database.rows(query)]
+
+    def configs_as_text(self) -> list[str]:
+        """Return the images whose configuration is text in the index, and no bytes."""
+        return [row[0] for row in self._database.rows("SELECT id FROM images WHERE typeof(config) = 'text'")]
+
+    def without_spec(self) -> list[str]:
+        """Return the containers whose spec is no JSON object. One that another version wrote is none of them."""
+        rows = self._database.rows("SELECT id, spec FROM containers ORDER BY id")
+        return [id for id, spec in rows if not _is_object(spec)]  # noqa: A001  docker's name
 
     def users_of(self, layer: str) -> list[str]:
         """Return the images that have a layer, each by a tag where it has one."""
@@ -255,6 +268,10 @@ class Upkeep:
         """Let the index have an image's configuration as the blob has it."""
         self._database.write("UPDATE images SET config = ? WHERE id = ?", (config, image))
 
+    def restore_bytes(self) -> None:
+        """Make bytes of the configurations that are text in the index."""
+        self._database.write("UPDATE images SET config = CAST(config AS BLOB) WHERE typeof(config) = 'text'", ())
+
     def restore_image(self, image: str, config: bytes, manifest: tuple[str, int], created: float) -> None:
         """Give an image that others name its row again."""
         with self._database.writing(durable=True) as connection:
@@ -348,10 +365,15 @@ class Upkeep:
             return [set_aside_container(self._layout, id) for id in self.unnamed()[0]]  # noqa: A001  docker's name
 
     def set_aside_lost(self) -> list[str]:
-        """Take the containers out of the index whose image is lost; their directories are moved, returns where to."""
+        """Take the containers out of the index whose image or spec is lost; return where their directories went.
+
+        One without a spec that runs is left until it has ended.
+        """
         query = "SELECT id FROM containers WHERE image NOT IN (SELECT id FROM images)"
+        lost = {row[0] for row in self._database.rows(query)}
+        lost.update(id for id in self.without_spec() if not is_locked(self._layout.container(id)))  # noqa: A001  docker's
         moved = []
-        for (id,) in self._database.rows(query):  # noqa: A001  docker's name
+        for id in sorted(lost):  # noqa: A001  docker's name
             with suppress(FileNotFoundError), explained(self._layout.root):
                 moved.append(set_aside_container(self._layout, id))
             self._database.write("DELETE FROM containers WHERE id = ?", (id,))
@@ -374,6 +396,13 @@ def set_aside_container(layout: Layout, id: str) -> str:  # noqa: A002  docker's
     target = f"{layout.root}/lost/containers/{id}"
     rename_as_owner(layout.container(id), target)
     return target
+
+
+def _is_object(text: str) -> bool:
+    try:
+        return isinstance(json.loads(text), dict)
+    except (ValueError, TypeError, RecursionError):
+        return False
 
 
 def diff_ids(config: bytes) -> tuple[str, ...] | None:

@@ -260,6 +260,13 @@ def test_a_configuration_that_is_damaged_in_the_index_is_taken_from_its_blob(eng
     assert pylxc.Image.get("came", engine=pylxc.Engine(engine.root)).platform == "linux/amd64"
 
 
+def test_a_configuration_that_is_text_in_the_index_becomes_bytes(engine, came):
+    execute(engine, "UPDATE images SET config = CAST(config AS TEXT)")
+    assert kinds(engine.check()) == ["configuration"]
+    mend(engine)
+    came.verify()
+
+
 # -- the layout, and what nothing names
 
 
@@ -354,6 +361,17 @@ def test_a_container_whose_image_is_lost_is_set_aside_with_what_it_wrote(engine,
     assert engine.check().ok
     assert pylxc.Container.list(all=True, engine=engine) == []
     assert pylxc.Image.list(engine=engine) == []
+
+
+@pytest.mark.parametrize("spec", ["{", "[]"])
+def test_a_container_whose_spec_is_lost_is_set_aside_with_what_it_wrote(spec, engine, made):
+    container = pylxc.create(made, ["x"], name="mine", detach=True, engine=engine)
+    Path(engine.container_directory(container.id), "file").write_text("kept")
+    engine.store.containers.change(container.id, spec)
+    assert kinds(engine.check()) == ["container"]
+    (saved,) = mend(engine).saved
+    assert Path(saved, "file").read_text() == "kept"
+    assert pylxc.Container.list(all=True, engine=engine) == []
 
 
 def test_a_row_without_a_directory(engine, made):

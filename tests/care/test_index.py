@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import io
 import os
+import sqlite3
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -111,6 +113,20 @@ def test_an_index_whose_own_indexes_are_damaged_is_mended_in_place(engine, made)
     report = fresh.repair()
     assert report.ok
     assert pylxc.Image.get("made", engine=fresh) == made
+
+
+@pytest.mark.parametrize("table", ["leases", "tags", "volumes", "damaged"])
+def test_an_index_that_lacks_a_table_is_made_anew(table, engine, made):
+    (pylxc.Volume.create("data", engine=engine).path / "file").write_text("precious")
+    with closing(sqlite3.connect(engine.root / "pylxc.db")) as index:
+        index.execute(f"DROP TABLE {table}")
+    fresh = pylxc.Engine(engine.root)
+    assert set(kinds(fresh.check())) == {"index"}
+    assert fresh.repair().ok
+    assert fresh.check().ok
+    assert pylxc.Image.get("made", engine=fresh) == made
+    assert (pylxc.Volume.get("data", engine=fresh).path / "file").read_text() == "precious"
+    pylxc.Volume.get("data", engine=fresh).remove()
 
 
 def test_a_store_of_another_program_is_left_alone(tmp_path):

@@ -255,6 +255,36 @@ refused(lambda: engine.store)
     run_on_disk(disk, program)
 
 
+def test_an_index_that_cannot_be_made_anew_on_a_full_disk_says_so(disk, tree):
+    program = (
+        FULL
+        + """
+pylxc.Image.from_directory(arguments[0], "one", engine=engine)
+engine.store.close()
+with open(disk / "store/pylxc.db", "r+b") as index:
+    index.write(b"!" * 64)
+refusals = 0
+for left in range(0, 2 << 20, 16 << 10):  # whatever it is that there is no room for
+    os.truncate(disk / "store/reserve", 0)
+    fill(left)
+    engine = pylxc.Engine(disk / "store")
+    try:
+        engine.repair()
+        break
+    except pylxc.StoreError as error:
+        assert "full" in str(error), str(error)
+        refusals += 1
+    finally:
+        os.unlink(disk / "ballast")
+assert refusals > 10
+engine.repair()
+assert engine.check().ok
+pylxc.Image.get("one", engine=engine).verify()
+"""
+    )
+    run_on_disk(disk, program, tree(file="x"))
+
+
 def test_a_container_can_be_removed_on_a_full_disk(disk, tree):
     program = (
         FULL
