@@ -63,9 +63,9 @@ def test_a_missing_root(engine, tmp_path):
     image = pylxc.Image.from_directory(tmp_path / "tree", "lost", engine=engine)
     digest = image.layers[0].digest.removeprefix("sha256:")
     shutil.rmtree(engine.root / "layers" / digest)
-    with pytest.raises(pylxc.SpawnError) as caught:
+    with pytest.raises(pylxc.StoreError, match="its tree is not there") as caught:
         pylxc.run("lost", ["/bin/nothing"], engine=engine)
-    assert (caught.value.stage, caught.value.errno, caught.value.exit_code) == ("root", errno.ENOENT, 125)
+    assert caught.value.path == str(engine.root / "layers" / digest)
     assert entries(engine) == NOTHING
 
 
