@@ -266,7 +266,7 @@ class Launching:
             except BaseException as error:
                 cgroup.remove(self.id)
                 self._engine.store.hostsfiles.leave(self.id)
-                if self.spec.ports and isinstance(error, SpawnError):
+                if isinstance(error, SpawnError):
                     self._explain(error)
                 raise
             finally:
@@ -303,7 +303,14 @@ class Launching:
                     self._engine.store.hostsfiles.leave(self.id)
 
     def _explain(self, error: SpawnError) -> None:
-        """Raise what a failed start means, where that is about a published port."""
+        """Raise what a failed start means, where that is about a layer that is lost, or about a published port."""
+        if error.stage == "root":
+            try:
+                self._engine.store.layers.require_trees(self.image.diff_ids)
+            except StoreError as lost:
+                raise lost from error
+        if not self.spec.ports:
+            return
         from pylxc import publishing  # noqa: PLC0415  not on the start path
 
         explained = publishing.explained(error, self)  # type: ignore[arg-type]  # the whole of it

@@ -276,6 +276,7 @@ class Executor:
 
         step, staged = inputs.step, self._lease.stage()
         self._engine.store.layers.require_whole(self._layers)
+        self._engine.store.layers.require_trees(self._layers)
         tree = self._engine.tree_of(self._layers, f"{staged}/tree", f"{staged}/work")
         if self._unnamed is not None:
             tree = evolve(tree, lowers=(self._unnamed.tree, *tree.lowers))

@@ -187,14 +187,21 @@ class Layers:
             connection.execute("DELETE FROM damaged WHERE layer = ?", (digest,))
 
     def require_whole(self, digests: Iterable[str]) -> None:
-        """Raise StoreError when one of these layers is known to be damaged; one whose tree is lost is from then on."""
+        """Raise StoreError when one of these layers is known to be damaged."""
         damaged = self.damaged()
-        for digest in digests:
-            if digest not in damaged and not is_tree(self.path(digest)) and self.exists(digest):
-                self.mark(digest, NO_TREE)
-                damaged[digest] = NO_TREE
+        for digest in damaged and digests:
             if digest in damaged:
                 raise StoreError(self.path(digest), f"the layer is damaged ({damaged[digest]}); {HEAL}")
+
+    def require_trees(self, digests: Iterable[str]) -> None:
+        """Raise StoreError when the tree of one of these layers is lost, which is known to be damaged from then on.
+
+        That looks at each: it is for who has found that something is wrong, or has time.
+        """
+        for digest in digests:
+            if not is_tree(self.path(digest)) and self.exists(digest):
+                self.mark(digest, NO_TREE)
+                self.require_whole([digest])
 
     def replace(self, lease: Lease, tree: str, digest: str) -> None:
         """Put a staged tree in the place of one that is marked as damaged. The old one goes with the lease.
