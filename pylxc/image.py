@@ -15,7 +15,7 @@ from pylxc.errors import SpecError
 from pylxc.imageconfig import ImageConfig, ImageDocument
 from pylxc.layer import Layer
 from pylxc.platforms import normal, this_platform
-from pylxc.reference import Reference
+from pylxc.reference import Reference, is_full_id
 
 if TYPE_CHECKING:
     import os
@@ -34,6 +34,9 @@ if TYPE_CHECKING:
 
     Output = str | os.PathLike[str] | Mapping[str, str | os.PathLike[str] | IO[bytes]]
     CachePlace = str | os.PathLike[str]
+
+# What words mean wherever an image is named: they can be no tags.
+MEANINGS = {"host": "this machine's own system", "scratch": "the empty image"}
 
 
 @frozen
@@ -75,6 +78,11 @@ class Image:
     def size(self) -> int:
         """The sum of its layers' sizes, in bytes."""
         return sum(layer.size for layer in self._layers)
+
+    @property
+    def author(self) -> str:
+        """Who made it, as it says itself; "" where it does not."""
+        return str(self._document.extra.get("author", ""))
 
     @classmethod
     def of(cls, engine: Engine, row: ImageRow) -> Image:
@@ -122,7 +130,7 @@ class Image:
         """Return every move of a tag, the latest first.
 
         Each says what the tag named before (``old``) and after (``new``; ids, "" = nothing), and the ``time`` (s since
-        the epoch).
+        the epoch). Raises ImageNotFound for a tag that never was; SpecError for what is no plain name:tag.
         """
         return engine_of(engine).store.images.log(ref)
 
@@ -138,7 +146,7 @@ class Image:
             True
 
         """
-        if not isinstance(steps, int) or steps < 1:
+        if not isinstance(steps, int) or isinstance(steps, bool) or steps < 1:
             raise SpecError("steps", steps, "give how many moves to go back, at least 1")
         check_tag(ref)
         images = engine_of(engine).store.images
@@ -277,7 +285,7 @@ class Image:
 
         ``source`` is a path, or a binary stream (which stays open); ``config`` is the image's configuration (default:
         empty); ``message`` is its history (default: "import of" the file). Raises StoreError for what is no archive, is
-        damaged or ends early, naming the entry; nothing is kept then.
+        damaged or ends early, naming the entry; nothing is kept then. Raises SpecError for what is neither.
         """
         from pylxc.build.imports import from_tar  # noqa: PLC0415  only for imports
 
@@ -448,8 +456,11 @@ class Image:
         self._engine.store.images.tag(self.id, ref)
 
     def untag(self, ref: str) -> None:
-        """Take a reference away; the image stays. Raises ImageNotFound when nothing bears it."""
-        self._engine.store.images.untag(ref)
+        """Take a reference away from this image, which stays.
+
+        Raises ImageNotFound when nothing bears it; Conflict when it names another image; SpecError for a malformed one.
+        """
+        self._engine.store.images.untag(self.id, ref)
 
     def push(
         self,
@@ -566,16 +577,22 @@ class Image:
 
         verify(self._engine, self.id)
 
-    def remove(self) -> None:
+    def remove(self, refs: Sequence[str] | None = None) -> None:
         """Remove the image, its tags, and the layers that no other image needs.
 
-        Raises Conflict when a container uses it; ImageNotFound when it was removed already.
+        ``refs``: the only tags that it may have, such as those in ``image.refs``, for they may be more by now.
+
+        Raises Conflict when a container uses it, or it has another tag; ImageNotFound when it was removed already.
         """
-        self._engine.store.images.remove(self.id)
+        self._engine.store.images.remove(self.id, refs)
 
 
 def check_tag(text: str) -> None:
     """Raise SpecError where a text cannot be an image's tag: told of before the work that it is to name."""
     reference = Reference.parse(text)
-    if reference.digest or reference.before:
+    if "@" in text:  # a digest, or an ``@{n}``
         raise SpecError("tag", text, 'only a plain name:tag can name an image, such as "app:1"')
+    if text in MEANINGS:
+        raise SpecError("tag", text, f"it means {MEANINGS[text]}; choose another name")
+    if is_full_id(text) or reference.familiar.startswith("sha256:"):
+        raise SpecError("tag", text, "it would be taken for an image's id; choose another name")

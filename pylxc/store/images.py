@@ -25,7 +25,7 @@ from pylxc.store.layout import explained
 
 if TYPE_CHECKING:
     import sqlite3
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Collection, Iterator, Sequence
 
     from pylxc.store.blobs import Blobs
     from pylxc.store.database import Database
@@ -122,9 +122,13 @@ class Images:
         return found
 
     def log(self, ref: str) -> Sequence[TagMove]:
-        """Return every move of a tag, the latest first."""
+        """Return every move of a tag, the latest first. Raises ImageNotFound for one that never was; SpecError."""
+        tag = _tag(ref).canonical
         query = "SELECT ref, old, new, time FROM tag_log WHERE ref = ? ORDER BY number DESC"
-        return [TagMove(*row) for row in self._database.rows(query, (Reference.parse(ref).canonical,))]
+        moves = [TagMove(*row) for row in self._database.rows(query, (tag,))]
+        if not moves and not self.has_tag(tag):
+            raise ImageNotFound(ref, self._advice(ref))
+        return moves
 
     def _read(self, id: str) -> ImageRow:  # noqa: A002
         found = self._database.row("SELECT manifest, config FROM images WHERE id = ?", (id,))
@@ -138,6 +142,8 @@ class Images:
         return ImageRow(id, found[0], ImageDocument.from_bytes(found[1]), layers, ())
 
     def _resolve(self, text: str) -> str:
+        if not isinstance(text, str):
+            raise SpecError("image", text, 'give a reference as a string, such as "debian:bookworm"')
         if not is_full_id(text):
             found = self._by_reference(text)
             if found is not None:
@@ -325,10 +331,13 @@ class Images:
                 raise ImageNotFound(id, "it was removed")
             _move(connection, reference, id)
 
-    def untag(self, ref: str) -> None:
-        """Remove a tag. Raises ImageNotFound, SpecError."""
+    def untag(self, id: str, ref: str) -> None:  # noqa: A002
+        """Remove a tag of an image. Raises ImageNotFound; Conflict when it names another image; SpecError."""
         reference = _tag(ref)
         with self._leases.noted(freeing=True), self._changing(freeing=True) as connection:
+            found = connection.execute("SELECT image FROM tags WHERE ref = ?", (reference.canonical,)).fetchone()
+            if found is not None and found[0] != id:
+                raise Conflict(ref, f"it names image {found[0][:19]}, not {id[:19]}")
             _move(connection, reference, "")
 
     @contextmanager
@@ -353,10 +362,11 @@ class Images:
         with self._database.writing(durable=False, freeing=True) as connection:
             self._write_index(connection)
 
-    def remove(self, id: str) -> None:  # noqa: A002
+    def remove(self, id: str, refs: Collection[str] | None = None) -> None:  # noqa: A002
         """Remove an image, its tags, and the layers that nothing else needs. Works on a full disk.
 
-        Raises Conflict, naming the container, when one was made from it; ImageNotFound.
+        ``refs``: the tags, as they are shown, that it may have (default: any). Raises Conflict when it has another one,
+        or when a container, which it names, was made from it; ImageNotFound.
         """
         with self._leases.noted(freeing=True):
             with self._changing(freeing=True) as connection:
@@ -367,8 +377,11 @@ class Images:
                 if user is not None:
                     raise Conflict(id[:19], f"container {user[0]} was made from it; remove that one first")
                 layers = connection.execute("SELECT layer FROM image_layers WHERE image = ?", (id,)).fetchall()
-                for (ref,) in connection.execute("SELECT ref FROM tags WHERE image = ?", (id,)).fetchall():
-                    _move(connection, Reference.parse(ref), "")
+                tags = connection.execute("SELECT ref FROM tags WHERE image = ? ORDER BY ref", (id,)).fetchall()
+                for reference in [Reference.parse(ref) for (ref,) in tags]:
+                    if refs is not None and reference.familiar not in refs:
+                        raise Conflict(id[:19], f"it is also called {reference.familiar}; remove that name first")
+                    _move(connection, reference, "")
                 connection.execute("DELETE FROM images WHERE id = ?", (id,))
                 unused = self._layers.forget_unused(connection, [layer for (layer,) in layers])
             self._known.pop(id, None)
@@ -399,9 +412,9 @@ class Images:
 
 
 def _tag(ref: str) -> Reference:
-    """Return a reference that can be moved. Raises SpecError."""
+    """Return a reference that can be moved, or has moved. Raises SpecError."""
     reference = Reference.parse(ref)
-    if not reference.tag or reference.digest or reference.before:
+    if "@" in ref:  # a digest, or an ``@{n}``
         raise SpecError("ref", ref, 'give a plain "name:tag"; only such can be moved')
     return reference
 

@@ -123,7 +123,7 @@ class Worker:
 
     def _untag(self, engine: pylxc.Engine, _count: int):
         ref = f"moving:{self.chance.randrange(4)}"
-        return ref, "", lambda: engine.store.images.untag(ref)
+        return ref, "", lambda: engine.image(ref).untag(ref)
 
     def _remove(self, engine: pylxc.Engine, _count: int):
         image = self._some(engine)

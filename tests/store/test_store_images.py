@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 from pathlib import Path
 
@@ -86,7 +87,7 @@ def test_what_is_like_nothing_gets_no_guess(store_engine, make):
 
 def test_every_move_of_a_tag_is_logged_and_can_be_asked_for(store_engine, make):
     one, two, three = make("one", "app"), make("two", "app"), make("three", "app")
-    two.untag("app")
+    three.untag("app")
     moves = pylxc.Image.log("app", engine=store_engine)
     expected = [(three.id, ""), (two.id, three.id), (one.id, two.id), ("", one.id)]
     assert [(move.old, move.new) for move in moves] == expected
@@ -118,16 +119,64 @@ def test_the_log_outlives_an_image_and_says_so(store_engine, make):
 
 def test_only_a_plain_name_can_be_moved(store_engine, make):
     image = make("one", "app")
-    for ref in (f"app@{image.digest}", "app:latest@{1}", f"app:1@{image.digest}"):
-        with pytest.raises(SpecError) as caught:
-            image.tag(ref)
-        assert caught.value.value == ref
+    for ref in (f"app@{image.digest}", "app:latest@{1}", "app:latest@{0}", f"app:1@{image.digest}"):
+        for call in (image.tag, image.untag, lambda ref: pylxc.Image.log(ref, engine=store_engine)):
+            with pytest.raises(SpecError) as caught:
+                call(ref)
+            assert caught.value.value == ref
     with pytest.raises(ImageNotFound):
         image.untag("other")
     assert pylxc.Image.get("app", engine=store_engine).refs == ("app:latest",)
 
 
+@pytest.mark.parametrize("ref", ["host", "scratch", "sha256:abc", "docker.io/library/sha256:1", "0" * 64])
+def test_what_means_something_else_is_no_tag(ref, store_engine, make):
+    image = make("one", "app")
+    with pytest.raises(SpecError, match="choose another name") as caught:
+        image.tag(ref)
+    assert caught.value.value == ref
+    image.tag("team/host")
+    image.tag("host:1")
+    assert pylxc.Image.get("host:1", engine=store_engine) == image
+
+
+def test_a_tag_of_another_image_is_not_taken_away(store_engine, make):
+    one, two = make("one", "one"), make("two", "two")
+    with pytest.raises(Conflict, match=f"it names image {two.id[:19]}, not {one.id[:19]}"):
+        one.untag("two")
+    assert pylxc.Image.get("two", engine=store_engine) == two
+
+
+def test_a_tag_that_never_was_has_no_log(store_engine, make):
+    make("one", "app").remove()
+    assert len(pylxc.Image.log("app", engine=store_engine)) == 2
+    with pytest.raises(ImageNotFound, match="not in this store"):
+        pylxc.Image.log("app:1", engine=store_engine)
+
+
+def test_arguments_that_are_no_names(store_engine, make):
+    make("one", "app")
+    with pytest.raises(SpecError, match="give a reference as a string"):
+        pylxc.Image.get(None, engine=store_engine)
+    with pytest.raises(SpecError, match="how many moves"):
+        pylxc.Image.rollback("app", steps=True, engine=store_engine)
+    for source in (b"bytes", None, io.StringIO("text")):
+        with pytest.raises(SpecError, match="a binary stream"):
+            pylxc.Image.from_tar(source, engine=store_engine)
+
+
 # -- removal
+
+
+def test_a_name_that_came_meanwhile_keeps_an_image(store_engine, make):
+    image = make("one", "app")
+    make("two").tag("other")
+    image.tag("new")
+    with pytest.raises(Conflict, match="also called new:latest"):
+        image.remove(["app:latest"])
+    assert pylxc.Image.get("app", engine=store_engine).refs == ("app:latest", "new:latest")
+    image.remove(["app:latest", "new:latest"])
+    assert len(pylxc.Image.list(engine=store_engine)) == 1
 
 
 def test_another_process_sees_no_image_that_was_removed(store_engine, make):

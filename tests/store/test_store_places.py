@@ -96,7 +96,7 @@ def free_a_full_disk(disk):
     expect_full(lambda: add_large(store, "more"))
     store.containers.remove(store.containers.get("box").id)
     fill(disk)
-    store.images.untag("large")
+    store.images.untag(images[0].id, "large")
     for image in images:
         fill(disk)
         store.images.remove(image.id)
