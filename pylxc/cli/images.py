@@ -12,8 +12,9 @@ import click
 
 from pylxc.cli.app import each
 from pylxc.cli.tables import age, format_option, moment, parse_filters, passes, print_rows, short_id
-from pylxc.errors import Conflict, ImageNotFound
+from pylxc.errors import Conflict, ImageNotFound, SpecError
 from pylxc.filters import has_label
+from pylxc.reference import DEFAULT_HOST, Reference, is_full_id
 from pylxc.units import format_size
 
 if TYPE_CHECKING:
@@ -33,7 +34,7 @@ _HEADERS = {
 _NONE = "<none>"
 
 
-def _split(ref: str) -> tuple[str, str]:
+def split_tag(ref: str) -> tuple[str, str]:
     """Return a reference's repository and tag. A colon before a slash is a registry's port."""
     repository, colon, tag = ref.partition("@")[0].rpartition(":")
     return (repository, tag) if colon and "/" not in tag else (ref, _NONE)
@@ -44,28 +45,36 @@ def _full_id(image: pylxc.Image) -> str:
 
 
 def named(image: pylxc.Image, name: str) -> str | None:
-    """Return the reference of the image that a name stands for; None when the name is an id."""
-    return next((ref for ref in (name, f"{name}:latest") if ref in image.refs), None)
+    """Return the tag that a name of the image is, as it is shown; None for an id, a digest and an earlier move."""
+    if is_full_id(name) or "@" in name or name.startswith("sha256:"):
+        return None
+    ref = Reference.parse(name).familiar
+    return ref if ref in image.refs else None
 
 
 # -- images ------------------------------------------------------------------------------------------------------------
 
 
-def _is_called(image: pylxc.Image, pattern: str) -> bool:
+def _is_called(ref: str, digest: str, pattern: str) -> bool:
+    """Say whether a tag, as it is shown, is one that a pattern means: in full or not, with its tag or not."""
     from fnmatch import fnmatchcase  # noqa: PLC0415  rarely needed
 
-    return any(fnmatchcase(ref, pattern) or fnmatchcase(_split(ref)[0], pattern) for ref in image.refs)
+    in_full = Reference.parse(ref).canonical
+    spellings = (ref, in_full, in_full.removeprefix(f"{DEFAULT_HOST}/"))
+    names = {name for text in spellings for name in (text, split_tag(text)[0], f"{split_tag(text)[0]}@{digest}")}
+    return pattern in names or any(fnmatchcase(name, pattern) for name in names)
 
 
 _FILTERS: dict[str, Callable[[pylxc.Image, str], bool]] = {
     "dangling": lambda image, value: (not image.refs) == (value == "true"),
     "label": lambda image, value: has_label(image.config.labels, value),
-    "reference": _is_called,
+    "reference": lambda image, value: any(_is_called(ref, image.digest, value) for ref in image.refs),
 }
 
 
 def _rows(image: pylxc.Image, name: str | None, *, whole: bool) -> list[dict[str, str]]:
-    pairs = [_split(ref) for ref in image.refs] or [(_NONE, _NONE)]
+    refs = image.refs if name is None else [ref for ref in image.refs if _is_called(ref, image.digest, name)]
+    pairs = [split_tag(ref) for ref in refs] or ([(_NONE, _NONE)] if name is None else [])
     return [
         {
             "Repository": repository,
@@ -77,7 +86,6 @@ def _rows(image: pylxc.Image, name: str | None, *, whole: bool) -> list[dict[str
             "Size": format_size(image.size),
         }
         for repository, tag in pairs
-        if name in (None, repository, f"{repository}:{tag}", f"{repository}@{image.digest}")
     ]
 
 
@@ -91,11 +99,17 @@ def _rows(image: pylxc.Image, name: str | None, *, whole: bool) -> list[dict[str
 @click.argument("name", required=False)
 @click.pass_obj
 def images(settings: Settings, /, *, filters: tuple[str, ...], output: str, name: str | None, **flags: Any) -> None:
-    """List the images, or those with one NAME."""
+    """List the images, or those with one NAME, which may be a pattern."""
     import pylxc  # noqa: PLC0415  heavy modules are imported where they are used
 
-    chosen = parse_filters(filters, _FILTERS)
-    found = [image for image in pylxc.Image.list(engine=settings.engine()) if passes(image, chosen, _FILTERS)]
+    engine = settings.engine()
+    known = {
+        **_FILTERS,
+        "before": lambda image, value: image.created < pylxc.Image.get(value, engine=engine).created,
+        "since": lambda image, value: image.created > pylxc.Image.get(value, engine=engine).created,
+    }
+    chosen = parse_filters(filters, known)
+    found = [image for image in pylxc.Image.list(engine=engine) if passes(image, chosen, known)]
     rows = [row for image in found for row in _rows(image, name, whole=flags["whole"])]
     if flags["quiet"]:
         for identity in dict.fromkeys(row["ID"] for row in rows):
@@ -121,19 +135,37 @@ def tag(settings: Settings, /, *, source: str, target: str) -> None:
 def _remove(image: pylxc.Image, name: str, *, force: bool) -> str:
     """Remove a name, and with its last name the image. Return what was done, in docker's words."""
     ref = named(image, name)
-    others = [other for other in image.refs if other != ref]
-    if ref is not None and others:
-        image.untag(ref)
-        return f"Untagged: {ref}"
-    if len(others) > 1 and not force:
-        raise Conflict(name, f"the image has several names ({', '.join(image.refs)}); remove them, or use --force")
-    lines = [f"Untagged: {other}" for other in image.refs]
-    image.remove()
-    return "\n".join([*lines, f"Deleted: {_full_id(image)}"])
+    if ref is None:
+        return _remove_nameless(image, name, force=force)
+    if len(image.refs) == 1:
+        try:
+            image.remove([ref])
+        except Conflict:  # a container was made from it, or it has another name by now
+            if not force:
+                raise
+        else:
+            return f"Untagged: {ref}\nDeleted: {_full_id(image)}"
+    image.untag(ref)
+    return f"Untagged: {ref}"
+
+
+def _remove_nameless(image: pylxc.Image, name: str, *, force: bool) -> str:
+    """Remove an image called by its id, which with ``force`` stands for all its names, or by its digest: for none."""
+    is_id = image.id.startswith((name, f"sha256:{name}"))
+    if is_id and force:
+        image.remove()
+    elif len(image.refs) > 1:
+        reason = f"the image has several names ({', '.join(image.refs)}); remove these, or its id with --force"
+        raise Conflict(name, reason)
+    else:
+        image.remove(image.refs if is_id else ())
+    return "\n".join([*(f"Untagged: {ref}" for ref in image.refs), f"Deleted: {_full_id(image)}"])
 
 
 @click.command()
-@click.option("-f", "--force", is_flag=True, help="Remove all names; an image that is not there is no error.")
+@click.option(
+    "-f", "--force", is_flag=True, help="With an id, remove all names; an image that is not there is no error."
+)
 @click.argument("names", metavar="IMAGE...", nargs=-1, required=True)
 @click.pass_obj
 def rmi(settings: Settings, /, *, names: tuple[str, ...], force: bool) -> int:
@@ -143,13 +175,14 @@ def rmi(settings: Settings, /, *, names: tuple[str, ...], force: bool) -> int:
     engine = settings.engine()
 
     def action(name: str) -> str | None:
+        if "@{" in name:
+            raise SpecError("image", name, "this is an earlier move of a tag; give a tag or an id")
         try:
-            image = pylxc.Image.get(name, engine=engine)
-        except ImageNotFound:
+            return _remove(pylxc.Image.get(name, engine=engine), name, force=force)
+        except ImageNotFound:  # also when another process removes it at the same time
             if not force:
                 raise
             return None
-        return _remove(image, name, force=force)
 
     return each(names, action)
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import attrs
 import click
 
+from pylxc.cli.images import split_tag
 from pylxc.cli.tables import moment
 from pylxc.errors import ContainerNotFound, ImageNotFound, PylxcError
 
@@ -18,10 +19,14 @@ if TYPE_CHECKING:
 
 def _image(image: pylxc.Image) -> dict[str, Any]:
     os_name, _, architecture = image.platform.partition("/")
+    history = image.history()
     config = attrs.asdict(image.config, filter=lambda attribute, _: not attribute.name.startswith("_"))
     return {
         "Id": f"sha256:{image.id.removeprefix('sha256:')}",
         "RepoTags": list(image.refs),
+        "RepoDigests": sorted({f"{split_tag(ref)[0]}@{image.digest}" for ref in image.refs}),
+        "Comment": str(history[-1].extra.get("comment", "")) if history else "",
+        "Author": image.author,
         "Created": moment(image.created),
         "Os": os_name,
         "Architecture": architecture,

@@ -38,6 +38,11 @@ def test_saved_to_a_stream_and_loaded_from_one(cli, images):
     assert cli("load", "-q", stdin=data).stdout.decode().split() == images
 
 
+def test_saved_by_a_name_in_full(cli, images):
+    data = cli("save", "docker.io/library/app:1").stdout
+    assert [entry["RepoTags"] for entry in json.loads(members(data)["manifest.json"])] == [["app:1"]]
+
+
 def test_files_ids_and_formats(cli, images, tmp_path):
     cli("save", "-o", tmp_path / "a.tar", "--format", "oci", images[0][7:19])
     assert "manifest.json" not in members((tmp_path / "a.tar").read_bytes())
@@ -77,3 +82,5 @@ def test_log_and_rollback(cli, images):
     assert cli.text("rollback", "app:1", 1).strip() == images[1]
     assert "has not moved so often" in cli.error("rollback", "app:1", 9, status=1)
     cli.error("rollback", "app:1", 0, status=2)
+    assert "no image named 'none:1'" in cli.error("log", "none:1", status=1)
+    assert "plain" in cli.error("log", "app:1@{1}", status=1)

@@ -209,6 +209,65 @@ def test_images_tag_and_rmi(cli, tmp_path):
     assert cli.text("rmi", "-f", "one:1") == ""
 
 
+@pytest.fixture
+def known(cli, tmp_path):
+    """The id of an image called "bb:1" and "prod:live"."""
+    (tmp_path / "a.tar").write_bytes(archive())
+    identity = cli.text("import", tmp_path / "a.tar", "bb:1").strip()
+    cli("tag", "bb:1", "prod:live")
+    return identity
+
+
+@pytest.mark.parametrize("name", ["bb:1", "docker.io/library/bb:1", "index.docker.io/bb:1", "library/bb:1"])
+@pytest.mark.parametrize("flags", [(), ("-f",)])
+def test_a_name_in_full_is_that_name(cli, known, name, flags):
+    assert cli.text("rmi", *flags, name) == "Untagged: bb:1\n"
+    assert cli.text("rmi", *flags, "docker.io/prod:live") == f"Untagged: prod:live\nDeleted: {known}\n"
+
+
+def test_what_is_neither_a_tag_nor_an_id_removes_no_tag(cli, known):
+    digest = json.loads(cli.text("images", "--format=json", "bb"))["Digest"]
+    for name in ("bb:1@{0}", "bb:1@{1}"):
+        assert "give a tag or an id" in cli.error("rmi", "-f", name, status=1)
+    assert "has several names" in cli.error("rmi", "-f", f"bb@{digest}", status=1)
+    assert "has several names" in cli.error("rmi", known, status=1)
+    cli("rmi", "bb:1")
+    assert "also called prod:live" in cli.error("rmi", "-f", f"bb@{digest}", status=1)
+    cli("tag", known, "bb:1")
+    assert cli.text("rmi", "-f", known[7:19]) == f"Untagged: bb:1\nUntagged: prod:live\nDeleted: {known}\n"
+
+
+@pytest.mark.parametrize("name", ["bb", "bb:1", "docker.io/library/bb", "library/bb:1", "b*", "docker.io/*/bb:?"])
+def test_images_of_one_name(cli, known, name):
+    for words in ((name,), ("-f", f"reference={name}")):
+        rows = [json.loads(line) for line in cli.text("images", "--format=json", "--no-trunc", *words).splitlines()]
+        assert {row["ID"] for row in rows} == {known}
+    assert [row["Tag"] for row in map(json.loads, cli.text("images", "--format=json", name).splitlines())] == ["1"]
+    assert cli.text("images", "-q", "b") == ""
+
+
+def test_removal_at_the_same_time(cli, known):
+    cli("rmi", "prod:live")
+    running = [cli.start("rmi", "-f", "bb:1", stderr=subprocess.PIPE) for _ in range(6)]
+    assert [(process.communicate(timeout=60)[1], process.returncode) for process in running] == [(b"", 0)] * 6
+    assert cli.text("images", "-q") == ""
+
+
+def test_images_before_and_since_another(cli):
+    for number, name in enumerate(("one", "two", "three")):
+        cli.environment["SOURCE_DATE_EPOCH"] = str(1000 + number)
+        cli("import", "-", name, stdin=archive())
+    for words, names in (
+        (("before=two",), ["one"]),
+        (("since=two",), ["three"]),
+        (("since=one", "before=three"), ["two"]),
+    ):
+        flags = [word for text in words for word in ("-f", text)]
+        rows = [json.loads(line) for line in cli.text("images", "--format=json", *flags).splitlines()]
+        assert [row["Repository"] for row in rows] == names
+    assert "nowhere" in cli.error("images", "-f", "before=nowhere", status=1)
+
+
 def test_import_from_standard_input_without_a_name(cli):
     identity = cli("import", "-", stdin=archive()).stdout.decode().strip()
     (image,) = json.loads(cli.text("inspect", identity))
@@ -230,11 +289,17 @@ def test_inspect_of_an_image(cli, context):
     assert image["Config"]["Labels"]["tier"] == "web"
     assert image["Config"]["ExposedPorts"] == {"6379/tcp": {}}
     assert image["Config"]["Cmd"] == ["cat", "/made"]
+    assert image["RepoDigests"] == [f"made@{json.loads(cli.text('images', '--format=json', 'made'))['Digest']}"]
+    assert (image["Author"], image["Comment"]) == ("", "buildkit.dockerfile.v0")
 
 
 def test_an_image_in_use_is_not_removed(cli, context):
     cli("build", "-q", "-t", "made", context)
     cli("run", "--name", "user", "made")
+    identity = cli.text("images", "-q", "--no-trunc", "made").strip()
     assert "user" in cli.error("rmi", "made", status=1)
+    assert "user" in cli.error("rmi", "-f", identity, status=1)
+    assert cli.text("rmi", "-f", "made") == "Untagged: made:latest\n"
+    assert cli.text("images", "-q", "--no-trunc", "-f", "dangling=true").strip() == identity
     cli("rm", "user")
-    cli("rmi", "made")
+    cli("rmi", identity)
