@@ -40,7 +40,7 @@ PRIVATE = 0o700
 PRIVATE_FILE = 0o600
 # What is put aside so that removing works on a full disk: the index is a journal, and even forgetting takes some pages.
 RESERVE = 512 << 10
-RESERVE_STEP = 64 << 10
+RESERVE_FILES = 4  # that share it: the journal, its shared memory and what is written anew need an inode each
 ATTEMPTS = 100
 PLACES = 8  # that are tried for a tree
 LONG = 0.0001  # s to make a directory; where nothing is in the way it takes half of it
@@ -54,7 +54,7 @@ class Layout:
     def __init__(self, root: str) -> None:
         self.root = root
         self.database = f"{root}/pylxc.db"
-        self._reserve = f"{root}/reserve"
+        self._reserve = [f"{root}/reserve", *(f"{root}/reserve.{number}" for number in range(1, RESERVE_FILES))]
         self._boot = f"{root}/boot"
 
     def make(self) -> None:
@@ -208,26 +208,28 @@ class Layout:
     # -- the reserve ------------------------------------------------------------------------------------------------
 
     def keep_reserve(self) -> None:
-        """Put space aside, as far as there is any: what :meth:`make_room` gives back."""
+        """Put space and inodes aside, as far as there are any: what :meth:`make_room` gives back."""
         with suppress(OSError):
-            fd = os.open(self._reserve, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, PRIVATE_FILE)
-            try:
-                size = os.fstat(fd).st_size
-                while size < RESERVE:
-                    os.posix_fallocate(fd, size, RESERVE_STEP)
-                    size += RESERVE_STEP
-            finally:
-                os.close(fd)
+            for path in self._reserve:
+                fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, PRIVATE_FILE)
+                try:
+                    if os.fstat(fd).st_size < RESERVE // RESERVE_FILES:
+                        os.posix_fallocate(fd, 0, RESERVE // RESERVE_FILES)
+                finally:
+                    os.close(fd)
 
     def make_room(self) -> bool:
         """Give the reserve back when the disk is full; says whether it did. Costs one statvfs(3) otherwise."""
         try:
             status = os.statvfs(self.root)
-            if status.f_bavail * status.f_frsize >= RESERVE:
+            has_inodes = status.f_favail >= RESERVE_FILES or not status.f_files  # there are as many as there is space
+            if has_inodes and status.f_bavail * status.f_frsize >= RESERVE:
                 return False
-            os.truncate(self._reserve, 0)
+            for path in self._reserve:
+                with suppress(FileNotFoundError):  # another process has given it back
+                    os.unlink(path)  # noqa: PTH108
         except OSError:
-            return False  # there is none, or it cannot be written: what is done next says so
+            return False  # it cannot be written: what is done next says so
         return True
 
     # -- after a power loss, and after what failed ------------------------------------------------------------------
@@ -254,8 +256,11 @@ class Layout:
             return False
 
     def note_boot(self, boot_id: str) -> None:
-        """Remember that the store was tidied since the machine started."""
+        """Remember that the store was tidied since the machine started. Works on a full disk."""
+        made_room = self.make_room()
         self.write_file(self._boot, boot_id.encode())
+        if made_room:
+            self.keep_reserve()
 
 
 def _hexadecimal(digest: str) -> str:

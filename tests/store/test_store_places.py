@@ -14,16 +14,16 @@ import pylxc
 from pylxc.errors import StoreError
 from pylxc.store import Store, layout
 
-MOUNT = 'set -e; mount -t tmpfs -o size="$1",mode=700 tmpfs "$2"; shift 2; exec "$@"'
+MOUNT = 'set -e; mount -t tmpfs -o "$1",mode=700 tmpfs "$2"; shift 2; exec "$@"'
 LIMIT = 120  # s
 
 
-def on_a_disk(size, place, function):
-    """Run a function of this file on a file system of this size, in a mount namespace and a process of its own."""
+def on_a_disk(options, place, function):
+    """Run a function of this file on a tmpfs with these options, in a mount namespace and a process of its own."""
     place.mkdir()
     program = f"import sys; sys.path[:0] = sys.argv[2:]; import {__name__}; {__name__}.{function.__name__}(sys.argv[1])"
     python = [sys.executable, "-W", "error", "-c", program, str(place), *sys.path]
-    command = ["unshare", "--mount", "--propagation", "private", "sh", "-c", MOUNT, "sh", size, str(place), *python]
+    command = ["unshare", "--mount", "--propagation", "private", "sh", "-c", MOUNT, "sh", options, str(place), *python]
     done = subprocess.run(command, check=False, capture_output=True, text=True, timeout=LIMIT)
     assert (done.returncode, done.stderr) == (0, ""), done.stderr
     assert list(place.iterdir()) == []
@@ -81,7 +81,7 @@ def grow_at_every_fill(disk):
 
 
 def test_growing_on_a_full_disk_leaves_nothing_half_made(tmp_path):
-    on_a_disk("8m", tmp_path / "disk", grow_at_every_fill)
+    on_a_disk("size=8m", tmp_path / "disk", grow_at_every_fill)
 
 
 def free_a_full_disk(disk):
@@ -90,6 +90,7 @@ def free_a_full_disk(disk):
     images = [add_large(store, "large"), add_image(store, "small", "one")]
     store.containers.add(container(images[1].id, "box"))
     close(store)
+    (root / "boot").unlink()  # as after a start of the machine
     fill(disk)
     store = Store(root)
     fill(disk)
@@ -106,7 +107,41 @@ def free_a_full_disk(disk):
 
 
 def test_removing_needs_no_space(tmp_path):
-    on_a_disk("8m", tmp_path / "disk", free_a_full_disk)
+    on_a_disk("size=8m", tmp_path / "disk", free_a_full_disk)
+
+
+def take_inodes(disk):
+    """Make files until no more can be made."""
+    free = os.statvfs(disk).f_favail
+    with pytest.raises(OSError, match="No space left"):
+        for _ in range(free + 1):
+            Path(disk, "inodes", os.urandom(8).hex()).touch()
+
+
+def free_without_inodes(disk):
+    root = Path(disk, "store")
+    Path(disk, "inodes").mkdir()
+    store = Store(root)
+    images = [add_image(store, name, name) for name in ("one", "two", "three")]
+    take_inodes(disk)
+    expect_full(lambda: add_image(store, "more", "more"))
+    store.images.untag(images[0].id, "one")
+    take_inodes(disk)
+    store.images.remove(images[0].id)
+    close(store)
+    take_inodes(disk)
+    (root / "boot").unlink()  # as after a start of the machine
+    store = Store(root)
+    for image in images[1:]:
+        take_inodes(disk)
+        store.images.remove(image.id)
+    expect_whole(root)
+    if store.images.list() or names(root / "layers"):
+        raise AssertionError(store.images.list())
+
+
+def test_removing_needs_no_inodes(tmp_path):
+    on_a_disk("size=60m,nr_inodes=200", tmp_path / "disk", free_without_inodes)
 
 
 def test_a_network_file_system_is_refused(tmp_path, monkeypatch):
