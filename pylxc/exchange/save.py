@@ -53,7 +53,7 @@ def save(
     """Write images, each with the references that it is to have, into one archive; see :meth:`pylxc.Image.save`."""
     if form not in FORMS:
         raise SpecError("format", form, 'give "oci" or "docker"')
-    with engine.store.leases.take() as lease:
+    with engine.store.leases.take(freeing=True) as lease:  # onto another disk, for one
         outgoing = Outgoing(engine, lease)
         named: dict[str, _Picture] = {}
         for image, refs in images:

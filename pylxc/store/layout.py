@@ -232,6 +232,16 @@ class Layout:
             return False  # it cannot be written: what is done next says so
         return True
 
+    @contextmanager
+    def room(self) -> Iterator[None]:
+        """Have the reserve at hand for a block that must be possible on a full disk, and needs little."""
+        made_room = self.make_room()
+        try:
+            yield
+        finally:
+            if made_room:
+                self.keep_reserve()
+
     # -- after a power loss, and after what failed ------------------------------------------------------------------
 
     @contextmanager
@@ -257,10 +267,8 @@ class Layout:
 
     def note_boot(self, boot_id: str) -> None:
         """Remember that the store was tidied since the machine started. Works on a full disk."""
-        made_room = self.make_room()
-        self.write_file(self._boot, boot_id.encode())
-        if made_room:
-            self.keep_reserve()
+        with self.room():
+            self.write_file(self._boot, boot_id.encode())
 
 
 def _hexadecimal(digest: str) -> str:

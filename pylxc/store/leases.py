@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 class Lease:
     """Work under way. ``id`` names it; ``stage()`` gives it room."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0913  made in one place
         self,
         id: str,  # noqa: A002  the row's name
         directory: str,
@@ -39,10 +39,12 @@ class Lease:
         layers: Layers,
         *,
         is_spread: bool,
+        freeing: bool,
     ) -> None:
         self.id = id
         self.directory = directory
         self._is_spread = is_spread
+        self._freeing = freeing
         self._database = database
         self._layers = layers
         self._numbers = itertools.count(1)
@@ -62,7 +64,7 @@ class Lease:
         """Keep these layers while the lease lasts. Raises StoreError when one is not there."""
         rows = [(self.id, digest) for digest in digests]
         try:
-            with self._database.writing(durable=False) as connection:
+            with self._database.writing(durable=False, freeing=self._freeing) as connection:
                 connection.executemany("INSERT OR IGNORE INTO leased VALUES (?, ?)", rows)
         except sqlite3.IntegrityError as error:
             reason = "a layer was removed meanwhile; build or import the image again"
@@ -106,18 +108,21 @@ class Leases:
         self._layers = layers
 
     @contextlib.contextmanager
-    def take(self) -> Iterator[Lease]:
-        """Give a lease for the length of a block; what was staged and not committed is discarded at its end."""
+    def take(self, *, freeing: bool = False) -> Iterator[Lease]:
+        """Give a lease for the length of a block; what was staged and not committed is discarded at its end.
+
+        ``freeing``: the block is what people free a full disk by, so it must begin on one.
+        """
         name = os.urandom(8).hex()
         directory = f"{self._layout.root}/staging/{name}"
         owner, lock = os.getpid(), -1
-        self._add(name, freeing=False)
+        self._add(name, freeing=freeing)
         try:
-            with explained(directory):
+            with explained(directory), self._layout.room() if freeing else contextlib.nullcontext():
                 is_spread = make_spread(directory)
                 lock = os.open(f"{directory}/lock", os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600)
                 fcntl.flock(lock, fcntl.LOCK_EX)
-            lease = Lease(name, directory, self._database, self._layers, is_spread=is_spread)
+            lease = Lease(name, directory, self._database, self._layers, is_spread=is_spread, freeing=freeing)
             try:
                 yield lease
             finally:

@@ -4,6 +4,7 @@ import os
 import stat
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -142,6 +143,25 @@ def free_without_inodes(disk):
 
 def test_removing_needs_no_inodes(tmp_path):
     on_a_disk("size=60m,nr_inodes=200", tmp_path / "disk", free_without_inodes)
+
+
+def save_from_a_full_disk(disk):
+    engine = pylxc.Engine(Path(disk, "store"))
+    with tempfile.TemporaryDirectory() as elsewhere:
+        Path(elsewhere, "tree").mkdir()
+        image = pylxc.Image.from_directory(Path(elsewhere, "tree"), "app", engine=engine)
+        Path(disk, "inodes").mkdir()
+        for number, run_out in enumerate((lambda _: None, fill, take_inodes)):
+            run_out(disk)
+            image.save(Path(elsewhere, f"{number}.tar"))
+        archives = {path.read_bytes() for path in Path(elsewhere).glob("*.tar")}
+    if len(archives) != 1 or names(engine.root / "staging"):
+        raise AssertionError(archives)
+    close(engine.store)
+
+
+def test_saving_onto_another_disk_needs_no_space(tmp_path):
+    on_a_disk("size=60m,nr_inodes=200", tmp_path / "disk", save_from_a_full_disk)
 
 
 def test_a_network_file_system_is_refused(tmp_path, monkeypatch):
