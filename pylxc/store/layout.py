@@ -36,6 +36,7 @@ DIRECTORIES = (
 )
 # File systems whose locks and renames are not what a store needs.
 NETWORK_FILESYSTEMS = frozenset(("nfs", "nfs4", "cifs", "smb3", "9p", "ncpfs", "afs", "ceph", "fuse.sshfs"))
+LONGEST = 470  # bytes of a store's path: SQLite takes 512, of which it and what is beside the index need the rest
 PRIVATE = 0o700
 PRIVATE_FILE = 0o600
 # What is put aside so that removing works on a full disk: the index is a journal, and even forgetting takes some pages.
@@ -59,6 +60,11 @@ class Layout:
 
     def make(self) -> None:
         """Make the directories that are missing. Raises StoreError saying why the store cannot be here."""
+        if len(os.fsencode(self.root)) > LONGEST:
+            reason = (
+                f"the path is too long (over {LONGEST} bytes); choose a shorter one with PYLXC_ROOT or Engine(root)"
+            )
+            raise StoreError(self.root, reason)
         try:
             os.makedirs(self.root, mode=PRIVATE, exist_ok=True)  # noqa: PTH103
             self._refuse_network()

@@ -173,6 +173,18 @@ def test_a_network_file_system_is_refused(tmp_path, monkeypatch):
     assert names(tmp_path / "store") == set()
 
 
+def test_a_path_that_is_too_long_is_refused(tmp_path):
+    directory = tmp_path
+    for _ in range(5):
+        directory /= "é" * 100
+    with pytest.raises(StoreError, match="the path is too long"):
+        Store(directory)
+    assert names(tmp_path) == set()
+    root = f"{tmp_path}/" + "y" * 200
+    root += "/" + "z" * (layout.LONGEST - len(root) - 1)
+    close(Store(root))
+
+
 def test_others_cannot_look_into_a_store(store, tmp_path):
     add_image(store, "app", "one")
     root = tmp_path / "store"
