@@ -63,7 +63,8 @@ class Engine:
     """One store plus its runtime directory. ``root`` is its path; ``Engine()`` is the default one's.
 
     Making an Engine touches nothing; the store is made, or opened, with the first use. Raises StoreError then, when it
-    cannot be: the path is read-only, full, not a directory, or on a network file system.
+    cannot be: the path is read-only, full, not a directory, or on a network file system. A store that is there, on a
+    file system that is read-only, can be read and its images saved; what would change it raises StoreError.
 
     Example:
         >>> engine = pylxc.Engine("/srv/containers")                                # doctest: +SKIP
@@ -107,6 +108,8 @@ class Engine:
         from pylxc.store import Store  # noqa: PLC0415  SQLite is loaded with the first use
 
         store = Store(self.root)
+        if store.is_read_only:
+            return store
         try:
             self._make_scaffold()
         except OSError as error:

@@ -25,19 +25,8 @@ from attrs import field, frozen
 from pylxc.runtime import rootless, transfer
 
 ROOT_NAMES = {"pylxc.db", "pylxc.db-wal", "pylxc.db-shm", "layers", "staging", "trash", "containers", "volumes", "run"}
-ROOT_NAMES |= {
-    "oci",
-    "boot",
-    "reserve",
-    "reserve.1",
-    "reserve.2",
-    "reserve.3",
-    "events",
-    "events.1",
-    "seccomp",
-    "stack",
-    "spares",
-}
+ROOT_NAMES |= {"oci", "boot", "events", "events.1", "seccomp", "stack", "spares"}
+ROOT_NAMES |= {"reserve", "reserve.1", "reserve.2", "reserve.3"}
 ROOT_NAMES |= {"caches"}  # no row names them
 OPAQUE_MARK = ".wh..wh..opq"
 WHITEOUT_MARK = ".wh."

@@ -60,14 +60,21 @@ __all__ = [
 
 
 class Store:
-    """One store, opened. Several processes, and several threads of each, may use it at once."""
+    """One store, opened. Several processes, and several threads of each, may use it at once.
+
+    ``is_read_only``: its file system is; what is in the store can be read, and all else raises StoreError.
+    """
 
     def __init__(self, root: str | os.PathLike[str]) -> None:
         """Open the store at a path; make it where there is none. Raises StoreError."""
         self.layout = Layout(str(root))
-        self.layout.make()
+        self.is_read_only = self.layout.is_read_only()
+        if not self.is_read_only:
+            self.layout.make()
         self._refuse_lost_index()
-        database = self._database = Database(self.layout.database, self.layout.make_room, self.layout.keep_reserve)
+        database = self._database = Database(
+            self.layout.database, self.layout.make_room, self.layout.keep_reserve, is_read_only=self.is_read_only
+        )
         self.layout.make_once(self.layout.database, database.make)
         self.blobs = Blobs(database, self.layout)
         self.layers = Layers(database, self.layout, self.blobs)
@@ -81,8 +88,9 @@ class Store:
         self.hostsfiles = HostsFiles(self.layout, self.networks)
         self.cache = BuildCache(database)
         self.events = EventLog(self.layout.root)
-        with explained(self.layout.root):
-            self._tidy()
+        if not self.is_read_only:
+            with explained(self.layout.root):
+                self._tidy()
 
     def _refuse_lost_index(self) -> None:
         """Keep an index that is lost from being taken for that of a new store, whose directories hold rubbish only."""

@@ -24,6 +24,14 @@ VERSION = 9
 BUSY_MS = 60_000
 TABLE_NAMES = "SELECT name FROM sqlite_master WHERE type = 'table'"
 REMEDY = "`pylxc store repair` makes it anew from what lies beside it"
+# What is in one of SQLite's messages, and what it means for the user.
+_MEANINGS = {
+    "readonly": "is on a read-only file system, or not yours to write ({}); choose another store with PYLXC_ROOT",
+    "unable to open": "cannot be written ({}); choose another store with PYLXC_ROOT or Engine(root)",
+    "full": "the disk is full ({}); free some space, for example by removing images",
+    "disk I/O": "the disk is full or failing ({}); free some space, or look into the kernel's log",
+    "locked": f"another process holds it for over {BUSY_MS // 1000} s ({{}}); try again",
+}
 
 SCHEMA = """
 CREATE TABLE layers (
@@ -171,10 +179,19 @@ class Database:
     """The index, in one file. Rows come as tuples.
 
     ``make_room`` is called before what must be possible on a full disk; if it did something, ``keep_reserve`` after it.
+    ``is_read_only``: its file system is.
     """
 
-    def __init__(self, path: str, make_room: Callable[[], bool], keep_reserve: Callable[[], object]) -> None:
+    def __init__(
+        self,
+        path: str,
+        make_room: Callable[[], bool],
+        keep_reserve: Callable[[], object],
+        *,
+        is_read_only: bool = False,
+    ) -> None:
         self.path = path
+        self.is_read_only = is_read_only
         self._make_room = make_room
         self._keep_reserve = keep_reserve
         self._lock = threading.RLock()
@@ -270,7 +287,7 @@ class Database:
 
     def _connect(self) -> sqlite3.Connection:
         self._make_room()  # shared memory is needed even for reading
-        connection = _open(self.path)
+        connection = _open_to_read(self.path) if self.is_read_only else _open(self.path)
         try:
             connection.execute("PRAGMA synchronous=NORMAL")
             connection.execute("PRAGMA foreign_keys=ON")
@@ -337,19 +354,21 @@ def _open(path: str) -> sqlite3.Connection:
     return connection
 
 
+def _open_to_read(path: str) -> sqlite3.Connection:
+    """Open an index whose file system is read-only: without its journal, if it has none (sqlite.org/wal.html, 7)."""
+    from urllib.parse import quote  # noqa: PLC0415  hardly ever
+
+    has_journal = os.path.exists(f"{path}-wal")  # noqa: PTH110
+    address = f"file:{quote(path)}?mode=ro" + ("" if has_journal else "&immutable=1")
+    return sqlite3.connect(address, uri=True, isolation_level=None, check_same_thread=False, timeout=BUSY_MS / 1000)
+
+
 def _reason(message: str) -> str:
     """Return what one of SQLite's messages means for the user."""
-    if "readonly" in message or "unable to open" in message:
-        return f"cannot be written ({message}); choose another store with PYLXC_ROOT or Engine(root)"
-    if "full" in message:
-        return f"the disk is full ({message}); free some space, for example by removing images"
-    if "disk I/O" in message:
-        return f"the disk is full or failing ({message}); free some space, or look into the kernel's log"
-    if "locked" in message:
-        return f"another process holds it for over {BUSY_MS // 1000} s ({message}); try again"
     if _is_damage(message):
         return f"is damaged ({message}); {REMEDY}"
-    return message
+    meaning = next((meaning.format(message) for words, meaning in _MEANINGS.items() if words in message), None)
+    return message if meaning is None else meaning
 
 
 def _is_damage(message: str) -> bool:

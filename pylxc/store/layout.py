@@ -84,6 +84,13 @@ class Layout:
         if kind in NETWORK_FILESYSTEMS:
             raise StoreError(self.root, f"lies on {kind}, whose locks cannot be relied upon; choose a local disk")
 
+    def is_read_only(self) -> bool:
+        """Say whether a store is there on a file system that nobody can write here: it can be looked at, no more."""
+        try:
+            return os.path.exists(self.database) and bool(os.statvfs(self.root).f_flag & os.ST_RDONLY)  # noqa: PTH110
+        except OSError as error:
+            raise StoreError(self.root, explain(error)) from error
+
     def has_content(self) -> bool:
         """Say whether there is anything in the store that an index would name."""
         return any(

@@ -62,6 +62,8 @@ class Lease:
 
     def protect(self, digests: Iterable[str]) -> None:
         """Keep these layers while the lease lasts. Raises StoreError when one is not there."""
+        if self._database.is_read_only:
+            return
         rows = [(self.id, digest) for digest in digests]
         try:
             with self._database.writing(durable=False, freeing=self._freeing) as connection:
@@ -115,6 +117,9 @@ class Leases:
         """
         name = os.urandom(8).hex()
         directory = f"{self._layout.root}/staging/{name}"
+        if freeing and self._database.is_read_only:  # nothing that is read can be removed meanwhile
+            yield Lease(name, directory, self._database, self._layers, is_spread=False, freeing=freeing)
+            return
         owner, lock = os.getpid(), -1
         self._add(name, freeing=freeing)
         try:

@@ -301,12 +301,12 @@ refused(lambda: [pylxc.create("one", ["x"], engine=engine) for _ in range(1000)]
 
 
 @pytest.mark.parametrize("made_before", [False, True])
-def test_a_read_only_disk_is_refused_with_one_clear_error(made_before, disk):
+def test_writing_to_a_read_only_disk_is_refused_with_one_clear_error(made_before, disk):
     root = disk / "store"
     make = f"{sys.executable} -c 'import pylxc; pylxc.Engine(\"{root}\").store'\n" if made_before else ""
     program = """
 try:
-    pylxc.Image.list(engine=pylxc.Engine(disk / "store"))
+    pylxc.Image.scratch(engine=pylxc.Engine(disk / "store"))
 except pylxc.StoreError as error:
     assert str(disk / "store") in str(error) and "PYLXC_ROOT" in str(error), str(error)
 else:

@@ -1,5 +1,6 @@
 """Where a store cannot be, or cannot grow: one clear error, and what was there stays whole."""
 
+import io
 import os
 import stat
 import subprocess
@@ -9,7 +10,7 @@ from pathlib import Path
 
 import pytest
 from archives import ACL, ACL_OF_1000
-from stores import add_image, add_layer, close, container, document, names, problems
+from stores import add_image, add_layer, close, container, document, names, problems, run_in_child
 
 import pylxc
 from pylxc.errors import StoreError
@@ -162,6 +163,49 @@ def save_from_a_full_disk(disk):
 
 def test_saving_onto_another_disk_needs_no_space(tmp_path):
     on_a_disk("size=60m,nr_inodes=200", tmp_path / "disk", save_from_a_full_disk)
+
+
+def remount(disk, mode):
+    subprocess.run(["mount", "-o", f"remount,{mode}", disk], check=True, timeout=LIMIT)
+
+
+def make_and_save(root):
+    """Make an image, with the archive of its layer; return the engine."""
+    engine = pylxc.Engine(root)
+    (root.parent / "tree").mkdir(exist_ok=True)
+    pylxc.Image.from_directory(root.parent / "tree", "app", engine=engine).save(os.devnull)
+    return engine
+
+
+def expect_to_be_read(root, out):
+    engine = pylxc.Engine(root)
+    image = pylxc.Image.get("app", engine=engine)
+    image.save(out)
+    if pylxc.Container.list(all=True, engine=engine) or not engine.check().ok:
+        raise AssertionError(engine.check())
+    for work in (lambda: image.tag("other"), image.remove, lambda: pylxc.create(image, ["true"], engine=engine)):
+        with pytest.raises(StoreError, match="is on a read-only file system"):
+            work()
+    close(engine.store)
+
+
+def read_what_cannot_be_written(disk):
+    root, outs = Path(disk, "store"), (io.BytesIO(), io.BytesIO())
+    close(make_and_save(root).store)
+    for out, journal in zip(outs, (False, True), strict=True):
+        if journal and run_in_child(lambda: make_and_save(root).image("app").tag("more")):
+            raise AssertionError(journal)
+        if Path(root, "pylxc.db-wal").exists() != journal:
+            raise AssertionError(os.listdir(root))
+        remount(disk, "ro")
+        expect_to_be_read(root, out)
+        remount(disk, "rw")
+    if b"more:latest" in outs[0].getvalue() or b"more:latest" not in outs[1].getvalue():
+        raise AssertionError(outs)
+
+
+def test_a_read_only_disk_can_be_read(tmp_path):
+    on_a_disk("size=60m", tmp_path / "disk", read_what_cannot_be_written)
 
 
 def test_a_network_file_system_is_refused(tmp_path, monkeypatch):
