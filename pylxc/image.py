@@ -535,11 +535,13 @@ class Image:
         """Give the image's files as a directory, read-only, while a ``with`` block lasts.
 
         Nothing is copied, and the host has no mount more: a process of pylxc's has them, which ends with the block, or
-        with this process however that ends. The path (below ``/proc``) is for this process and those that it starts.
-        Owners are those of the image. The kernel follows absolute links from the root of the host, as in any mounted
-        directory: ``(path / "etc/mtab").readlink()`` looks at one without following it.
+        with this process however that ends. The path (below ``/proc``) is for this process and those that it starts; it
+        means something as it is only, so neither resolve it nor make it a working directory. The kernel follows
+        absolute links from the root of the host, as in any mounted directory: ``(path / "etc/mtab").readlink()`` looks
+        at one without following it.
 
-        An ordinary user sees what the modes of the files show to it.
+        Owners are those of the image; an ordinary user sees its subordinate ids in their place (subuid(5)), and may
+        read what the modes of the files allow.
 
         Raises ImageNotFound when it was removed; SpawnError where the layers cannot be mounted.
 
@@ -553,7 +555,7 @@ class Image:
 
         from pylxc.runtime.viewing import view  # noqa: PLC0415  only here
 
-        with self._engine.store.leases.take() as lease:
+        with self._engine.store.leases.take(freeing=True) as lease:  # what is rescued from a full disk, for one
             self._engine.store.images.get(self.id)
             lease.protect(self.diff_ids)
             with view(self._engine.tree_of(self.diff_ids, "", ""), f"pylxc-{self.id[7:19]}") as path:

@@ -1,12 +1,15 @@
 /* Shows a root to processes outside, which look at it through /proc/PID/cwd: hides what it takes that it is the root
- * they find there, and goes when they are done.
+ * they find there, and all that they find.
  *
- * Invariant: nobody can write to it. The mounts are this process's own, so they are gone with it, however it ends. A
- * path that somebody resolves leads to a name below "/" that the host does not have, and never to its files.
+ * Invariant: nobody can write to it, nor to what is around it; a link in it that leads up finds empty directories, not
+ * the store. The mounts are this process's own, so they are gone with it, however it ends. A path that somebody
+ * resolves leads to a name below "/" that the host does not have, and never to its files.
  */
 #include "root.h"
 #include <linux/mount.h>
 #include <linux/prctl.h>
+
+enum { MNT_DETACH_ = 2 };
 
 int op_show(struct launch *l, const struct pylxc_op *op)
 {
@@ -17,6 +20,10 @@ int op_show(struct launch *l, const struct pylxc_op *op)
         r = sys(mkdirat, l->memory_fd, name, 0755);
     if (r >= 0)
         r = sys(move_mount, l->root_fd, "", l->memory_fd, name, MOVE_MOUNT_F_EMPTY_PATH);
+    if (r >= 0)
+        r = sys(umount2, "store", MNT_DETACH_); /* overlays have mounts of their layers of their own */
+    if (r >= 0)
+        r = set_attributes(l->memory_fd, MOUNT_ATTR_RDONLY, 0);
     if (r < 0)
         return (int)r;
     /* An ordinary user may look into its own processes, if they do not forbid it (ptrace(2)). */

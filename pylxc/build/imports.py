@@ -43,7 +43,10 @@ _REASONS = {
 
 
 def unpacking_error(error: SpawnError) -> StoreError:
-    """Return what the unpacker's report means for who gave it the archive."""
+    """Return what the unpacker's report means for who gave it the archive, or the directory."""
+    if error.stage == "root" and error.errno == errno.EINVAL:
+        reason = "cannot be read from here: it is in another mount namespace, such as a view of Image.mount; copy it"
+        return StoreError(error.subject, reason)
     reason = _REASONS.get(error.errno, f"cannot be unpacked ({os.strerror(error.errno)}); nothing was kept")
     return StoreError(error.subject, reason)
 

@@ -81,7 +81,7 @@ def write(plan: p.Plan, ours: int, theirs: int, feed: Callable[[BinaryIO], objec
     Raises:
         SpawnError: the plan's operation failed.
     """
-    with ending(_spawn(plan, ours, theirs)):
+    with _ending(_spawn(plan, ours, theirs)):
         try:
             with open(ours, "wb", buffering=CHUNK) as out:
                 feed(out)
@@ -142,7 +142,7 @@ def read(plan: p.Plan, ours: int, theirs: int) -> Iterator[BinaryIO]:
     Raises:
         SpawnError: the plan's operation failed; on leaving the block.
     """
-    with ending(_spawn(plan, ours, theirs)), open(ours, "rb", buffering=0) as stream:
+    with _ending(_spawn(plan, ours, theirs)), open(ours, "rb", buffering=0) as stream:
         yield stream
 
 
@@ -299,7 +299,7 @@ def _read_all(fd: int, target: BinaryIO) -> Waiting[None]:
 
 def run(plan: p.Plan) -> None:
     """Carry out a plan that neither executes nor streams anything. Raises SpawnError."""
-    with ending(_spawn(plan)):
+    with _ending(_spawn(plan)):
         pass
 
 
@@ -358,7 +358,7 @@ def begun(plan: p.Plan) -> Child:
 
 
 @contextmanager
-def ending(child: Child) -> Iterator[None]:
+def _ending(child: Child) -> Iterator[None]:
     """Wait for a transfer at the end of the block and raises what went wrong in it; kills it when the block failed."""
     try:
         yield

@@ -20,6 +20,19 @@ with pylxc.Image.get(sys.argv[2], engine=pylxc.Engine(sys.argv[1])).mount() as r
     time.sleep(1000)
 """
 
+FORKER = """
+import os, sys, pylxc
+with pylxc.Image.get(sys.argv[2], engine=pylxc.Engine(sys.argv[1])).mount() as root:
+    pid = os.fork()
+    if pid == 0:
+        {leaving}
+    else:
+        status = os.waitpid(pid, 0)[1]
+        print((root / "two").read_text(), end="")
+if pid:
+    print(status, not root.exists())
+"""
+
 
 @pytest.fixture
 def image(box):
@@ -58,6 +71,27 @@ def test_nobody_writes_to_it(image):
     image.verify()
 
 
+def test_a_link_that_leads_up_finds_nothing(box):
+    with box.start("sleep", "1000") as container:
+        container.exec(["sh", "-c", "ln -s ../store /up; ln -s ../../../../../.. /top; ln -s ../new /new"])
+        image = container.commit()
+    with image.mount() as root:
+        assert not (root / "up" / "layers").exists()
+        assert [name for path in (root / "top").iterdir() for name in os.listdir(path) if path.name != root.name] == []
+        for path in (root / "new", root.parent / "new", root.parent / "store/new"):
+            with pytest.raises(OSError, match="Read-only"):
+                path.write_text("x")
+    image.remove()
+
+
+@pytest.mark.parametrize("leaving", ["pass", "sys.exit()"])
+def test_it_is_not_the_forks(box, image, leaving):
+    """A fork that leaves the block, in whatever way, leaves the view to whom it belongs, and waits for nothing."""
+    command = [sys.executable, "-c", FORKER.format(leaving=leaving), str(box.engine.root), image.id]
+    done = subprocess.run(command, check=True, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=60)
+    assert done.stdout == "two\n0 True\n"
+
+
 def test_a_program_may_be_given_it(image):
     with image.mount() as root:
         done = subprocess.run(["cat", root / "two"], check=True, capture_output=True, timeout=20)
@@ -68,6 +102,11 @@ def test_a_path_that_is_resolved_leads_nowhere_else(image):
     with image.mount() as root:
         assert not root.resolve().exists()
         assert not (root / "one").resolve().exists()
+
+
+def test_an_image_of_it_has_to_be_made_of_a_copy(box, image):
+    with image.mount() as root, pytest.raises(pylxc.StoreError, match=r"another mount namespace.*copy it"):
+        pylxc.Image.from_directory(root, engine=box.engine)
 
 
 def test_what_is_open_may_be_read_to_its_end(image):

@@ -265,7 +265,8 @@ with open(disk / "store/pylxc.db", "r+b") as index:
     index.write(b"!" * 64)
 refusals = 0
 for left in range(0, 2 << 20, 16 << 10):  # whatever it is that there is no room for
-    os.truncate(disk / "store/reserve", 0)
+    for reserve in (disk / "store").glob("reserve*"):
+        os.truncate(reserve, 0)
     fill(left)
     engine = pylxc.Engine(disk / "store")
     try:
