@@ -9,13 +9,13 @@ import select
 import socket
 import ssl
 import threading
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import TYPE_CHECKING, NamedTuple
 from urllib.parse import parse_qs, urlsplit
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Mapping
     from pathlib import Path
 
 OCI_MANIFEST = "application/vnd.oci.image.manifest.v1+json"
@@ -83,6 +83,19 @@ class Fake(ThreadingHTTPServer):
         for name in (tag, digest_of(data)):
             self.manifests[name] = (kind, data)
         return digest_of(data)
+
+    def add_layout(self, made: Mapping[str, bytes], entry: Mapping[str, object], tag: str = "1") -> str:
+        """Have all that is in an OCI layout, and a tag for one entry of it; return that one's digest."""
+        for name, data in made.items():
+            if name.startswith("blobs/"):
+                self.add(data)
+                with suppress(ValueError):
+                    said = json.loads(data)
+                    if isinstance(said, dict) and "schemaVersion" in said:
+                        self.add_manifest(digest_of(data), data, said["mediaType"])
+        digest = str(entry["digest"])
+        self.add_manifest(tag, self.blobs[digest], str(entry["mediaType"]))
+        return digest
 
     def once(self, pattern: str, action: Callable[[Handler], None]) -> None:
         """Let the next request that matches ("GET /v2/.*") be answered by an action."""

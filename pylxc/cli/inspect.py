@@ -20,11 +20,12 @@ if TYPE_CHECKING:
 def _image(image: pylxc.Image) -> dict[str, Any]:
     os_name, _, architecture = image.platform.partition("/")
     history = image.history()
+    digests = image._engine.store.images.digests(image.id)  # noqa: SLF001  what only docker's form has
     config = attrs.asdict(image.config, filter=lambda attribute, _: not attribute.name.startswith("_"))
     return {
         "Id": f"sha256:{image.id.removeprefix('sha256:')}",
         "RepoTags": list(image.refs),
-        "RepoDigests": sorted({f"{split_tag(ref)[0]}@{image.digest}" for ref in image.refs}),
+        "RepoDigests": sorted({f"{split_tag(ref)[0]}@{digest}" for ref in image.refs for digest in digests}),
         "Comment": str(history[-1].extra.get("comment", "")) if history else "",
         "Author": image.author,
         "Created": moment(image.created),

@@ -135,7 +135,7 @@ def showing_pull(*, quiet: bool = False) -> Iterator[Callable[[pylxc.Progress], 
 
         def heed(event: pylxc.Progress) -> None:
             nonlocal held
-            if held is not None and event.what in {"resolved", "waiting", "present"}:
+            if held is not None and event.what in {"found", "resolved", "waiting", "present"}:
                 held.append(event)
                 return
             for earlier in held or ():

@@ -77,18 +77,20 @@ class Puller:
         from pylxc.obtaining import obtain  # noqa: PLC0415  heavy, as pylxc is
 
         before = self._digest(reference)
-        is_same = False
+        is_same, index = False, ""
 
         def heed(event: pylxc.Progress) -> None:
-            nonlocal is_same
-            if event.what == "resolved":
+            nonlocal is_same, index
+            if event.what == "found":
+                index = event.digest
+            elif event.what == "resolved":
                 is_same = before == event.digest
             show(event)
 
         self.say(f"{reference.digest or reference.tag}: Pulling from {reference.path}")
         with leaving(), showing_pull(quiet=self.quiet) as show:
             image = obtain(self.engine, reference.familiar, policy, self.platform, on_progress=heed)
-        self.say(f"Digest: {image.digest}")
+        self.say(f"Digest: {index or image.digest}")
         return not is_same
 
     def _tell(self, name: str, *, is_new: bool) -> None:

@@ -162,6 +162,8 @@ class _Pull:
     def image(self, *, tagged: bool = True) -> Image:
         """Pull the image, and let its tag point to it, if it is to be ``tagged``."""
         top = _found(self._reference, self._top)
+        if isinstance(top, Index):
+            self._client.reporter.tell("found", top.digest, len(top.data), len(top.data))
         manifest = self._leaf(top, DEPTH_LIMIT)
         if not manifest.is_image:
             raise NoImageError(self._name, manifest.artifact_type)

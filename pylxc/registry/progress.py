@@ -15,9 +15,10 @@ if TYPE_CHECKING:
 class Progress:
     """One thing that happened to a layer or a manifest, on its way in or out.
 
-    ``digest`` names it, ``done`` of ``total`` bytes are through. ``what`` of a pull: "resolved" (the manifest that is
-    pulled), "waiting" for each layer before the first of them comes, then "present" (it is here already), or
-    "downloading" (again and again), "downloaded" (verified) and "unpacked" (it is in the store). Of a push, which names
+    ``digest`` names it, ``done`` of ``total`` bytes are through. ``what`` of a pull: "found" (an index, where the
+    reference names one), "resolved" (the manifest that is pulled), "waiting" for each layer before the first of them
+    comes, then "present" (it is here already), or "downloading" (again and again), "downloaded" (verified) and
+    "unpacked" (it is in the store). Of a push, which names
     layers by their diff ids: "waiting" for each (``total`` may change when it is packed), then "packing" (its archive
     is made), "uploading" (again and again) and "uploaded", or "present" (the registry had it already), or "mounted"
     (the registry took it from another repository), and "pushed" (the manifest). Of both: "retrying" (the connection

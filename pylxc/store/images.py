@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 from attrs import evolve, frozen
 
 from pylxc.digests import digest_of
-from pylxc.documents import LAYERS, OCI_CONFIG, OCI_INDEX, OCI_MANIFEST
+from pylxc.documents import INDEXES, LAYERS, OCI_CONFIG, OCI_INDEX, OCI_MANIFEST
 from pylxc.errors import Conflict, ImageNotFound, IntegrityError, SpecError, StoreError
 from pylxc.imageconfig import ImageDocument
 from pylxc.reference import Reference, is_full_id
@@ -278,6 +278,12 @@ class Images:
         found = self._database.row("SELECT media_type FROM manifests WHERE digest = ?", (digest,))
         data = self._stored(digest) if found is not None else b""
         return (data, str(found[0])) if found is not None and digest_of(data) == digest else None
+
+    def digests(self, id: str) -> Sequence[str]:  # noqa: A002
+        """Return the digests that registries know an image by: its manifest's, and those of indexes that it was in."""
+        rows = self._database.rows("SELECT digest, media_type FROM manifests WHERE image = ? ORDER BY digest", (id,))
+        own = self._database.row("SELECT manifest FROM images WHERE id = ?", (id,))
+        return [digest for digest, kind in rows if kind in INDEXES or (digest,) == own]
 
     def has_tag(self, ref: str) -> bool:
         """Say whether a tag, in full, names an image."""

@@ -19,6 +19,7 @@ import pytest
 from daemon import docker_registry
 from emulator import Emulator
 from fake import Fake, running
+from pictures import Layout, at, layer_tar
 from screens import at_terminal
 
 import pylxc
@@ -229,6 +230,17 @@ def test_what_the_registry_does_not_have(call, repository):
     ]
     (line,) = call("push", f"{repository}:9", status=1).err
     assert f"no image named '{repository}:9'" in line
+
+
+def test_an_index_is_told_by_its_own_digest(call):
+    made = Layout()
+    leaf = made.image(layer_tar({"f": b"x"}), platform=this_platform())
+    entry = made.index(at(leaf, this_platform()))
+    with running(Fake()) as fake:
+        fake.add_layout(made, entry)
+        assert call("pull", f"{fake.host}/app:1").out[1] == f"Digest: {entry['digest']}"
+        (said,) = json.loads("".join(call("inspect", f"{fake.host}/app:1").out))
+    assert said["RepoDigests"] == sorted(f"{fake.host}/app@{each['digest']}" for each in (entry, leaf))
 
 
 def test_a_registry_that_is_not_there(call):

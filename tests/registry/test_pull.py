@@ -36,22 +36,9 @@ OTHER = "linux/arm64" if this_platform() != "linux/arm64" else "linux/amd64"
 PATIENCE = 60  # s
 
 
-def serve(fake: Fake, made: Layout, entry: dict, tag: str = "1") -> str:
-    """Let a registry have all that is in a layout, and a tag for one entry of it; return that one's digest."""
-    for name, data in made.items():
-        if name.startswith("blobs/"):
-            fake.add(data)
-            with contextlib.suppress(ValueError):
-                said = json.loads(data)
-                if isinstance(said, dict) and "schemaVersion" in said:
-                    fake.add_manifest(digest_of(data), data, said["mediaType"])
-    fake.add_manifest(tag, fake.blobs[entry["digest"]], entry["mediaType"])
-    return entry["digest"]
-
-
 def serve_image(fake: Fake, *layers: bytes, tag: str = "1", **fields: object) -> str:
     made = Layout()
-    return serve(fake, made, made.image(*(layers or (LOWER, UPPER)), platform=this_platform(), **fields), tag)
+    return fake.add_layout(made, made.image(*(layers or (LOWER, UPPER)), platform=this_platform(), **fields), tag)
 
 
 @pytest.fixture
@@ -178,12 +165,22 @@ def index(fake) -> dict[str, str]:
     here, other = made.image(LOWER, platform=this_platform()), made.image(UPPER, platform=OTHER)
     speech = {**made.image(b"", platform="unknown/unknown"), "annotations": {"vnd.docker.reference.type": "x"}}
     entry = made.index(at(speech, "unknown/unknown"), at(other, OTHER), at(here, this_platform()))
-    return {"": serve(fake, made, entry), this_platform(): here["digest"], OTHER: other["digest"]}
+    return {"": fake.add_layout(made, entry), this_platform(): here["digest"], OTHER: other["digest"]}
 
 
 def test_an_index_has_one_for_this_machine(fake, pull, index):
     assert pull(f"{fake.host}/app:1").digest == index[this_platform()]
     assert pull(f"{fake.host}/app:1", platform=OTHER).digest == index[OTHER]
+
+
+def test_an_index_is_told_of_and_names_the_image(fake, pull, engine, index):
+    told: list[pylxc.Progress] = []
+    for _ in range(2):  # the second time the index is here
+        image = pull(f"{fake.host}/app:1", on_progress=told.append)
+    size = len(fake.blobs[index[""]])
+    assert told[0] == pylxc.Progress("found", index[""], size, size)
+    assert [each.digest for each in told if each.what in ("found", "resolved")] == [index[""], image.digest] * 2
+    assert engine.store.images.digests(image.id) == sorted((index[""], image.digest))
 
 
 def test_none_for_the_platform(fake, fails, index):
@@ -352,9 +349,9 @@ def test_a_mirror_s_damage_is_made_good_by_the_registry(fake, elsewhere, pull, a
 def test_a_layer_that_is_not_what_the_configuration_says(fake, fails):
     made = Layout()
     rootfs = {"type": "layers", "diff_ids": [digest_of(b"another")]}
-    serve(fake, made, made.image(LOWER, platform=this_platform(), rootfs=rootfs))
+    fake.add_layout(made, made.image(LOWER, platform=this_platform(), rootfs=rootfs))
     fails(f"{fake.host}/app:1", pylxc.IntegrityError, "unpacked")
-    serve(fake, made, made.image(LOWER, platform=this_platform(), rootfs={"type": "layers", "diff_ids": []}))
+    fake.add_layout(made, made.image(LOWER, platform=this_platform(), rootfs={"type": "layers", "diff_ids": []}))
     fails(f"{fake.host}/app:1", pylxc.IntegrityError, "layers: expected 0, found 1")
 
 
@@ -373,7 +370,7 @@ def test_what_is_no_image(fake, fails):
         fake.add_manifest("1", data, MANIFEST)
         return f"{fake.host}/app:1"
 
-    serve(fake, made, entry)
+    fake.add_layout(made, entry)
     artifact = {**manifest["config"], "mediaType": "application/vnd.example.chart+json"}
     fails(changed(config=artifact), pylxc.UnsupportedError, "is no image .*chart")
     fails(changed(schemaVersion=1), pylxc.UnsupportedError, "schema 1")
@@ -406,7 +403,7 @@ def foreign(fake: Fake, *urls: str) -> None:
     manifest = json.loads(made[f"blobs/sha256/{entry['digest'][7:]}"])
     kind = "application/vnd.oci.image.layer.nondistributable.v1.tar"
     manifest["layers"] = [{**manifest["layers"][0], "mediaType": kind, "urls": list(urls)}]
-    serve(fake, made, made.blob(dump(manifest), MANIFEST))
+    fake.add_layout(made, made.blob(dump(manifest), MANIFEST))
     del fake.blobs[digest_of(LOWER)]
 
 
