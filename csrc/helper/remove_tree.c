@@ -1,7 +1,8 @@
 /* Removes a tree of any depth, without following links, crossing mounts or recursing.
  *
  * It holds two descriptors at most: it goes down by name and up by "..", and checks on the way up that it came back to
- * where it was. Part of the helper and of the extension.
+ * where it was. Others may remove the same tree meanwhile: what they took is passed over. Part of the helper and of the
+ * extension.
  */
 #include "remove_tree.h"
 #include "pile.h"
@@ -22,6 +23,12 @@ static long status_of(int fd, struct statx *ret)
     return sys(statx, fd, "", AT_EMPTY_PATH, STATX_INO, ret);
 }
 
+/* For what somebody else has removed: that is as good. */
+static int unless_gone(long r)
+{
+    return r == -ENOENT ? 0 : (int)r;
+}
+
 struct remembered {
     uint64_t inode;
     uint32_t device_major, device_minor;
@@ -35,7 +42,7 @@ static int empty_of_files(int fd, char *buffer, size_t size, char *ret)
     for (;;) {
         long n = sys(getdents64, fd, buffer, size);
         if (n <= 0)
-            return (int)n;
+            return unless_gone(n);
         for (long at = 0; at < n;) {
             const struct directory_record *d = (const struct directory_record *)(buffer + at);
             at += d->size;
@@ -44,13 +51,11 @@ static int empty_of_files(int fd, char *buffer, size_t size, char *ret)
             long r = d->type == DIRECTORY_TYPE ? -EISDIR : sys(unlinkat, fd, d->name, 0);
             if (r == -EISDIR || r == -EPERM)
                 r = sys(unlinkat, fd, d->name, AT_REMOVEDIR);
-            if (r == -ENOENT)
-                continue; /* somebody else removes the same tree */
             if (r == -ENOTEMPTY || r == -EEXIST) {
                 memcpy(ret, d->name, MINIMUM(strlen(d->name) + 1, (size_t)NAME_SIZE));
                 return 0;
             }
-            if (r < 0)
+            if ((r = unless_gone(r)) < 0)
                 return (int)r;
         }
     }
@@ -115,19 +120,23 @@ int remove_tree(int parent, const char *name)
         if (r < 0 || (r = empty_of_files(fd, buffer, sizeof buffer, found)) < 0)
             return r;
         if (*found) {
+            fd_close int below = open_directory(fd, found);
+            if (below == -ENOENT)
+                continue;
+            if (below < 0)
+                return below;
             if ((r = remember(&way, fd, found)) < 0)
                 return r;
-            int below = open_directory(fd, found);
             fd_close_at_end(&fd);
-            fd = below;
+            fd = steal_fd(&below);
         } else if (way.used) {
-            if ((r = step_back(&way, &fd, found)) < 0 || (r = (int)sys(unlinkat, fd, found, AT_REMOVEDIR)) < 0)
+            if ((r = step_back(&way, &fd, found)) < 0 || (r = unless_gone(sys(unlinkat, fd, found, AT_REMOVEDIR))) < 0)
                 return r;
         } else {
-            return (int)sys(unlinkat, parent, name, AT_REMOVEDIR);
+            return unless_gone(sys(unlinkat, parent, name, AT_REMOVEDIR));
         }
     }
-    return fd;
+    return unless_gone(fd);
 }
 
 static int empty_below(int parent, const char *name)
@@ -154,7 +163,7 @@ int empty_tree(int directory, const char *kept)
             else
                 r = kept && strcmp(d->name, kept) == 0 ? empty_below(directory, d->name)
                                                        : remove_tree(directory, d->name);
-            r = r == -ENOENT ? 0 : r; /* somebody else removes the same tree */
+            r = unless_gone(r);
         }
     }
 }

@@ -154,8 +154,13 @@ class Layout:
     # -- removing ---------------------------------------------------------------------------------------------------
 
     def discard(self, paths: Iterable[str]) -> None:
-        """Make trees disappear at once, then remove them. Those that are gone already are passed over."""
-        self.empty(self.bury(paths))
+        """Make trees disappear at once, then remove them. Those that are gone already are passed over.
+
+        What cannot be removed now stays in the trash, for the next process to open the store.
+        """
+        buried = self.bury(paths)
+        with suppress(StoreError):
+            self.empty(buried)
 
     def bury(self, paths: Iterable[str]) -> list[str]:
         """Make trees disappear at once, by rename; give what came of it to :meth:`empty`."""
@@ -329,12 +334,14 @@ def _try_to_remove(parent: int, name: str, *, is_last: bool) -> bool:
     try:
         _remove_as_owner(parent, name)
     except OSError as error:
-        if is_last or error.errno not in (errno.ENOENT, errno.ENOTEMPTY):
+        if error.errno not in (errno.ENOENT, errno.ENOTEMPTY):
             raise
         try:
             os.stat(name, dir_fd=parent, follow_symlinks=False)
         except FileNotFoundError:
             return True
+        if is_last:
+            raise
         return False
     return True
 

@@ -1,11 +1,15 @@
 """Where a store cannot be, or cannot grow: one clear error, and what was there stays whole."""
 
+import errno
 import io
 import os
 import stat
 import subprocess
 import sys
 import tempfile
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -18,6 +22,7 @@ from pylxc.store import Store, layout
 
 MOUNT = 'set -e; mount -t tmpfs -o "$1",mode=700 tmpfs "$2"; shift 2; exec "$@"'
 LIMIT = 120  # s
+REMOVERS = 3
 
 
 def on_a_disk(options, place, function):
@@ -258,6 +263,68 @@ def test_rubbish_that_cannot_be_removed_keeps_nobody_from_working(store, tmp_pat
     close(Store(tmp_path / "store"))
     assert names(trash) == set()
     assert store.images.list() == []
+
+
+def test_what_was_staged_and_cannot_be_removed_fails_nobody(store, tmp_path, monkeypatch):
+    def refuse(_parent, _name):
+        raise OSError(errno.EBUSY, os.strerror(errno.EBUSY))
+
+    monkeypatch.setattr(layout.native, "remove_tree", refuse)
+    add_image(store, "app", "one")
+    trash = tmp_path / "store/trash"
+    assert len(names(trash)) == 1
+    monkeypatch.undo()
+    close(Store(tmp_path / "store"))
+    assert names(trash) == set()
+    expect_whole(tmp_path / "store")
+
+
+@contextmanager
+def opened(directory):
+    fd = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        yield fd
+    finally:
+        os.close(fd)
+
+
+def test_several_remove_the_same_tree(tmp_path):
+    """They go through it in the same order, so they meet in one directory after another."""
+    together = threading.Barrier(REMOVERS)
+
+    def remove(parent):
+        together.wait(LIMIT)
+        try:
+            layout.native.remove_tree(parent, "tree")
+        except FileNotFoundError:  # it came late
+            assert names(tmp_path) == set()
+
+    with opened(tmp_path) as parent, ThreadPoolExecutor(REMOVERS) as removers:
+        for _ in range(5):
+            for number in range(100):
+                for path in ("bin", "etc", "x/y/z"):
+                    (tmp_path / f"tree/{number}" / path).mkdir(parents=True)
+            list(removers.map(remove, [parent] * REMOVERS))
+            assert names(tmp_path) == set()
+
+
+def remove_no_further(disk):
+    tree, outside = Path(disk, "tree"), Path(disk, "outside")
+    (tree / "d/mount").mkdir(parents=True)
+    (outside / "kept").mkdir(parents=True)
+    (tree / "d/link").symlink_to(outside)
+    subprocess.run(["mount", "--bind", outside, tree / "d/mount"], check=True, timeout=LIMIT)
+    with opened(disk) as parent:
+        with pytest.raises(OSError, match="remove tree") as caught:
+            layout.native.remove_tree(parent, "tree")
+        subprocess.run(["umount", tree / "d/mount"], check=True, timeout=LIMIT)
+        layout.native.remove_tree(parent, "tree")
+    if caught.value.errno != errno.EBUSY or names(Path(disk)) != {"outside"} or names(outside) != {"kept"}:
+        raise AssertionError(caught.value)
+
+
+def test_removing_follows_no_link_and_crosses_no_mount(tmp_path):
+    on_a_disk("size=1m", tmp_path / "disk", remove_no_further)
 
 
 def test_what_the_directory_around_it_hands_down_is_in_no_layer(tmp_path, tree):
