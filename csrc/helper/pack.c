@@ -282,9 +282,10 @@ static int pack_entry(struct packing *p, const char *name, const char *as)
     }
     if ((r = first_name(&p->firsts, &x, p->path, &first)) < 0)
         return r;
-    if (first)
+    r = first ? add_capability(p, name) : add_xattrs(p, name, &opaque);
+    if (r == 0 && first)
         r = put_entry(p, TAR_HARD_LINK, first, 0, &x);
-    else if ((r = add_xattrs(p, name, &opaque)) == 0)
+    else if (r == 0)
         r = kind == S_IFREG ? pack_file(p, name, &x) : pack_special(p, name, &x);
     if (p->live && p->levels.used && has_gone(r))
         return leave_out(p, before);

@@ -48,6 +48,8 @@ void sort_names(size_t *order, const char *names, size_t n);
 /* Makes records of the extended attributes of `name` in the current directory; *ret_opaque says whether overlayfs hides
  * what lower layers have in it. */
 int add_xattrs(struct packing *p, const char *name, bool *ret_opaque);
+/* Makes a record of the capabilities of the file `name` in the current directory, if it has any. */
+int add_capability(struct packing *p, const char *name);
 /* The path under which a file was seen before, good until the next call, or NULL: then it is remembered under `path`.
  */
 int first_name(struct first_names *f, const struct statx *x, const char *path, const char **ret);

@@ -1,7 +1,8 @@
 /* The extended attributes of an entry: hides which of them belong to the content, and how a keyword names one.
  *
  * Invariant: they come in the order of their names; what overlayfs and the host's policy set is left out, and what
- * overlayfs set is taken off a tree that is to be the layer itself.
+ * overlayfs set is taken off a tree that is to be the layer itself. A further name of a file has its capabilities
+ * alone: docker gives each entry its owner, which takes them off the file.
  */
 #include "pack.h"
 
@@ -62,4 +63,12 @@ int add_xattrs(struct packing *p, const char *name, bool *ret_opaque)
         r = add_record(&p->out, TAR_XATTR, encoded.data, p->values, (size_t)size);
     }
     return r;
+}
+
+int add_capability(struct packing *p, const char *name)
+{
+    long size = sys(lgetxattr, name, CAPABILITY_XATTR, p->values, XATTR_MOST);
+    if (size < 0)
+        return size == -ENODATA || size == -EOPNOTSUPP ? 0 : (int)size;
+    return add_record(&p->out, TAR_XATTR, CAPABILITY_XATTR, p->values, (size_t)size);
 }

@@ -161,6 +161,8 @@ static inline bool tar_starts_with(const char *s, const char *prefix)
 
 /* What a directory hands down to all that is made in it (acl(5)). */
 #define DEFAULT_ACL_XATTR "system.posix_acl_default"
+/* What a program may do that is in the file (capabilities(7)). A change of the file's owner takes it off. */
+#define CAPABILITY_XATTR "security.capability"
 
 /* Attributes by which overlayfs marks what it has done. In a stream they would forge redirections and opaque marks. */
 static inline bool tar_overlay_attribute(const char *name)

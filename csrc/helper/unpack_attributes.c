@@ -8,14 +8,14 @@
  * and cannot be had in a user namespace. */
 static bool may_be_missing(const char *name)
 {
-    return !tar_starts_with(name, "user.") && strcmp(name, "security.capability") != 0 &&
+    return !tar_starts_with(name, "user.") && strcmp(name, CAPABILITY_XATTR) != 0 &&
            !tar_starts_with(name, "system.posix_acl_");
 }
 
 /* An empty one is set unseen, and cannot be read any more (cap_inode_getsecurity in security/commoncap.c). */
 static bool is_no_capability(const char *name, size_t size)
 {
-    return size == 0 && strcmp(name, "security.capability") == 0;
+    return size == 0 && strcmp(name, CAPABILITY_XATTR) == 0;
 }
 
 /* On an open file or directory, or (fd < 0) on `name` in the current directory. */

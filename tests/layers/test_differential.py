@@ -67,7 +67,8 @@ def make(root: Path, *, limited: bool, special: bool) -> None:
         os.chown(root / "rich", 4_000_000_000, 3_000_000_000)
         os.setxattr(root / "rich", "user.note", b"a\0=\n\xff")
         os.setxattr(root / "rich", "user.empty", b"")
-        os.setxattr(root / "rich", "security.capability", CAPABILITY)
+        for name in ("rich", "d/file"):  # one name, and two
+            os.setxattr(root / name, "security.capability", CAPABILITY)
         os.setxattr(root / "d", "user.dir", b"on a directory")
         (root / "\u00fc\n").write_bytes(b"utf-8")
     for index, path in enumerate(sorted(root.rglob("*"))):

@@ -120,6 +120,30 @@ def test_python_reads_it(tar_tool: TarTool, tree: Path) -> None:
     assert set(found["p" * 90 + "/" + "q" * 90 + "/prefixed"].pax_headers) <= {"mtime"}
 
 
+def test_every_name_of_a_file_has_its_capabilities(tar_tool: TarTool, root: Path, tmp_path: Path) -> None:
+    """Docker gives each entry its owner, those of further names too, and that takes the capabilities off the file."""
+    for name in ("able", "plain"):
+        (root / name).write_bytes(b"program")
+        os.setxattr(root / name, "user.note", b"on the first name only")
+        os.link(root / name, root / f"{name}-too")
+    os.setxattr(root / "able", "security.capability", CAPABILITY)
+    data = tar_tool.pack(root)
+    able, note = "SCHILY.xattr.security.capability", "SCHILY.xattr.user.note"
+    with tarfile.open(fileobj=io.BytesIO(data)) as tar:
+        kinds = {entry.name: entry.type for entry in tar.getmembers()}
+        found = {entry.name: {able, note} & entry.pax_headers.keys() for entry in tar.getmembers()}
+        value = tar.getmember("able-too").pax_headers[able].encode("utf-8", "surrogateescape")
+    assert found == {".": set(), "able": {able, note}, "able-too": {able}, "plain": {note}, "plain-too": set()}
+    assert kinds["able-too"] == kinds["plain-too"] == tarfile.LNKTYPE
+    assert value == CAPABILITY
+    again = unpacked(tar_tool, data, tmp_path / "again")
+    assert snapshot(again) == snapshot(root)
+    assert tar_tool.pack(again) == data
+    (tmp_path / "mirror").mkdir()
+    assert tar_tool.mirror(root, 0, tmp_path / "mirror") == data
+    assert snapshot(tmp_path / "mirror") == snapshot(root)
+
+
 def test_the_order_of_making_does_not_matter(tar_tool: TarTool, tmp_path: Path) -> None:
     paths = [f"{a}{b}/{c}" for a in "ab-,Z~" for b in ("", "0", "-") for c in ("f", "F", "f.x", "f-")]
     streams = []
