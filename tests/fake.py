@@ -58,6 +58,7 @@ class Fake(ThreadingHTTPServer):
         self.blobs: dict[str, bytes] = {}
         self.manifests: dict[str, tuple[str, bytes]] = {}
         self.uploads: dict[str, bytes] = {}
+        self.given_up: list[str] = []
         self.seen: list[Seen] = []
         self.script: list[tuple[str, Callable[[Handler], None], bool]] = []
         self.guard: Callable[[Handler], bool] = lambda _: True
@@ -230,6 +231,11 @@ class Handler(BaseHTTPRequestHandler):
             return
         query = parse_qs(urlsplit(self.path).query)
         assert query["state"] == ["a b"], "the client lost what the server wants back"
+        if self.command == "DELETE":
+            self.server.uploads[name] = b""
+            self.server.given_up.append(name)
+            self.answer(204)
+            return
         if self.command != "GET":
             self.server.uploads[name] += self.body
         data = self.server.uploads[name]

@@ -13,7 +13,8 @@ from pylxc.untrusted import parse_json
 
 _LONGEST = 300
 _CODE = r"[A-Z][A-Z0-9_]{0,63}"
-_UNAUTHORIZED, _FORBIDDEN, _NOT_FOUND, _NOT_ALLOWED, _TOO_MANY, _SERVER = 401, 403, 404, 405, 429, 500
+_UNAUTHORIZED, _FORBIDDEN, _NOT_FOUND, _NOT_ALLOWED, _TOO_LARGE = 401, 403, 404, 405, 413
+_TOO_MANY, _SERVER = 429, 500
 
 
 class Broken(Exception):  # noqa: N818  an event of the network; callers see a RegistryError
@@ -54,8 +55,11 @@ def told(body: bytes) -> tuple[str, str]:
     return str(code) if is_code else "", clean(message) if isinstance(message, str) else ""
 
 
-def refusal(status: int, body: bytes, what: str, host: str) -> RegistryError:
-    """Return the error for an answer: what was asked for, what the registry says, what to do."""
+def refusal(status: int, body: bytes, what: str, host: str, length: int = 0) -> RegistryError:
+    """Return the error for an answer: what was asked for, what the registry says, what to do.
+
+    ``length``: how many bytes were sent.
+    """
     code, message = told(body)
     said = f" ({message})" if message else ""
     if status in (_UNAUTHORIZED, _FORBIDDEN):
@@ -66,6 +70,9 @@ def refusal(status: int, body: bytes, what: str, host: str) -> RegistryError:
         _NOT_ALLOWED: f"{host} does not allow this{said}",
         _TOO_MANY: f"{host} has had too many requests{said}; try later, or log in with: pylxc login {host}",
     }
+    if length:
+        remedy = "raise the limit of the proxy before it (client_max_body_size of nginx)"
+        reasons[_TOO_LARGE] = f"{host} takes no request of {length} bytes{said}; {remedy}"
     default = f"{host} failed with status {status}{said}; try later"
     if status < _SERVER:
         default = f"{host} answers with status {status}{said}"

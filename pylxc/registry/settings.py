@@ -56,7 +56,8 @@ class Settings:
     on, each with jitter; a registry's Retry-After is obeyed up to ``longest_wait``. Blobs of ``parallel_from`` bytes on
     are fetched in pieces of ``piece`` by ``streams`` connections, ``window`` bytes of which are in memory at most;
     ``downloads`` blobs are fetched at once. Blobs are sent as a whole, which all registries take, or in chunks of
-    ``chunk`` bytes where that is not 0; those of unknown length in chunks of ``part``, which are in memory.
+    ``chunk`` bytes where that is not 0, and in smaller ones where that is too much for the registry or a proxy before
+    it; those of unknown length in chunks of ``part``, which are in memory.
 
     Example:
         >>> Settings(hosts={"registry.example": HostSettings(insecure=True)}).is_insecure("registry.example")

@@ -176,7 +176,8 @@ class Transport:
         answer = self._repeated(question, lambda: self._authorised(question, stop), stop)
         if answer.status in expected:
             return answer
-        raise refusal(answer.status, answer.start_of_body(), question.what, question.site.name)
+        body = answer.start_of_body()
+        raise refusal(answer.status, body, question.what, question.site.name, question.length)
 
     def fetch(self, question: Question, expected: Collection[int], limit: int) -> tuple[Answer, bytes]:
         """Return the answer to a question with its whole body, of ``limit`` bytes at most (else IntegrityError)."""

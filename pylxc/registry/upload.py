@@ -1,12 +1,14 @@
 """Blobs into a registry.
 
 Hides in which of the ways that registries know a blob goes there: mounted, as a whole, in chunks. Invariant: the
-registry is asked for a blob before it is sent; a way that it refuses is not the last one while there is another.
+registry is asked for a blob before it is sent; a way that it refuses is not the last one while there is another; what
+was begun and not finished is given up.
 """
 
 from __future__ import annotations
 
 import hashlib
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Protocol
 
 from pylxc.documents import Descriptor
@@ -23,8 +25,9 @@ if TYPE_CHECKING:
     from pylxc.registry.transport import Transport
 
 _READ = 256 * 1024
-_CHUNK = 64 << 20  # bytes, for a registry that does not take as much as a blob in one request
-_OK, _NOT_FOUND = 200, 404
+_CHUNKS = (16 << 20, 4 << 20, 1 << 20)  # bytes, for a registry or a proxy that does not take a blob in one request
+_TRIES = 2  # of requests of one size that break, before smaller ones
+_OK, _NOT_FOUND, _TOO_LARGE = 200, 404, 413
 _NO_ANSWER = frozenset({403, 405, 501})  # to a HEAD: of some registries, and of what stands before them
 
 
@@ -75,16 +78,17 @@ class Uploads:
         if self._is_known(descriptor):
             self._reporter.tell("present", descriptor.digest, size, size)
             return "present"
-        session: UploadSession | None = None
-        for repository in mount_from:
-            try:
-                session = begin(self._asking, descriptor.digest, repository)
-            except RegistryError:
-                continue  # it may not be read by this login, for instance: it was worth a try only
-            if session is None:
-                self._reporter.tell("mounted", descriptor.digest, size, size)
-                return "mounted"
-        self._send(descriptor, source, session)
+        with _given_up() as sessions:
+            for repository in mount_from:
+                try:
+                    session = begin(self._asking, descriptor.digest, repository)
+                except RegistryError:
+                    continue  # it may not be read by this login, for instance: it was worth a try only
+                if session is None:
+                    self._reporter.tell("mounted", descriptor.digest, size, size)
+                    return "mounted"
+                sessions.append(session)
+            self._send(descriptor, source, sessions)
         self._reporter.tell("uploaded", descriptor.digest, size, size)
         return "uploaded"
 
@@ -93,7 +97,14 @@ class Uploads:
 
         Some ``Settings.part`` bytes of it are in memory, to be sent again where a connection breaks.
         """
-        session, hasher = self._begun(), hashlib.sha256()
+        with _given_up() as sessions:
+            sessions.append(self._begun())
+            descriptor = self._send_stream(sessions[0], chunks, media_type)
+        self._reporter.tell("uploaded", descriptor.digest, descriptor.size, descriptor.size)
+        return descriptor
+
+    def _send_stream(self, session: UploadSession, chunks: Iterable[bytes], media_type: str) -> Descriptor:
+        hasher = hashlib.sha256()
         pending, most = bytearray(), max(self._settings.part, session.least)
         try:
             for data in chunks:
@@ -108,7 +119,6 @@ class Uploads:
             self._finish(session, descriptor)
         except (OtherWay, Passing) as problem:
             raise problem.error from problem
-        self._reporter.tell("uploaded", descriptor.digest, descriptor.size, descriptor.size)
         return descriptor
 
     def _finish(self, session: UploadSession, descriptor: Descriptor) -> None:
@@ -123,41 +133,58 @@ class Uploads:
         assert session is not None  # noqa: S101  only a mount ends without one
         return session
 
-    def _send(self, descriptor: Descriptor, source: Content, session: UploadSession | None) -> None:
-        """Send a blob in the way that the settings say, or else in the other one: as a whole, or in chunks."""
-        chunk = self._settings.chunk
-        try:
-            self._send_so(descriptor, source, session, chunk)
-        except OtherWay:
-            try:
-                self._send_so(descriptor, source, None, 0 if chunk else _CHUNK)
-            except OtherWay as problem:
-                raise problem.error from problem
-
-    def _send_so(self, descriptor: Descriptor, source: Content, session: UploadSession | None, chunk: int) -> None:
-        """Send a blob in chunks, or (0) as a whole; starts again where the registry has lost what it had."""
-        attempts = Attempts(self._settings, self._stop)
+    def _send(self, descriptor: Descriptor, source: Content, sessions: list[UploadSession]) -> None:
+        """Send a blob in one way after the other; the last of the ``sessions``, if there is one, is still new."""
+        if not sessions:
+            sessions.append(self._begun())
+        ways = _ways(descriptor.size, self._settings.chunk, sessions[-1].least)
         while True:
-            session = session or self._begun()
+            chunk = ways.pop(0)
             try:
-                self._send_all(session, descriptor, source, chunk)
+                self._send_so(descriptor, source, sessions, chunk, is_last=not ways)
+            except OtherWay as problem:
+                status = problem.error.status
+                if status not in (0, _TOO_LARGE):  # it is not their size that chunks are refused for
+                    ways = ways[-1:]
+                if not ways or (status == _TOO_LARGE and not ways[0]):
+                    raise problem.error from problem
+                self._reporter.tell("retrying", descriptor.digest, 0, descriptor.size)
+                sessions.append(self._begun())
+            else:
+                return
+
+    def _send_so(
+        self, descriptor: Descriptor, source: Content, sessions: list[UploadSession], chunk: int, *, is_last: bool
+    ) -> None:
+        """Send a blob in chunks, or (0) as a whole; starts again where the registry has lost what it had."""
+        attempts, broken = Attempts(self._settings, self._stop), 0
+        while True:
+            try:
+                self._send_all(sessions[-1], descriptor, source, chunk)
             except Passing as problem:
                 self._asking.pause(attempts, problem)
                 if self._is_known(descriptor):  # it was its answer only that was lost
                     return
-                self._reporter.tell("retrying", descriptor.digest, 0, descriptor.size)
-                session = None
+                broken += not problem.error.status
+                if broken >= _TRIES and not is_last:
+                    raise OtherWay(problem.error) from problem
             else:
                 return
+            self._reporter.tell("retrying", descriptor.digest, 0, descriptor.size)
+            sessions.append(self._begun())
 
     def _send_all(self, session: UploadSession, descriptor: Descriptor, source: Content, chunk: int) -> None:
-        size, chunk = descriptor.size, max(chunk, session.least) if chunk else descriptor.size
-        if size <= chunk:
+        size = descriptor.size
+        if not 0 < chunk < size:
             session.send_whole(descriptor, lambda first: self._reading(source, first, size, descriptor))
             return
+        tries = 0
         while session.offset < size:
-            last = min(session.offset + chunk, size)
-            session.send_chunk(last, self._reading(source, session.offset, last, descriptor))
+            before, last = session.offset, min(session.offset + chunk, size)
+            session.send_chunk(last, self._reading(source, before, last, descriptor))
+            tries = tries + 1 if session.offset == before else 0
+            if tries == _TRIES:
+                raise OtherWay(self._asking.stuck)
         session.finish(descriptor)
 
     def _reading(self, source: Content, first: int, last: int, descriptor: Descriptor) -> Callable[[], Iterable[bytes]]:
@@ -175,6 +202,32 @@ class Uploads:
                 self._reporter.tell("uploading", descriptor.digest, position, descriptor.size)
 
         return read
+
+
+def _ways(size: int, chunk: int, least: int) -> list[int]:
+    """Return how many bytes of a blob a request is to have in the ways to try; 0 stands for all.
+
+    The whole is the last one, even where it was the first: for those that take no chunks, and break now and then.
+    """
+    first = max(chunk, least) if 0 < chunk < size else 0
+    smaller = {max(each, least) for each in _CHUNKS}
+    chunks = [each for each in sorted(smaller, reverse=True) if each < (first or size)]
+    return [first, *chunks, 0] if first or chunks else [0]
+
+
+@contextmanager
+def _given_up() -> Iterator[list[UploadSession]]:
+    """Take the uploads that are begun in the block; those that are not finished then are given up.
+
+    Not before its end: the registry may still be busy with one whose answer did not come.
+    """
+    sessions: list[UploadSession] = []
+    try:
+        yield sessions
+    finally:
+        with suppress(RegistryError):  # it removes them some time anyway; after one failure it is asked no more
+            for session in sessions:
+                session.give_up()
 
 
 def _send_part(session: UploadSession, data: bytes) -> None:

@@ -45,7 +45,7 @@ class Passing(Exception):  # noqa: N818  an event on the way; callers see its ``
 
 
 class OtherWay(Exception):  # noqa: N818  likewise
-    """The registry does not take chunks, or not all at once: it may take the blob in the other way."""
+    """The registry does not take chunks, or not as much at once: it may take the blob in another way."""
 
     def __init__(self, error: RegistryError) -> None:
         super().__init__(str(error))
@@ -65,6 +65,11 @@ class Asking:
     def what(self) -> str:
         """What errors call the repository."""
         return f"{self.site.name}/{self.repository}"
+
+    @property
+    def stuck(self) -> RegistryError:
+        """The error for an upload of which the registry has no more after several tries."""
+        return RegistryError(f"{self.what}: an upload does not get on; try again later")
 
     def question(self, method: str, url: str, *, mounted: str = "") -> Question:
         """Return a request that may push, and pull from a repository that is ``mounted`` from."""
@@ -135,6 +140,7 @@ class UploadSession:
     least: int
     _attempts: Attempts
     offset: int = 0
+    _is_over: bool = False
 
     def send_whole(self, descriptor: Descriptor, body_from: Callable[[int], Callable[[], Iterable[bytes]]]) -> None:
         """Send all of a blob at once; ``body_from(offset)`` gives the rest of it. Where it breaks off, that follows."""
@@ -193,10 +199,9 @@ class UploadSession:
 
     def _wait(self, problem: Passing | None = None) -> None:
         """Wait after a try that got nowhere: there may be a few of them only."""
-        stuck = RegistryError(f"{self._asking.what}: an upload does not get on; try again later")
         if self._attempts.is_over():
-            raise OtherWay(stuck)
-        self._asking.pause(self._attempts, problem or Passing(stuck))
+            raise OtherWay(self._asking.stuck)
+        self._asking.pause(self._attempts, problem or Passing(self._asking.stuck))
 
     def _note(self, answer: Answer, before: int, last: int, *, otherwise: int) -> None:
         """Note how many bytes the registry says it has; "0-0" is said for none and for one, so it counts as none."""
@@ -227,11 +232,18 @@ class UploadSession:
             if error.status in _LOST:
                 raise Passing(error) from error
             raise
+        self._is_over = True
         said = answer.header("Docker-Content-Digest")
         if said and said != descriptor.digest:
             raise IntegrityError(
                 self._asking.what, descriptor.digest, said if len(said) < _LONGEST_SHOWN else "another"
             )
+
+    def give_up(self) -> None:
+        """Tell the registry, once, that an upload that was not finished will not be. Raises RegistryError."""
+        if not self._is_over:
+            question = evolve(self._asking.question("DELETE", self._url), is_repeatable=False)
+            self._asking.transport.ask(question, (_ACCEPTED, _NO_CONTENT, _NOT_FOUND), self._asking.stop).close()
 
 
 def _of_chunks(error: RegistryError) -> Exception:

@@ -141,7 +141,7 @@ def test_a_registry_that_takes_no_chunks_gets_it_as_a_whole(fake, repository, st
 
 def test_an_upload_that_gets_nowhere_ends(fake, repository):
     fake.always("(PATCH|PUT) .*", lambda handler: handler.hang_up())
-    with pytest.raises(RegistryError, match="the connection ended"):
+    with pytest.raises(RegistryError, match="the connection was closed"):
         repository(**CHUNKED).push_blob(LAYER, DATA)
     assert len(fake.requests("(PATCH|PUT) .*")) <= 40
 
@@ -154,19 +154,96 @@ def test_a_stream_that_gets_nowhere_ends(fake, repository, status):
     assert len(fake.requests("PATCH .*")) <= 20
 
 
-def test_what_is_too_large_for_one_request_goes_in_chunks(fake, repository, monkeypatch):
-    monkeypatch.setattr("pylxc.registry.upload._CHUNK", 100_000)
-    fake.once("PUT .*", lambda handler: handler.fail(413))
+@pytest.fixture
+def small_chunks(monkeypatch) -> None:
+    monkeypatch.setattr("pylxc.registry.upload._CHUNKS", (160_000, 40_000, 10_000))
+
+
+def limit(most: int, beyond):
+    """Return what answers requests of no more bytes than those honestly, others by ``beyond``."""
+    return lambda handler: beyond(handler) if len(handler.body) > most else handler.honest()
+
+
+def too_large(handler) -> None:
+    handler.fail(413)
+
+
+def drop(handler) -> None:
+    handler.hang_up()
+
+
+@pytest.mark.parametrize(("beyond", "tries"), [(too_large, 1), (drop, 2)])
+def test_what_is_too_large_for_one_request_goes_in_smaller_ones(fake, repository, small_chunks, beyond, tries):
+    fake.always("(PUT|PATCH) .*", limit(50_000, beyond))
     assert repository().push_blob(LAYER, DATA) == "uploaded"
     assert pushed(fake)
-    assert len(fake.requests("PATCH .*")) == 3
+    sizes = [len(seen.body) for seen in fake.requests("(PUT|PATCH) .*")]
+    assert sizes == [300_000] * tries + [160_000] * tries + [40_000] * 7 + [20_000, 0]
 
 
-def test_what_is_too_large_in_either_way_is_refused(fake, repository):
-    fake.always("(PUT|PATCH) .*", lambda handler: handler.fail(413))
+def test_chunks_of_one_size_are_left_only_where_they_do_not_get_on(fake, repository, small_chunks):
+    """Connections that break now and then do not make them smaller."""
+    fake.once("PUT .*", too_large)
+    for _ in range(3):
+        fake.once("PATCH .*", break_off)
+        fake.once("PATCH .*", lambda handler: handler.honest())
+    assert repository().push_blob(LAYER, DATA) == "uploaded"
+    assert len(fake.requests("POST .*")) == 2
+
+
+def test_chunks_are_no_smaller_than_the_registry_wants(fake, repository, small_chunks):
+    fake.always("(PUT|PATCH) .*", too_large)
+    begun = {"Location": "/v2/app/blobs/uploads/x?state=a%20b", "OCI_Chunk_Min_Length": 30_000}
+    fake.always("POST .*", lambda handler: handler.answer(202, **begun))
+    with pytest.raises(RegistryError, match="takes no request of 30000 bytes"):
+        repository().push_blob(LAYER, DATA)
+    sizes = [len(seen.body) for seen in fake.requests("(PUT|PATCH) .*")]
+    assert sizes == [300_000, 160_000, 40_000, 30_000]
+
+
+def test_what_breaks_goes_as_a_whole_again_where_chunks_are_refused(fake, repository, small_chunks):
+    for _ in range(3):
+        fake.once("PUT .*", drop)
+    fake.always("PATCH .*", lambda handler: handler.fail(405))
+    assert repository().push_blob(LAYER, DATA) == "uploaded"
+    assert len(fake.requests("PUT .*")) == 4
+    assert len(fake.requests("PATCH .*")) == 1
+
+
+def test_a_registry_that_takes_nothing_is_not_tried_for_ever(fake, repository, small_chunks):
+    fake.always("(PUT|PATCH) .*", drop)
+    with pytest.raises(RegistryError, match="the connection was closed"):
+        repository().push_blob(LAYER, DATA)
+    assert len(fake.requests("(PUT|PATCH) .*")) == 2 + 3 * 2 + 4
+
+
+def test_what_is_too_large_in_any_way_is_refused(fake, repository, small_chunks):
+    fake.always("(PUT|PATCH) .*", too_large)
     with pytest.raises(RegistryError) as caught:
-        repository(**CHUNKED).push_blob(LAYER, DATA)
+        repository(chunk=20_000).push_blob(LAYER, DATA)
     assert caught.value.status == 413
+    assert str(caught.value) == (
+        f"{fake.host}/app: {fake.host} takes no request of 10000 bytes; "
+        "raise the limit of the proxy before it (client_max_body_size of nginx)"
+    )
+    assert fake.given_up == ["0", "1"]
+
+
+def test_uploads_that_are_not_finished_are_given_up(fake, repository, small_chunks):
+    fake.always("(PUT|PATCH) .*", limit(50_000, too_large))
+    assert repository().push_blob(LAYER, DATA, mount_from=["team/base", "team/other"]) == "uploaded"
+    assert fake.given_up == ["0", "1", "2"]  # the mount's, the whole, and chunks that are too large
+    fake.given_up.clear()
+    with pytest.raises(RegistryError):
+        repository(part=100_000).push_stream([DATA], LAYER.media_type)
+    assert fake.given_up == ["4"]
+
+
+def test_a_registry_that_has_no_word_for_giving_up_is_asked_once(fake, repository, small_chunks):
+    fake.always("DELETE .*", lambda handler: handler.fail(503))
+    fake.always("(PUT|PATCH) .*", limit(50_000, too_large))
+    assert repository().push_blob(LAYER, DATA) == "uploaded"
+    assert len(fake.requests("DELETE .*")) == 1
 
 
 def test_a_registry_that_says_it_has_what_it_was_not_sent(fake, repository):
