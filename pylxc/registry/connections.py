@@ -350,6 +350,8 @@ def _broken(error: Exception, url: str) -> Broken:
         reason = "its name cannot be resolved: check it, and the network"
     elif isinstance(cause, (urllib3.exceptions.TimeoutError, TimeoutError)):
         reason = "it did not answer in time"
+    elif isinstance(cause, (http.client.RemoteDisconnected, BrokenPipeError)):
+        reason = "the connection was closed"
     elif isinstance(cause, OSError) and cause.strerror:
         is_absent, reason = is_absent or cause.errno in _ABSENT, cause.strerror.lower()
     else:
