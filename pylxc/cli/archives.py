@@ -1,6 +1,7 @@
 """The verbs that carry images as archives: ``load save``.
 
-Invariant: an archive never goes to a terminal, and is never expected from one.
+Invariant: an archive never goes to a terminal, and is never expected from one; a signal that ends the process leaves no
+part of one.
 """
 
 from __future__ import annotations
@@ -9,6 +10,8 @@ import sys
 from typing import TYPE_CHECKING, Any, Literal
 
 import click
+
+from pylxc.cli.foreground import leaving
 
 if TYPE_CHECKING:
     import pylxc
@@ -27,7 +30,9 @@ def load(settings: Settings, /, *, file: str | None, quiet: bool, platform: str 
     if file is None and sys.stdin.isatty():
         raise click.UsageError("an archive is not read from a terminal; give --input FILE, or redirect it")
     source: Any = sys.stdin.buffer if file in (None, "-") else file
-    for image, refs in load_named(settings.engine(), source, platform or ""):
+    with leaving():
+        loaded = load_named(settings.engine(), source, platform or "")
+    for image, refs in loaded:
         lines = [f"Loaded image: {ref}" for ref in refs] or [f"Loaded image ID: {image.id}"]
         click.echo(image.id if quiet else "\n".join(lines))
 
@@ -57,7 +62,8 @@ def save(settings: Settings, /, *, file: str | None, form: Literal["docker", "oc
     found = [(pylxc.Image.get(name, engine=engine), name) for name in names]
     images = [(image, _names(image, name)) for image, name in found]
     target: Any = sys.stdout.buffer if file in (None, "-") else file
-    pylxc.Image.save_all(images, target, form)
+    with leaving():
+        pylxc.Image.save_all(images, target, form)
 
 
 VERBS = {"load": load, "save": save}

@@ -2,6 +2,9 @@
 
 import io
 import json
+import signal
+import subprocess
+import sys
 import tarfile
 
 import pytest
@@ -84,3 +87,36 @@ def test_log_and_rollback(cli, images):
     cli.error("rollback", "app:1", 0, status=2)
     assert "no image named 'none:1'" in cli.error("log", "none:1", status=1)
     assert "plain" in cli.error("log", "app:1@{1}", status=1)
+
+
+HELD = """
+import sys, threading
+from pylxc.cli import command
+from pylxc.exchange import {module}
+
+def hold(*_):
+    print("held", flush=True)
+    threading.Event().wait(60)
+
+{module}.{name} = hold
+sys.exit(command())
+"""
+STEPS = {"save": "_copy", "load": "_take_layers"}
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP, signal.SIGINT])
+@pytest.mark.parametrize("verb", ["save", "load"])
+def test_a_signal_leaves_no_part_of_an_archive(cli, images, tmp_path, verb, number):
+    place = tmp_path / "place"
+    place.mkdir()
+    cli("save", "-o", tmp_path / "whole.tar", "app:1")
+    words = ("-o", place / "a.tar", "app:1") if verb == "save" else ("-i", tmp_path / "whole.tar")
+    program = HELD.format(module=verb, name=STEPS[verb])
+    with subprocess.Popen(
+        [sys.executable, "-c", program, verb, *map(str, words)], env=cli.environment, stdout=subprocess.PIPE
+    ) as process:
+        assert process.stdout.readline() == b"held\n"
+        assert bool(list(place.iterdir())) == (verb == "save")
+        process.send_signal(number)
+    assert process.returncode == 128 + number
+    assert list(place.iterdir()) == []
