@@ -49,13 +49,17 @@ _SHORT_ID = 12
 
 @define
 class Part:
-    """A layer: its short id, and what was last heard of it, in docker's words too."""
+    """A layer: its short id, and what was last heard of it, in docker's words too.
+
+    ``retold``: how many bytes there were when a retry was told of, -1 before.
+    """
 
     name: str
     what: str
     word: str
     done: int
     total: int
+    retold: int = -1
 
     def is_done(self) -> bool:
         """Say whether nothing more is to be heard of it."""
@@ -85,7 +89,7 @@ class Ledger:
     _lock: threading.Lock = field(factory=threading.Lock)
 
     def enter(self, event: pylxc.Progress) -> bool:
-        """Take an event in; say whether it is more than another number of bytes."""
+        """Take an event in; say whether it is more than another number of bytes, or than a retry like the last one."""
         word = self.words[event.what]
         with self._lock:
             part = self._parts.get(event.digest)
@@ -97,7 +101,12 @@ class Ledger:
             self.heard += 1
             goes_on = event.what in _MOVING and part.what in {event.what, "retrying"}
             part.what, part.word, part.done, part.total = event.what, word, event.done, event.total
-            return event.what == "retrying" or not goes_on
+            if event.what != "retrying":
+                return not goes_on
+            gets_on = part.retold < 0 or event.done - part.retold >= max(event.total // 100, 1)
+            if gets_on:
+                part.retold = event.done
+            return gets_on
 
     def speed(self) -> float:
         """Return how many bytes a second there were on average."""

@@ -295,11 +295,11 @@ def test_quiet(at_screen, screen):
     assert data == b"and then\r\n"
 
 
-def test_plain_lines_tell_every_retry(capsys):
+def test_plain_lines_tell_of_a_retry_again_when_it_has_got_on_by_a_percent(capsys):
     with showing(PULL) as heed:
-        for done in (3, 5):
-            heed(Progress("downloading", digest(1), done, 9))
-            heed(Progress("retrying", digest(1), done, 9))
+        for done in (3, 5, 5, 5, 6, 6, 105, 106):
+            heed(Progress("downloading", digest(1), done, 10_000))
+            heed(Progress("retrying", digest(1), done, 10_000))
         heed(Progress("resolved", digest(2), 0, 0))
     said = capsys.readouterr()
     assert said.err.splitlines() == ["000000000001: Pulling fs layer", *["000000000001: Retrying"] * 2]
