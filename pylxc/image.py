@@ -326,7 +326,8 @@ class Image:
         What came is kept byte for byte: the image has the digest it had, and :meth:`save` gives the same again.
 
         Raises StoreError when it is no such archive, is damaged or ends early; IntegrityError when something in it is
-        not what its digest says; UnsupportedError when no image in it is for the platform. Nothing is kept then.
+        not what its digest says; UnsupportedError when no image in it is for the platform; SpecError when the source is
+        nothing that can be read so. Nothing is kept then.
 
         Example:
             >>> pylxc.Image.load("redis.tar").refs                                  # doctest: +SKIP

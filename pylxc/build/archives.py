@@ -68,7 +68,7 @@ class Borrowed(io.RawIOBase):
         data, self._head = self._head[: len(view)], self._head[len(view) :]
         data = data or self._stream.read(len(view))
         if data is None or isinstance(data, str):
-            raise SpecError("source", self._stream, "give a binary stream, and one that waits for its data")
+            raise SpecError("source", type(self._stream), "give a binary stream, and one that waits for its data")
         view[: len(data)] = data
         return len(data)
 
@@ -108,10 +108,13 @@ def open_archive(source: str | os.PathLike[str] | IO[bytes], name: str = "a stre
     """Open a tar archive, whatever it is compressed with, as a stream of raw tar.
 
     ``source`` is a path, or a stream that is read from where it stands and stays open; ``name`` is what errors call it.
-    Reading raises :class:`~pylxc.errors.StoreError` when the compressed data are damaged or end early.
+    Raises SpecError when it is neither; reading raises :class:`~pylxc.errors.StoreError` when the compressed data are
+    damaged or end early.
     """
     if isinstance(source, (str, os.PathLike)):
         return decompressed(Path(source).open("rb", buffering=0), os.fspath(source))
+    if not hasattr(source, "read"):
+        raise SpecError("source", type(source), "give a path or a binary stream, such as io.BytesIO(data)")
     return decompressed(cast("IO[bytes]", Borrowed(source)), name)
 
 

@@ -12,7 +12,7 @@ from typing import IO, TYPE_CHECKING, BinaryIO, cast
 
 from pylxc import sourcedate
 from pylxc.build.archives import open_archive
-from pylxc.errors import SpawnError, SpecError, StoreError
+from pylxc.errors import SpawnError, StoreError
 from pylxc.image import Image, check_tag
 from pylxc.imageconfig import History, ImageConfig, ImageDocument
 from pylxc.platforms import this_platform
@@ -59,8 +59,6 @@ def from_tar(
     message: str | None,
 ) -> Image:
     """See :meth:`pylxc.Image.from_tar`."""
-    if not isinstance(source, (str, os.PathLike)) and not hasattr(source, "read"):
-        raise SpecError("source", type(source), "give a path or a binary stream, such as io.BytesIO(data)")
     given = source if isinstance(source, (str, os.PathLike)) else getattr(source, "name", None)
     name = os.fspath(given) if isinstance(given, (str, os.PathLike)) else "a stream"  # of a pipe it is a number
 

@@ -10,7 +10,7 @@ import stat
 from contextlib import contextmanager, suppress
 from typing import IO, TYPE_CHECKING, Protocol
 
-from pylxc.errors import StoreError
+from pylxc.errors import SpecError, StoreError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -28,8 +28,13 @@ class Sink(Protocol):
 
 @contextmanager
 def whole_file(target: str | os.PathLike[str] | IO[bytes]) -> Iterator[Sink]:
-    """Give what the archive is written to: a stream as it is; a file that gets its name in the end."""
+    """Give what the archive is written to: a stream as it is; a file that gets its name in the end.
+
+    Raises SpecError when it is neither, StoreError when it cannot be written.
+    """
     if not isinstance(target, (str, os.PathLike)):
+        if not hasattr(target, "write"):
+            raise SpecError("target", type(target), "give a path or a binary stream, such as io.BytesIO()")
         yield _Whole(target)
         return
     path = os.fspath(target)

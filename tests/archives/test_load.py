@@ -35,6 +35,7 @@ from pictures import (
 import pylxc
 from pylxc import platforms
 from pylxc.documents import Descriptor
+from pylxc.errors import SpecError
 from pylxc.exchange.incoming import Incoming
 
 if TYPE_CHECKING:
@@ -105,6 +106,13 @@ def test_files_directories_and_streams(engine, tmp_path):
     assert not stream.closed
     assert len({image.digest for image in images}) == 1
     assert (directory / "index.json").exists()
+
+
+@pytest.mark.parametrize("source", [b"bytes", None, io.StringIO("text")])
+def test_what_is_no_source(engine, source):
+    with pytest.raises(SpecError, match="a binary stream") as caught:
+        pylxc.Image.load(source, engine=engine)
+    assert caught.value.value is type(source)  # a stream cannot be pickled
 
 
 def test_docker_before_25(load, contents):

@@ -202,6 +202,12 @@ def test_a_fifo_is_written_to(made, tmp_path):
     assert got == [saved(made)]
 
 
+@pytest.mark.parametrize("target", [None, b"a.tar"])
+def test_what_is_no_target(made, target):
+    with pytest.raises(SpecError, match="give a path or a binary stream"):
+        made.save(target)
+
+
 def test_a_file_that_was_there_stays_when_saving_fails(came, engine, tmp_path):
     image = came()
     (tmp_path / "a.tar").write_bytes(b"before")
