@@ -192,6 +192,8 @@ class UploadSession:
         try:
             answer = self._asking.ask(self._asking.question("GET", self._url), (_NO_CONTENT, _ACCEPTED))
         except RegistryError as error:
+            if problem is not None and error.status in _LOST:
+                raise problem from error  # the registry lost it because of that
             raise _of_chunks(error) from error
         if answer.header("Location"):
             self._url = self._asking.next_place(answer)

@@ -181,6 +181,17 @@ def test_what_is_too_large_for_one_request_goes_in_smaller_ones(fake, repository
     assert sizes == [300_000] * tries + [160_000] * tries + [40_000] * 7 + [20_000, 0]
 
 
+def test_chunks_that_break_and_are_forgotten_with_it_get_smaller(fake, repository, small_chunks):
+    def forget(handler) -> None:
+        fake.uploads.clear()
+        handler.hang_up()
+
+    fake.always("(PUT|PATCH) .*", limit(50_000, forget))
+    assert repository().push_blob(LAYER, DATA) == "uploaded"
+    sizes = [len(seen.body) for seen in fake.requests("(PUT|PATCH) .*")]
+    assert sizes == [300_000] * 2 + [160_000] * 2 + [40_000] * 7 + [20_000, 0]
+
+
 def test_chunks_of_one_size_are_left_only_where_they_do_not_get_on(fake, repository, small_chunks):
     """Connections that break now and then do not make them smaller."""
     fake.once("PUT .*", too_large)
