@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from pylxc.documents import Descriptor
 from pylxc.errors import IntegrityError, RegistryError
+from pylxc.registry.stopping import Stopped
 from pylxc.registry.transport import Attempts
 from pylxc.registry.uploadsession import Asking, OtherWay, Passing, UploadSession, begin
 
@@ -219,15 +220,22 @@ def _ways(size: int, chunk: int, least: int) -> list[int]:
 def _given_up() -> Iterator[list[UploadSession]]:
     """Take the uploads that are begun in the block; those that are not finished then are given up.
 
-    Not before its end: the registry may still be busy with one whose answer did not come.
+    Not before its end: the registry may still be busy with one whose answer did not come. An interrupt is not kept
+    waiting for it.
     """
     sessions: list[UploadSession] = []
     try:
         yield sessions
-    finally:
-        with suppress(RegistryError):  # it removes them some time anyway; after one failure it is asked no more
-            for session in sessions:
-                session.give_up()
+    except Exception:
+        _give_up(sessions)
+        raise
+    _give_up(sessions)
+
+
+def _give_up(sessions: Iterable[UploadSession]) -> None:
+    with suppress(RegistryError, Stopped):  # it removes them some time anyway; after one failure it is asked no more
+        for session in sessions:
+            session.give_up()
 
 
 def _send_part(session: UploadSession, data: bytes) -> None:
