@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
 CHUNK = 1 << 20
 UNPACKED_LIMIT = 1 << 40  # bytes of file content that one archive may unpack to
+WHITEOUT = ".wh."
 # What EINVAL of stage "pack" means.
 RESERVED_NAME = 'has a file whose name begins with ".wh.", which in a layer means that something was removed'
 
@@ -104,10 +105,12 @@ def _owners_explained() -> Iterator[None]:
     try:
         yield
     except SpawnError as error:
-        if error.errno != errno.EINVAL or rootless.is_privileged():
+        name = error.subject.rpartition(": ")[2]
+        is_mark = any(part.startswith(WHITEOUT) for part in name.split("/"))  # which may be malformed
+        if error.errno != errno.EINVAL or rootless.is_privileged() or is_mark:
             raise
         words = f"{error.subject}: its owner is beyond your ids; /etc/subuid and /etc/subgid must grant more"
-        raise SpawnError(error.stage, error.errno, words) from error
+        raise SpawnError(error.stage, errno.EOVERFLOW, words) from error
 
 
 @contextmanager
