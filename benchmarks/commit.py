@@ -16,6 +16,7 @@ import statistics
 import subprocess
 import sys
 import tempfile
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -27,6 +28,7 @@ import pylxc
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+REST = 2.0  # s before each job: disks are slower for a while after much was written
 SMALL, SMALL_SIZE, LARGE = 2000, 10240, 100  # files, bytes, MiB
 WRITE = (
     f"mkdir /data; i=0; while [ $i -lt {SMALL} ]; do head -c {SMALL_SIZE} /dev/urandom >/data/$i; i=$((i+1)); done;"
@@ -152,6 +154,7 @@ def measure(found: list[Pylxc | Docker], rounds: int) -> dict[tuple[str, str], l
                     if job.endswith(AT_REST):
                         peer.rest()
                     os.sync()
+                    time.sleep(REST)
                     times.setdefault((job, peer.name), []).append(timed(peer.jobs[job]))
     return times
 

@@ -47,6 +47,7 @@ PACKED = (".gz", ".xz", ".zst", ".png", ".jpg", ".zip", ".whl")  # there are few
 SHARES = (0.35, 0.25, 0.2, 0.15, 0.05)  # of the layers
 OCI = "application/vnd.oci.image."
 GZIP = b"\x1f\x8b"  # how its files begin
+REST = 2.0  # s before each job: disks are slower for a while after much was written
 PATIENCE = 60.0  # s for a daemon to come up
 LONGEST = 600.0  # s of one command
 
@@ -323,6 +324,7 @@ def in_turns(jobs: dict[str, Callable[[], float]], rounds: int) -> dict[str, lis
     for number in range(rounds):
         for name in in_turn(list(jobs), number):
             os.sync()  # nobody writes what another one left
+            time.sleep(REST)
             try:
                 times[name].append(jobs[name]())
             except RuntimeError as error:
