@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 __all__ = ["box", "box_engine"]
 
-HELLO = "while :; do echo hello from $(hostname) | nc -l -p 80; done"
+HELLO = "exec nc -ll -p 80 -e echo hello from $(hostname)"
 
 
 @pytest.fixture

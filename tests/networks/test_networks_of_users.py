@@ -32,6 +32,7 @@ pytestmark = pytest.mark.ordinary_user
 __all__ = ["box", "box_engine"]
 
 HOST, HOST6 = "192.0.2.2", "2001:db8::2"
+SAYS_HELLO = "exec nc -ll -p 80 -e echo hello"  # there is no moment at which it does not listen
 SIZE = 3_000_000
 NS_GET_PARENT = 0xB702  # ioctl_ns(2)
 
@@ -153,8 +154,7 @@ def test_the_default_network(box: Box) -> None:
 
 
 def test_published_ports(box: Box, lab: pylxc.Network) -> None:
-    script = "while :; do echo hello | nc -l -p 80; done"
-    with box.start("sh", "-c", script, network="lab", ports={80: 0}) as container:
+    with box.start("sh", "-c", SAYS_HELLO, network="lab", ports={80: 0}) as container:
         await_true(lambda: said_on(container.address(80)) == b"hello\n", "an answer")
 
 
@@ -229,12 +229,11 @@ def test_without_its_option_pasta_leads_to_the_loopback(box: Box, monkeypatch: p
 
 
 def test_networks_do_not_reach_each_other(box: Box, lab: pylxc.Network) -> None:
-    script = "while :; do echo hello | nc -l -p 80; done"
     with (
         serving(SERVER, HOST, "0") as server,
         pylxc.Network.create("back", internal=True, engine=box.engine) as back,
         pylxc.Network.create("other", engine=box.engine) as other,
-        box.start("sh", "-c", script, network=["lab", "back"], name="both", ports={80: 0}) as both,
+        box.start("sh", "-c", SAYS_HELLO, network=["lab", "back"], name="both", ports={80: 0}) as both,
         box.start("sleep", "100", network="lab") as friend,
         box.start("sleep", "100", network="other") as stranger,
         box.start("sleep", "100", network="back") as inner,
@@ -325,7 +324,7 @@ def another(engine: pylxc.Engine) -> Iterator[subprocess.Popen[str]]:
 
 
 def test_containers_of_several_processes_meet(box: Box, lab: pylxc.Network) -> None:
-    with box.start("sh", "-c", "while :; do echo hello | nc -l -p 80; done", network="lab", name="mine") as mine:
+    with box.start("sh", "-c", SAYS_HELLO, network="lab", name="mine") as mine:
         mine.wait_ready(port=80, timeout=20)
         stack = place(box.engine)
         with another(box.engine):
@@ -423,10 +422,9 @@ def test_without_pasta(box: Box) -> None:
     container.remove()
     finding = pylxc.doctor(engine=box.engine).get("networks")
     assert (finding.level, "apt-get install passt" in finding.remedy) == ("warning", True)
-    script = "while :; do echo hello | nc -l -p 80; done"
     with (
         pylxc.Network.create("inner", internal=True, engine=box.engine),
-        box.start("sh", "-c", script, network="inner", name="server", ports={80: 0}) as server,
+        box.start("sh", "-c", SAYS_HELLO, network="inner", name="server", ports={80: 0}) as server,
         box.start("sleep", "100", network="inner") as client,
     ):
         server.wait_ready(port=80, timeout=20)
