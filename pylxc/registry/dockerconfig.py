@@ -59,7 +59,7 @@ class DockerConfig:
     def credentials(self, host: str) -> Credentials:
         """Return the credentials for a registry ("docker.io"), empty where there are none. Raises AuthError.
 
-        Those for one namespace of it ("quay.io/team") are for nothing else, and are not used.
+        Those for one namespace of it ("registry.example/team") are for nothing else, and are not used.
         """
         given = _said_of(host, _table(_parsed(self.given.encode(), _VARIABLE), "auths"), dict)
         if given:

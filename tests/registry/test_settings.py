@@ -290,13 +290,16 @@ def test_the_key_that_says_it_best_counts(config, helpers, keys, host):
 
 
 def test_a_namespace_s_login_is_for_nothing_else(config):
-    write(config, {"auths": {"quay.io/team": {"auth": PAIR}}, "credHelpers": {"quay.io/other": "absent"}})
-    assert config.credentials("quay.io") == Credentials()
-    config.save("quay.io", Credentials("bob", "p"))
-    assert config.credentials("quay.io") == Credentials("bob", "p")
-    assert config.erase("quay.io") is True
-    assert config.erase("quay.io") is False
-    assert json.loads(config.path.read_text())["auths"] == {"quay.io/team": {"auth": PAIR}}
+    write(
+        config,
+        {"auths": {"registry.example/team": {"auth": PAIR}}, "credHelpers": {"registry.example/other": "absent"}},
+    )
+    assert config.credentials("registry.example") == Credentials()
+    config.save("registry.example", Credentials("bob", "p"))
+    assert config.credentials("registry.example") == Credentials("bob", "p")
+    assert config.erase("registry.example") is True
+    assert config.erase("registry.example") is False
+    assert json.loads(config.path.read_text())["auths"] == {"registry.example/team": {"auth": PAIR}}
 
 
 @pytest.mark.parametrize(
