@@ -116,6 +116,7 @@ class Transport:
         self.tokens = Tokens(settings, self._ask_token_server, given, is_login=is_login)
         self._lock = threading.Lock()
         self._sites: dict[str, Site] = {}
+        self._mirrors: dict[str, list[Site]] = {}
         self._failed: set[str] = set()
         self._reached: set[str] = set()
         self._headers: Mapping[str, str] | None = None
@@ -139,7 +140,9 @@ class Transport:
 
     def sites(self, host: str) -> list[Site]:
         """Return where a registry's content is to be had: its mirrors that have not failed, then itself."""
-        mirrors = [self.site(mirror) for mirror in self.settings.host(host).mirrors]
+        mirrors = self._mirrors.get(host)
+        if mirrors is None:  # once: what is said about a host is partly in files, and each piece of a blob asks
+            mirrors = self._mirrors[host] = [self.site(mirror) for mirror in self.settings.host(host).mirrors]
         return [*(mirror for mirror in mirrors if mirror.base not in self._failed), self.site(host)]
 
     def leave_out(self, mirror: Site, problem: Exception) -> None:
@@ -205,9 +208,10 @@ class Transport:
                 continue
             with self._lock:
                 self._reached.add(question.site.base)
+            if answer.status not in TRANSIENT or not question.is_repeatable or attempts.is_over():
+                return answer
             asked = retry_after(answer.header("Retry-After"))
-            is_final = answer.status not in TRANSIENT or not question.is_repeatable or attempts.is_over()
-            if is_final or (asked or 0) > self.settings.longest_wait:
+            if (asked or 0) > self.settings.longest_wait:
                 return answer
             answer.start_of_body()
             attempts.pause(asked)
