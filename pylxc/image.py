@@ -15,7 +15,7 @@ from pylxc.errors import SpecError
 from pylxc.imageconfig import ImageConfig, ImageDocument
 from pylxc.layer import Layer
 from pylxc.platforms import normal, this_platform
-from pylxc.reference import Reference, is_full_id
+from pylxc.reference import check_tag
 
 if TYPE_CHECKING:
     import os
@@ -34,9 +34,6 @@ if TYPE_CHECKING:
 
     Output = str | os.PathLike[str] | Mapping[str, str | os.PathLike[str] | IO[bytes]]
     CachePlace = str | os.PathLike[str]
-
-# What words mean wherever an image is named: they can be no tags.
-MEANINGS = {"host": "this machine's own system", "scratch": "the empty image"}
 
 
 @frozen
@@ -588,14 +585,3 @@ class Image:
         Raises Conflict when a container uses it, or it has another tag; ImageNotFound when it was removed already.
         """
         self._engine.store.images.remove(self.id, refs)
-
-
-def check_tag(text: str) -> None:
-    """Raise SpecError where a text cannot be an image's tag: told of before the work that it is to name."""
-    reference = Reference.parse(text)
-    if "@" in text:  # a digest, or an ``@{n}``
-        raise SpecError("tag", text, 'only a plain name:tag can name an image, such as "app:1"')
-    if text in MEANINGS:
-        raise SpecError("tag", text, f"it means {MEANINGS[text]}; choose another name")
-    if is_full_id(text) or reference.familiar.startswith("sha256:"):
-        raise SpecError("tag", text, "it would be taken for an image's id; choose another name")

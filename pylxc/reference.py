@@ -18,6 +18,8 @@ DEFAULT_NAMESPACE = "library"
 DEFAULT_TAG = "latest"
 NAME_LIMIT = 255
 _LAST_PORT = 65535
+# What words mean wherever an image is named: they can be no tags.
+_MEANINGS = {"host": "this machine's own system", "scratch": "the empty image"}
 
 _COMPONENT = r"[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*"
 _PATH = rf"{_COMPONENT}(?:/{_COMPONENT})*"
@@ -84,6 +86,17 @@ def has_possible_port(host: str) -> bool:
     """Say whether a host's port, where it has one, is one that can be connected to."""
     port = _PORT.search(host)
     return port is None or 0 < int(port[1]) <= _LAST_PORT
+
+
+def check_tag(text: str) -> None:
+    """Raise SpecError where a text cannot be an image's tag: told of before the work that it is to name."""
+    reference = Reference.parse(text)
+    if "@" in text:  # a digest, or an ``@{n}``
+        raise SpecError("tag", text, 'only a plain name:tag can name an image, such as "app:1"')
+    if text in _MEANINGS:
+        raise SpecError("tag", text, f"it means {_MEANINGS[text]}; choose another name")
+    if is_full_id(text) or reference.familiar.startswith("sha256:"):
+        raise SpecError("tag", text, "it would be taken for an image's id; choose another name")
 
 
 @lru_cache(maxsize=256)  # each start asks for the same few, several times

@@ -21,9 +21,10 @@ from pylxc import health, sourcedate
 from pylxc.build.adopting import adopted
 from pylxc.build.reconfigure import reconfigured
 from pylxc.errors import Conflict, SpawnError, StoreError, UnsupportedError
-from pylxc.image import Image, check_tag
+from pylxc.image import Image
 from pylxc.imageconfig import History, ImageConfig, ImageDocument
 from pylxc.launching import RUNS
+from pylxc.reference import check_tag
 from pylxc.runtime import pausing, transfer
 from pylxc.runtime.waiting import steps_of
 from pylxc.store.layout import explain

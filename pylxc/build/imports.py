@@ -13,9 +13,10 @@ from typing import IO, TYPE_CHECKING, BinaryIO, cast
 from pylxc import sourcedate
 from pylxc.build.archives import open_archive
 from pylxc.errors import SpawnError, StoreError
-from pylxc.image import Image, check_tag
+from pylxc.image import Image
 from pylxc.imageconfig import History, ImageConfig, ImageDocument
 from pylxc.platforms import this_platform
+from pylxc.reference import check_tag
 from pylxc.runtime import plan, transfer
 from pylxc.store.layout import explain
 

@@ -18,7 +18,7 @@ from pylxc.build.described import fields_of, several
 from pylxc.build.sources import LayerSource
 from pylxc.build.wholefile import whole_file
 from pylxc.errors import SpawnError, SpecError, StoreError, UnsupportedError
-from pylxc.image import check_tag
+from pylxc.reference import check_tag
 from pylxc.runtime import plan as p
 from pylxc.runtime import rootless, transfer
 from pylxc.store.layout import explain

@@ -15,10 +15,10 @@ from pylxc.build.cachetransfer import Caches
 from pylxc.build.outputs import outputs_of
 from pylxc.build.secrets import Secrets
 from pylxc.errors import SpecError
-from pylxc.image import check_tag
 from pylxc.normalise import NORMAL
 from pylxc.platforms import given as platform_given
 from pylxc.platforms import this_platform
+from pylxc.reference import check_tag
 
 if TYPE_CHECKING:
     import os

@@ -9,7 +9,6 @@ from __future__ import annotations
 import errno
 import hashlib
 import os
-import stat
 from typing import TYPE_CHECKING, BinaryIO, cast
 
 from pylxc import documents
@@ -20,7 +19,7 @@ from pylxc.exchange import plain
 from pylxc.exchange.incoming import check
 from pylxc.store import BlobRow, ImageContent
 from pylxc.store.images import manifest_over
-from pylxc.store.layout import explained
+from pylxc.store.layout import explained, open_regular
 
 if TYPE_CHECKING:
     import zlib
@@ -146,7 +145,7 @@ def digest_of_file(path: str) -> str:
     """Return the digest of a file, "" when it is not there, UNREADABLE when it is none, or cannot be read."""
     total = hashlib.sha256()
     try:
-        with explained(path), open(path, "rb", buffering=0, opener=_open_file) as file:
+        with explained(path), open(path, "rb", buffering=0, opener=open_regular) as file:
             while chunk := file.read(CHUNK):
                 total.update(chunk)
     except StoreError as error:
@@ -156,15 +155,6 @@ def digest_of_file(path: str) -> str:
             return UNREADABLE
         raise
     return f"sha256:{total.hexdigest()}"
-
-
-def _open_file(path: str, flags: int) -> int:
-    """Open a regular file: no link, no device, and no FIFO, whose other end nobody may open. Raises OSError."""
-    fd = os.open(path, flags | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
-    if not stat.S_ISREG(os.fstat(fd).st_mode):
-        os.close(fd)
-        raise OSError(errno.EISDIR, "is no regular file", path)
-    return fd
 
 
 def _write(stream: BinaryIO, path: str, form: str) -> tuple[str, str, int]:

@@ -86,8 +86,7 @@ class DockerConfig:
     def proxies(self) -> dict[str, str]:
         """Return the proxies, by scheme, and "no": what is not to go through them (``proxies.default``)."""
         given = _table(_table(self._read(), "proxies"), "default")
-        names = {"http": "httpProxy", "https": "httpsProxy", "no": "noProxy"}
-        return {key: given[name] for key, name in names.items() if isinstance(given.get(name), str) and given[name]}
+        return proxies_in(given, {"http": "httpProxy", "https": "httpsProxy", "no": "noProxy"})
 
     def save(self, host: str, credentials: Credentials) -> None:
         """Keep credentials: with the helper that the user chose, else in the file. Raises AuthError."""
@@ -148,6 +147,11 @@ class DockerConfig:
             yield path
         finally:
             os.close(directory)
+
+
+def proxies_in(given: Mapping[str, Any], names: Mapping[str, str]) -> dict[str, str]:
+    """Return the proxies that a table has under these names, by what the names stand for."""
+    return {key: given[name] for key, name in names.items() if isinstance(given.get(name), str) and given[name]}
 
 
 def _replace(path: Path, data: bytes) -> None:

@@ -16,7 +16,7 @@ from attrs import evolve, field, frozen
 
 from pylxc.errors import RegistryError
 from pylxc.reference import DEFAULT_HOST
-from pylxc.registry.dockerconfig import DockerConfig
+from pylxc.registry.dockerconfig import DockerConfig, proxies_in
 from pylxc.registry.sites import HUB, address_of, is_loopback
 from pylxc.untrusted import parse_json
 
@@ -186,8 +186,7 @@ def _words(document: Any, name: str) -> list[str]:
 def _proxies(document: Any) -> dict[str, str]:
     found = document.get("proxies") if isinstance(document, dict) else None
     given = found if isinstance(found, dict) else {}
-    names = {"http": "http-proxy", "https": "https-proxy", "no": "no-proxy"}
-    return {key: given[name] for key, name in names.items() if isinstance(given.get(name), str) and given[name]}
+    return proxies_in(given, {"http": "http-proxy", "https": "https-proxy", "no": "no-proxy"})
 
 
 def _network(path: Path, text: str) -> list[str]:

@@ -10,6 +10,7 @@ import errno
 import fcntl
 import os
 import re
+import stat
 import time
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING
@@ -287,6 +288,15 @@ class Layout:
         """Remember that the store was tidied since the machine started. Works on a full disk."""
         with self.room():
             self.write_file(self._boot, boot_id.encode())
+
+
+def open_regular(path: str, flags: int) -> int:
+    """Open a regular file: no link, no device, and no FIFO, whose other end nobody may open. Raises OSError."""
+    fd = os.open(path, flags | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+    if not stat.S_ISREG(os.fstat(fd).st_mode):
+        os.close(fd)
+        raise OSError(errno.EISDIR, "is no regular file", path)
+    return fd
 
 
 def _hexadecimal(digest: str) -> str:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 import os
-import stat
 import time
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
@@ -24,7 +23,7 @@ from pylxc.store.blobs import NAMED
 from pylxc.store.database import TABLE_NAMES, missing_tables
 from pylxc.store.going import is_marked
 from pylxc.store.layers import SELECT, TREES, LayerRow, to_row
-from pylxc.store.layout import explained, rename_as_owner
+from pylxc.store.layout import explained, open_regular, rename_as_owner
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Sequence
@@ -435,15 +434,9 @@ def read_json(path: str) -> object:
 def read_regular(path: str, largest: int | None = None) -> bytes | None:
     """Return the content of a file; None where it is longer (bytes), cannot be read, or is no regular file."""
     try:
-        fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+        with open(path, "rb", buffering=0, opener=open_regular) as file:
+            if largest is not None and os.fstat(file.fileno()).st_size > largest:
+                return None
+            return file.readall()
     except OSError:
         return None
-    try:
-        status = os.fstat(fd)
-        if not stat.S_ISREG(status.st_mode) or (largest is not None and status.st_size > largest):
-            return None
-        return os.read(fd, status.st_size)
-    except OSError:
-        return None
-    finally:
-        os.close(fd)

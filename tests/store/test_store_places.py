@@ -51,6 +51,12 @@ def expect_whole(root):
         raise AssertionError(found)
 
 
+def expect_nothing(store, root):
+    expect_whole(root)
+    if store.images.list() or names(root / "layers"):
+        raise AssertionError(store.images.list())
+
+
 def expect_full(work):
     with pytest.raises(StoreError, match=r"the disk is full.*removing images"):
         work()
@@ -108,9 +114,7 @@ def free_a_full_disk(disk):
     for image in images:
         fill(disk)
         store.images.remove(image.id)
-    expect_whole(root)
-    if store.images.list() or names(root / "layers"):
-        raise AssertionError(store.images.list())
+    expect_nothing(store, root)
 
 
 def test_removing_needs_no_space(tmp_path):
@@ -142,9 +146,7 @@ def free_without_inodes(disk):
     for image in images[1:]:
         take_inodes(disk)
         store.images.remove(image.id)
-    expect_whole(root)
-    if store.images.list() or names(root / "layers"):
-        raise AssertionError(store.images.list())
+    expect_nothing(store, root)
 
 
 def test_removing_needs_no_inodes(tmp_path):
